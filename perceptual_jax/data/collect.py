@@ -1,0 +1,202 @@
+"""From what a user typed (files, folders, globs) to images and the names of their results.
+
+A name depends on its own file and on nothing else that is there, so a second run with more files
+finds the results of the first: the file's path below the folder that was given, without its
+extension, its folders joined by `__`. Only where files would share a name (`a.png` and `A.jpg`,
+or `x/a.png` of two folders) does each of them get `-` and 8 hexadecimal digits of its absolute
+path, so that also then it does not matter which came first.
+"""
+
+import functools
+import glob
+import hashlib
+import itertools
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+_NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+"""Formats that Pillow recognises but leaves to other programs."""
+
+_MAX_NAME_BYTES = 200
+"""File systems allow 255, and results append to a name."""
+
+
+class InputError(ValueError):
+    """No image to work on; the message is one sentence for the user."""
+
+
+class Input(NamedTuple):
+    """An image file and the name of its results."""
+
+    path: Path
+    """Where it is, absolute."""
+    name: str
+    """Unique in the run, also where case is ignored. It may hold dots: append extensions to it."""
+
+
+class Problem(NamedTuple):
+    """Something of what the user typed that gives no image."""
+
+    source: str
+    """What was typed, or the file in it."""
+    reason: str
+    """Why, as the rest of a sentence that begins with `source`."""
+
+
+def collect_inputs(
+    sources: Iterable[str | os.PathLike[str]],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    reserved: Collection[str] = (),
+) -> tuple[list[Input], list[Problem]]:
+    """The image files that `sources` mean, each once, in the order of the sources, then by path.
+
+    Of a folder (with all folders below it, each visited once however it is linked) and of a glob
+    (`*`, `?`, `[...]`, `**`), the visible files with an image's extension are taken; a file named
+    by itself is always taken. Nothing is opened.
+
+    Args:
+        sources: Files, folders and globs.
+        out: Folder where results go. It is left out of folders and globs that contain it, and a
+            source in it is a problem, since a result could replace its own input.
+        reserved: Names that no input may get.
+
+    Returns:
+        The inputs, and what gave none: missing files, folders or globs without an image.
+
+    Raises:
+        InputError: If there is no input at all.
+    """
+    found: dict[str, tuple[Path, str]] = {}
+    problems: list[Problem] = []
+    for source in [os.fspath(source) for source in sources]:
+        if out is not None and _is_within(source, out):
+            problems.append(Problem(source, "lies in the output folder; choose another one"))
+            continue
+        root, files = _candidates(source, out, problems)
+        if not files:
+            problems.append(Problem(source, _why_nothing(source)))
+        for file in sorted(files):
+            if not os.path.isfile(file):
+                problems.append(Problem(str(file), "is not a file that can be read"))
+                continue
+            # Linked folders lead to the same file, but two names in one folder are two inputs.
+            identity = os.path.join(os.path.realpath(file.parent), file.name)
+            found.setdefault(identity, (Path(os.path.abspath(file)), _base_name(root, file)))
+    if not found:
+        reasons = "; ".join(f"{source} {reason}" for source, reason in problems)
+        raise InputError(f"no image to work on: {reasons or 'no file or folder was given'}")
+    names = _unique_names(dict(found.values()), reserved)
+    return [Input(path, names[path]) for path in names], problems
+
+
+def _candidates(
+    source: str, out: str | os.PathLike[str] | None, problems: list[Problem]
+) -> tuple[Path, set[Path]]:
+    """The folder below which paths make names, and the files that a source means."""
+    path = Path(source)
+    seen = set() if out is None else {os.path.realpath(out)}
+    if os.path.isdir(source):
+        return path, set(_walk(path, seen, problems))
+    if os.path.lexists(source):
+        return path.parent, {path}
+    literal = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+    root, pattern = Path(*literal), path.parts[len(literal) :]
+    files = set()
+    for match in _matches(root, pattern):
+        if os.path.isdir(match):
+            files.update(_walk(match, seen, problems))
+        elif _is_image(match.name) and not (out is not None and _is_within(match, out)):
+            files.add(match)
+    return root, files
+
+
+def _walk(folder: Path, seen: set[str], problems: list[Problem]) -> Iterator[Path]:
+    """The images in a folder and below it; `seen` holds the real folders already visited."""
+
+    def unreadable(error: OSError) -> None:
+        problems.append(Problem(str(error.filename), f"cannot be listed: {error.strerror}"))
+
+    for here, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here, name) for name in files if _is_image(name))
+
+
+def _matches(root: Path, pattern: tuple[str, ...]) -> list[Path]:
+    """Visible files and folders that match, sorted."""
+    if not pattern:
+        return []
+    try:
+        # Below `**`, pathlib follows no links (the glob module does), so loops do no harm.
+        matches = sorted(root.glob(os.path.join(*pattern)))
+    except (OSError, ValueError):
+        return []
+    return [
+        match
+        for match in matches
+        if not any(part.startswith(".") for part in match.relative_to(root).parts)
+    ]
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in _extensions()
+
+
+@functools.cache
+def _extensions() -> frozenset[str]:
+    formats = Image.registered_extensions()
+    return frozenset(
+        extension
+        for extension, name in formats.items()
+        if name in Image.OPEN and name not in _NOT_DECODED
+    )
+
+
+def _is_within(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _why_nothing(source: str) -> str:
+    if os.path.isdir(source):
+        return "is a folder without an image"
+    return "matches no image" if glob.has_magic(source) else "does not exist"
+
+
+def _base_name(root: Path, file: Path) -> str:
+    raw = os.fsencode("__".join(file.relative_to(root).with_suffix("").parts))
+    name = raw.decode(errors="replace")
+    if len(raw) <= _MAX_NAME_BYTES:
+        return name
+    return f"{raw[:_MAX_NAME_BYTES].decode(errors='ignore')}-{_digest(file)}"
+
+
+def _unique_names(bases: dict[Path, str], reserved: Collection[str]) -> dict[Path, str]:
+    names = dict(bases)
+    # A second round happens only if a file is called like another one with its digest.
+    while True:
+        counts = Counter(_folded(name) for name in [*names.values(), *reserved])
+        clashing = [path for path, name in names.items() if counts[_folded(name)] > 1]
+        if not clashing:
+            return names
+        for path in clashing:
+            names[path] += f"-{_digest(path)}"
+
+
+def _folded(name: str) -> str:
+    """Equal for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:8]
