@@ -1,0 +1,1 @@
+"""How faces degrade: corruptions that make inputs, and data terms that explain them."""
