@@ -1,0 +1,1 @@
+"""How good a restoration is: metrics, and sheets to look at."""

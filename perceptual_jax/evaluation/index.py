@@ -1,0 +1,79 @@
+"""The comparison sheet of a job's folder: what went in beside what came out.
+
+Drawn from the folder alone (its `results.jsonl` and the pictures that are named there), so it is
+right after a job that only did what was missing, and can be drawn again at any time.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from perceptual_jax.data.collect import Input
+from perceptual_jax.data.images import ImageError, read_image, write_atomically
+from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
+from perceptual_jax.restoration.folder import INDEX, RESULTS
+from perceptual_jax.restoration.pictures import read_picture
+from perceptual_jax.restoration.records import Record, read_lines
+
+MAX_SAMPLES = 8
+"""More samples of a picture are left out of the sheet."""
+
+
+def write_index(out: Path) -> Path | None:
+    """Draws `index.png`: degraded | restored, or degraded | samples | spread, up to 64 rows.
+
+    Args:
+        out: Folder of a job.
+
+    Returns:
+        The file; None, and no file, if no picture in the folder is restored.
+
+    Raises:
+        WriteError: If the file cannot be written.
+    """
+    path = out / INDEX
+    done = [record for record in read_lines(out / RESULTS).values() if "files" in record]
+    if not done:
+        path.unlink(missing_ok=True)
+        return None
+    samples = min(max(len(record["restorations"]) for record in done), MAX_SAMPLES)
+    headings = ["degraded", "restored"]
+    if samples > 1:
+        headings = ["degraded", *[f"sample {i}" for i in range(samples)], "spread"]
+    rows = [_row(out, record, samples) for record in done[:MAX_ROWS]]
+    captions = [_caption(record) for record in done[:MAX_ROWS]]
+    sheet = contact_sheet(rows, headings=headings, captions=captions)
+    write_atomically(path, lambda file: sheet.save(file, "PNG"))
+    return path
+
+
+def _row(out: Path, record: Record, samples: int) -> list[UInt8[np.ndarray, "h w 3"] | None]:
+    images = [_restored(out / one["image"]) for one in record["restorations"][:samples]]
+    images += [None] * (samples - len(images))
+    if "spread" in record:
+        images.append(_restored(out / f"{record['name']}_spread.png"))
+    return [_degraded(record), *images]
+
+
+def _restored(path: Path) -> UInt8[np.ndarray, "h w 3"] | None:
+    try:
+        return read_image(path)
+    except ImageError:
+        return None
+
+
+def _degraded(record: Record) -> UInt8[np.ndarray, "h w 3"] | None:
+    """What the search looked at; None if the input is no longer there."""
+    source = Input(Path(record["input"]["path"]), record["name"])
+    try:
+        return read_picture(source, max_size=record["input"]["restored_from"][0]).pixels
+    except ImageError:
+        return None
+
+
+def _caption(record: Record) -> str:
+    psnr = record["restorations"][0]["consistency_psnr"]
+    consistency = "" if psnr is None else f" · consistency {psnr:.1f} dB"
+    status = "" if record["status"] == "OK" else f" · {record['message']}"
+    return f"{record['name']}{consistency}{status}"
