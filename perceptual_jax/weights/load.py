@@ -1,0 +1,89 @@
+"""A generator from a name of the catalogue or a weights file.
+
+The one place that knows which class belongs to which architecture; hence the only file of this
+folder that looks up to `perceptual_jax.generator`.
+"""
+
+import importlib.resources
+from pathlib import Path
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from perceptual_jax.generator.draft import DraftHead
+from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
+from perceptual_jax.generator.stylegan2 import StyleGAN2, StyleGAN2Config
+from perceptual_jax.types import Generator
+from perceptual_jax.weights import catalogue, fetch, store
+from perceptual_jax.weights.catalogue import UnknownGeneratorError, WeightsError
+
+
+def load_generator(
+    name_or_path: str | Path,
+    *,
+    report: fetch.Report | None = None,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+) -> Generator:
+    """The generator of this name, fetched on first use, or the one stored in this file.
+
+    Args:
+        name_or_path: A name of the catalogue, or the path of a converted file. Names go first.
+        report: Gets lines for the user while a generator is fetched.
+        dtype: Of the activations.
+
+    Raises:
+        WeightsError: If there is no such name or file, it cannot be fetched, or the file is not
+            one of this project's or does not hold a whole generator.
+    """
+    path = _resolve(name_or_path, report)
+    arrays, metadata = store.load(path)
+    try:
+        return _build(arrays, metadata, dtype)
+    except KeyError as error:
+        raise WeightsError(f"{path} does not hold a whole generator: it has no {error}") from None
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path} does not hold a generator: {error}") from None
+
+
+def draft_heads(name: str) -> dict[int, dict[str, np.ndarray]]:
+    """The draft heads shipped for a generator, by resolution; empty if there are none.
+
+    Args:
+        name: Of the catalogue. The heads lie in `draft/{name}-{resolution}.safetensors`.
+    """
+    heads = {}
+    folder = importlib.resources.files("perceptual_jax.weights") / "draft"
+    for file in folder.iterdir() if folder.is_dir() else ():
+        stem, _, resolution = file.name.removesuffix(".safetensors").rpartition("-")
+        if stem == name and resolution.isdecimal():
+            with importlib.resources.as_file(file) as path:
+                heads[int(resolution)] = store.load(path).arrays
+    return heads
+
+
+def _resolve(name_or_path: str | Path, report: fetch.Report | None) -> Path:
+    known = [entry.name for entry in catalogue.entries()]
+    if name_or_path in known:
+        return fetch.ensure(str(name_or_path), report=report)
+    path = Path(name_or_path)
+    if not path.exists():
+        raise UnknownGeneratorError(
+            f"there is no generator or file {str(name_or_path)!r}; "
+            f"known generators are {', '.join(known)}"
+        )
+    return path
+
+
+def _build(arrays: dict[str, np.ndarray], metadata: dict[str, Any], dtype: str) -> Generator:
+    heads = draft_heads(metadata.get("name", ""))
+    match metadata["architecture"]:
+        case "mobilestylegan":
+            return MobileStyleGAN.from_arrays(arrays, draft_heads=heads, dtype=jnp.dtype(dtype))
+        case "stylegan2":
+            settings = metadata["config"] | {"dtype": dtype}
+            settings["channels"] = tuple(settings["channels"])
+            built = {r: DraftHead.from_arrays(head) for r, head in heads.items()}
+            return StyleGAN2(StyleGAN2Config(**settings), arrays, draft_heads=built)
+        case other:
+            raise ValueError(f"unknown architecture {other!r}")

@@ -1,0 +1,174 @@
+"""From the names and layouts of published files into ours.
+
+Ours: float32, channels last, effective weights. Flat names, the layer's name with dots:
+
+    mapping.fc{i}.weight [in out]   mapping.fc{i}.bias [out]
+    const [4 4 c]
+    conv1.affine.weight [d c]   conv1.affine.bias [c]   conv1.weight [3 3 in out]
+    conv1.noise [4 4]           conv1.bias [out]
+    blocks.{i}.up.affine.weight, .bias
+    blocks.{i}.conv{1,2}.affine.weight, .bias
+    blocks.{i}.conv{1,2}.depthwise [3 3 in]   .pointwise [in out]   .noise [r r]   .bias [out]
+    to_image.affine.weight, .bias   to_image.weight [in 12]   to_image.bias [12]
+
+The scale of a layer's input by its style is `w @ affine.weight + affine.bias`; the gain
+1/sqrt(fan in) that the MobileStyleGAN graph multiplies it with is folded into both. Noise maps
+are as published: fixed maps already multiplied by their strength.
+
+Source: Belousov, "MobileStyleGAN: A Lightweight Convolutional Neural Network for High-Fidelity
+Image Synthesis", 2021, and the graph of its export.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from perceptual_jax.weights.openvino_ir import Graph, IRError, Layer
+
+Arrays = dict[str, np.ndarray]
+
+
+def mapping_from_ir(graph: Graph) -> Arrays:
+    """The mapping network: some times (dense, leaky ReLU 0.2, gain sqrt(2)).
+
+    Raises:
+        IRError: If the graph is another one.
+    """
+    arrays: Arrays = {}
+    x = graph.user(_input(graph), "Multiply")
+    for i in range(sum(layer.type == "MatMul" for layer in graph.layers.values())):
+        dense = graph.user(x, "MatMul")
+        weight = _dense_weight(graph, dense)
+        biased = graph.user(dense, "Add")
+        bias = graph.operand(graph.source(biased, "Reshape"), weight.shape[1])
+        x = graph.user(_leaky_relu(graph, biased), "Multiply")
+        _expect(graph.operand(x, 1, 1), math.sqrt(2), f"the gain of {x.name!r}")
+        arrays |= {f"mapping.fc{i}.weight": weight, f"mapping.fc{i}.bias": bias}
+    graph.user(x, "Result")
+    return _ours(arrays)
+
+
+def synthesis_from_ir(graph: Graph) -> Arrays:
+    """The synthesis network: const, conv1, wavelet blocks, and the image head of the last one.
+
+    Raises:
+        IRError: If the graph is another one.
+    """
+    const = graph.value(graph.named("m.input.input"))
+    _expect_rank(const, 4, "m.input.input")
+    arrays: Arrays = {"const": const[0].transpose(1, 2, 0)}
+
+    affine, scaled = _affine(graph, "m.conv1.conv", gain=True)
+    conv = graph.user(scaled, "Convolution")
+    channels, resolution = const.shape[1:3]
+    weight = graph.operand(conv, channels, channels, 3, 3)
+    arrays |= _prefixed("conv1.affine", affine)
+    arrays["conv1.weight"] = weight.transpose(2, 3, 1, 0)
+    arrays |= _prefixed("conv1", _noise_and_bias(graph, conv, channels, resolution))
+
+    blocks = sum(layer.name.endswith(".up.modulation.weight") for layer in graph.layers.values())
+    for i in range(blocks):
+        resolution *= 2
+        affine, _ = _affine(graph, f"m.layers.{i}.up", gain=False)
+        arrays |= _prefixed(f"blocks.{i}.up.affine", affine)
+        for conv in ("conv1", "conv2"):
+            separable = _separable(graph, f"m.layers.{i}.{conv}", resolution)
+            arrays |= _prefixed(f"blocks.{i}.{conv}", separable)
+
+    affine, scaled = _affine(graph, f"m.layers.{blocks - 1}.to_img.conv", gain=True)
+    conv = graph.user(scaled, "Convolution")
+    weight = graph.operand(conv, 12, affine["bias"].size, 1, 1)
+    arrays |= _prefixed("to_image.affine", affine)
+    arrays["to_image.weight"] = weight[:, :, 0, 0].T
+    arrays["to_image.bias"] = graph.operand(graph.user(conv, "Add"), 1, 12, 1, 1).reshape(-1)
+    return _ours(arrays)
+
+
+def mobilestylegan_config(arrays: Arrays) -> dict[str, Any]:
+    """What the arrays say about their network: resolution, number of blocks, dimension of W."""
+    blocks = len({name.split(".")[1] for name in arrays if name.startswith("blocks.")})
+    return {
+        "resolution": arrays["const"].shape[0] * 2 ** (blocks + 1),
+        "blocks": blocks,
+        "w_dim": arrays["conv1.affine.weight"].shape[0],
+    }
+
+
+def _affine(graph: Graph, prefix: str, *, gain: bool) -> tuple[Arrays, Layer]:
+    """The style branch of one layer, and the product of style and features it ends in."""
+    dense = graph.user(graph.named(f"{prefix}.modulation.weight"), "MatMul")
+    weight = _dense_weight(graph, dense)
+    biased = graph.user(dense, "Add")
+    bias = graph.operand(biased, 1, weight.shape[1]).reshape(-1)
+    scale = graph.user(graph.user(biased, "Reshape"), "Multiply")
+    if not gain:
+        return {"weight": weight, "bias": bias}, scale
+    factor = graph.operand(scale, 1, 1, 1, 1).item()
+    return {"weight": weight * factor, "bias": bias * factor}, graph.user(scale, "Multiply")
+
+
+def _separable(graph: Graph, prefix: str, resolution: int) -> Arrays:
+    affine, scaled = _affine(graph, f"{prefix}.conv", gain=True)
+    c_in = affine["bias"].size
+    depthwise = graph.user(scaled, "GroupConvolution")
+    pointwise = graph.user(depthwise, "Convolution")
+    c_out = graph.value(graph.source(pointwise, "Const")).shape[0]
+    return {
+        **_prefixed("affine", affine),
+        "depthwise": graph.operand(depthwise, c_in, 1, 1, 3, 3)[:, 0, 0].transpose(1, 2, 0),
+        "pointwise": graph.operand(pointwise, c_out, c_in, 1, 1)[:, :, 0, 0].T,
+        **_noise_and_bias(graph, pointwise, c_out, resolution),
+    }
+
+
+def _noise_and_bias(graph: Graph, conv: Layer, channels: int, resolution: int) -> Arrays:
+    noisy = graph.user(conv, "Add")
+    biased = graph.user(noisy, "Add")
+    _leaky_relu(graph, biased)
+    return {
+        "noise": graph.operand(noisy, 1, 1, resolution, resolution)[0, 0],
+        "bias": graph.operand(biased, 1, channels, 1, 1).reshape(-1),
+    }
+
+
+def _dense_weight(graph: Graph, dense: Layer) -> np.ndarray:
+    weight = graph.value(graph.source(dense, "Const"))
+    _expect_rank(weight, 2, dense.name)
+    if dense.attributes.get("transpose_b") != "true":
+        raise IRError(f"the weight of {dense.name!r} should be stored as [out, in]")
+    return weight.T
+
+
+def _leaky_relu(graph: Graph, biased: Layer) -> Layer:
+    activation = graph.user(biased, "PReLU")
+    _expect(graph.operand(activation, 1), 0.2, f"the slope of {activation.name!r}")
+    return activation
+
+
+def _input(graph: Graph) -> Layer:
+    found = [layer for layer in graph.layers.values() if layer.type == "Parameter"]
+    if len(found) != 1:
+        raise IRError(f"expected one input of the network, the graph has {len(found)}")
+    return found[0]
+
+
+def _expect(value: np.ndarray, expected: float, what: str) -> None:
+    if not math.isclose(value.item(), expected, rel_tol=1e-6):
+        raise IRError(f"{what} should be {expected:.7g}, it is {value.item():.7g}")
+
+
+def _expect_rank(value: np.ndarray, rank: int, what: str) -> None:
+    if value.ndim != rank:
+        raise IRError(f"the constant of {what!r} should have {rank} axes, it has {value.shape}")
+
+
+def _prefixed(prefix: str, arrays: Arrays) -> Arrays:
+    return {f"{prefix}.{name}": value for name, value in arrays.items()}
+
+
+def _ours(arrays: Arrays) -> Arrays:
+    for name, value in arrays.items():
+        if not np.isfinite(value).all():
+            raise IRError(f"{name} has NaN or infinite values")
+    return {name: np.ascontiguousarray(value, np.float32) for name, value in arrays.items()}
