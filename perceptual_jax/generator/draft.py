@@ -1,0 +1,104 @@
+"""Draft heads: the picture at a low resolution, from features a network has half-way.
+
+A search looks at the picture only at the size of its data term, so most of a 1024-px synthesis
+is wasted on it. A draft head finishes the picture from the features f at an early block:
+
+    y = conv1x1(f * s1);  y = y + conv3x3(y * s2);  image = conv3x3(y * s3) + conv1x1(f * s1)
+
+with leaky ReLUs between. It is fitted by `scripts/fit_draft.py` to the generator's own
+area-downsampled output. What the rest of the network would do depends on the styles it would
+read, so these modulate the head: s = 1 + tanh(A(style - w_mean)). The bound matters: with a
+linear s the picture explodes as soon as a search leaves the prior.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from perceptual_jax.generator.layers import dense, leaky_relu
+
+
+class DraftHead(NamedTuple):
+    """Weights of one head. It gives 3 channels, or 12: those of a Haar transform (2x larger)."""
+
+    affine1_weight: Float[Array, "d c"]
+    affine1_bias: Float[Array, " c"]
+    affine2_weight: Float[Array, "d hidden"]
+    affine2_bias: Float[Array, " hidden"]
+    affine3_weight: Float[Array, "d hidden"]
+    affine3_bias: Float[Array, " hidden"]
+    squeeze_weight: Float[Array, "c hidden"]
+    squeeze_bias: Float[Array, " hidden"]
+    context_weight: Float[Array, "3 3 hidden hidden"]
+    context_bias: Float[Array, " hidden"]
+    output_weight: Float[Array, "3 3 hidden out"]
+    shortcut_weight: Float[Array, "c out"]
+    output_bias: Float[Array, " out"]
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "DraftHead":
+        """From stored arrays, named as the fields; float16 on disk becomes float32."""
+        return cls(**{name: jnp.asarray(arrays[name], jnp.float32) for name in cls._fields})
+
+
+def apply_draft_head(
+    head: DraftHead, features: Float[Array, "h w c"], late: Float[Array, "j d"]
+) -> Float[Array, "h w out"]:
+    """Output channels of a draft.
+
+    Args:
+        head: Fitted weights.
+        features: Activations of the generator's early part.
+        late: Deviations from `w_mean` of the styles that `features` do not depend on; any
+            number of them is reduced to three by averaging neighbours.
+    """
+    first, second, third = (
+        1.0 + jnp.tanh(dense(style, weight, bias))
+        for style, weight, bias in zip(
+            thirds(late),
+            (head.affine1_weight, head.affine2_weight, head.affine3_weight),
+            (head.affine1_bias, head.affine2_bias, head.affine3_bias),
+            strict=True,
+        )
+    )
+    dtype = features.dtype
+
+    def cast(x: Array) -> Array:
+        return x.astype(dtype)
+
+    f = features * cast(first)[None, None]
+    x = leaky_relu(f @ cast(head.squeeze_weight) + cast(head.squeeze_bias)[None, None])
+    y = _conv3x3(x * cast(second)[None, None], cast(head.context_weight))
+    x = x + leaky_relu(y + cast(head.context_bias)[None, None])
+    y = _conv3x3(x * cast(third)[None, None], cast(head.output_weight))
+    y = y + f @ cast(head.shortcut_weight)
+    return y.astype(jnp.float32) + head.output_bias[None, None]
+
+
+def thirds(late: Float[Array, "j d"]) -> tuple[Float[Array, " d"], ...]:
+    """The means of the first, second and last third of the rows; a row may serve twice.
+
+    Example:
+        >>> [float(x[0]) for x in thirds(jnp.arange(5.0)[:, None])]
+        [0.5, 2.5, 4.0]
+    """
+    n = late.shape[0]
+    edges = [math.ceil(i * n / 3) for i in range(4)]
+    starts = [min(a, n - 1) for a in edges[:-1]]
+    stops = [max(a + 1, b) for a, b in zip(starts, edges[1:], strict=True)]
+    return tuple(late[a:b].mean(axis=0) for a, b in zip(starts, stops, strict=True))
+
+
+def _conv3x3(x: Float[Array, "h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "h w o"]:
+    return lax.conv_general_dilated(
+        x[None],
+        kernel,
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )[0]

@@ -1,0 +1,123 @@
+"""The mapping network z -> w, and what is done to its output before synthesis.
+
+    w = fc_{L-1}( ... fc_0(normalize(z))),   fc(x) = sqrt(2) * leaky_relu(x W + b)
+
+With labels, fc_0 sees normalize(z) beside normalize(embed(label)). The weights are a dict
+
+    {"fc0": {"weight": [in out], "bias": [out]}, "fc1": ..., "embed": ... (only with labels)}
+
+effective as in `layers.py`: the learning-rate multiplier 0.01 of the official checkpoints is
+folded in.
+
+Source: Karras et al., "A Style-Based Generator Architecture for GANs", 2019; labels as in
+StyleGAN2-ADA, 2020.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Key
+
+from perceptual_jax.generator.layers import SQRT2, dense, leaky_relu, normalize_2nd_moment
+
+MappingWeights = dict[str, dict[str, Array]]
+
+
+def mapping_network(
+    weights: MappingWeights,
+    z: Float[Array, " d"],
+    label: Float[Array, " c"] | None = None,
+) -> Float[Array, " w"]:
+    """Maps one latent of Z to W, without truncation.
+
+    Args:
+        weights: The layers, see the head of this file. Any number of them.
+        z: Latent; only its direction counts, for it is normalised first.
+        label: Class label, usually one-hot; needed if and only if `weights` has "embed".
+
+    Raises:
+        ValueError: If `z` or `label` does not fit `weights`.
+    """
+    conditional = "embed" in weights
+    if conditional != (label is not None):
+        raise ValueError(
+            f"this mapping network takes {'a' if conditional else 'no'} label, "
+            f"got {'none' if label is None else f'one of shape {label.shape}'}"
+        )
+    x = normalize_2nd_moment(z)
+    if label is not None:
+        _check_size("label", label, weights["embed"]["weight"].shape[0])
+        x = jnp.concatenate([x, normalize_2nd_moment(dense(label, **weights["embed"]))])
+    embedded = x.shape[0] - z.shape[0]
+    _check_size("z", z, weights["fc0"]["weight"].shape[0] - embedded)
+    for i in range(len(weights) - conditional):
+        x = leaky_relu(dense(x, **weights[f"fc{i}"]), gain=SQRT2)
+    return x
+
+
+def broadcast_styles(w: Float[Array, " d"], num_styles: int) -> Float[Array, "k d"]:
+    """One w for every style input of a synthesis network."""
+    return jnp.broadcast_to(w, (num_styles, *w.shape))
+
+
+def truncate(
+    styles: Float[Array, "k d"],
+    w_mean: Float[Array, " d"],
+    *,
+    psi: float,
+    cutoff: int | None = None,
+) -> Float[Array, "k d"]:
+    """w_mean + psi * (styles - w_mean): the truncation trick.
+
+    Args:
+        styles: Styles of one image, or any other rows of W.
+        w_mean: Mean of W.
+        psi: 1 leaves the styles as they are, 0 gives `w_mean`.
+        cutoff: Only the first `cutoff` styles are truncated; all of them if None.
+
+    Example:
+        >>> truncate(jnp.ones((3, 2)), jnp.zeros(2), psi=0.5, cutoff=2)[:, 0]
+        Array([0.5, 0.5, 1. ], dtype=float32)
+    """
+    truncated = w_mean[None] + psi * (styles - w_mean[None])
+    if cutoff is None:
+        return truncated
+    return jnp.concatenate([truncated[:cutoff], styles[cutoff:]])
+
+
+def estimate_w_mean(
+    mapping: Callable[[Float[Array, " z"]], Float[Array, " w"]],
+    key: Key[Array, ""],
+    *,
+    z_dim: int,
+    samples: int = 100_000,
+    chunk: int = 1000,
+) -> Float[Array, " w"]:
+    """Mean of w over standard normal z.
+
+    The running mean moves by (mean of the chunk - running mean) / (chunks so far), so that
+    float32 loses nothing however many samples there are.
+
+    Args:
+        mapping: z -> w.
+        key: Consumed.
+        z_dim: Dimension of Z.
+        samples: How many latents are drawn, rounded up to whole chunks.
+        chunk: Latents mapped at once.
+    """
+
+    def update(mean: Array, step: tuple[Array, Array]) -> tuple[Array, None]:
+        index, chunk_key = step
+        w = jax.vmap(mapping)(jax.random.normal(chunk_key, (chunk, z_dim)))
+        return mean + (w.mean(axis=0) - mean) / (index + 1), None
+
+    chunks = -(-samples // chunk)
+    start = jnp.zeros_like(jax.eval_shape(mapping, jax.ShapeDtypeStruct((z_dim,), jnp.float32)))
+    return lax.scan(update, start, (jnp.arange(chunks), jax.random.split(key, chunks)))[0]
+
+
+def _check_size(name: str, x: Array, expected: int) -> None:
+    if x.shape != (expected,):
+        raise ValueError(f"{name} must have shape ({expected},), got {x.shape}")
