@@ -1,0 +1,1 @@
+"""Generators: the mapping network, StyleGAN2, MobileStyleGAN, and draft resolution."""

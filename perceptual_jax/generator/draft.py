@@ -15,10 +15,11 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from perceptual_jax.generator.layers import dense, leaky_relu
 
@@ -44,6 +45,39 @@ class DraftHead(NamedTuple):
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "DraftHead":
         """From stored arrays, named as the fields; float16 on disk becomes float32."""
         return cls(**{name: jnp.asarray(arrays[name], jnp.float32) for name in cls._fields})
+
+
+def init_draft_head(
+    key: Key[Array, ""], channels: int, dim: int, *, hidden: int = 48, out: int = 12
+) -> DraftHead:
+    """A random head, to be fitted.
+
+    Args:
+        key: Consumed.
+        channels: Of the features.
+        dim: Of a style.
+        hidden: Width of the head.
+        out: 12 for a picture of twice the features' size, by a Haar transform; or 3.
+    """
+    shapes = {
+        "affine1": (dim, channels),
+        "affine2": (dim, hidden),
+        "affine3": (dim, hidden),
+        "squeeze": (channels, hidden),
+        "context": (3, 3, hidden, hidden),
+        "output": (3, 3, hidden, out),
+        "shortcut": (channels, out),
+    }
+    # Small enough for the head to begin near "unmodulated, black" whatever the styles.
+    gains = {"affine1": 0.3, "affine2": 0.3, "affine3": 0.3, "output": 0.1, "shortcut": 0.02}
+    arrays = {}
+    for name, k in zip(shapes, jax.random.split(key, len(shapes)), strict=True):
+        shape = shapes[name]
+        spread = gains.get(name, 1.0) / math.sqrt(math.prod(shape[:-1]))
+        arrays[f"{name}_weight"] = spread * jax.random.normal(k, shape)
+        if name != "shortcut":
+            arrays[f"{name}_bias"] = jnp.zeros(shape[-1])
+    return DraftHead(**arrays)
 
 
 def apply_draft_head(

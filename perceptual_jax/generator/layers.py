@@ -52,6 +52,28 @@ def normalize_2nd_moment(x: Float[Array, " d"]) -> Float[Array, " d"]:
     return x * lax.rsqrt(jnp.mean(jnp.square(x)) + 1e-8)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv(
+    x: Float[Array, "h w i"],
+    weight: Float[Array, "kh kw i o"],
+    padding: tuple[int, int] = (1, 1),
+    dilation: int = 1,
+) -> Float[Array, "h2 w2 o"]:
+    """Convolution (a correlation, as everywhere in the field) without stride.
+
+    The gradient is written out because of `lax.scan` on a CPU: left alone, XLA moves the
+    transposition of the kernel out of the loop but not its flip, and then every step runs a
+    general convolution that is five times slower. The barrier in it keeps the two together.
+
+    Args:
+        x: Activations.
+        weight: Kernel, of the dtype of `x`.
+        padding: Rows and columns of zeros on each side.
+        dilation: 2 puts zeros between the pixels of `x`.
+    """
+    return _correlate(x, weight, padding, dilation=dilation)
+
+
 def modulated_conv(
     x: Float[Array, "h w i"],
     weight: Float[Array, "3 3 i o"],
@@ -77,7 +99,7 @@ def modulated_conv(
     )
     x = x * style.astype(x.dtype)[None, None]
     weight = weight.astype(x.dtype)
-    x = _conv(x, weight, (1, 1)) if up is None else up_conv(x, weight, form=up)
+    x = conv(x, weight) if up is None else up_conv(x, weight, form=up)
     return x * demodulation.astype(x.dtype)[None, None]
 
 
@@ -107,7 +129,7 @@ def up_conv(
         form: How the transposed convolution is written; both give the same result. "dilated" is
             one convolution of the zero-stuffed input, "polyphase" four without zeros.
     """
-    transposed = _conv(x, weight, (2, 2), 2) if form == "dilated" else _phases(x, weight)
+    transposed = conv(x, weight, (2, 2), 2) if form == "dilated" else _phases(x, weight)
     return _blur(transposed, 1)
 
 
@@ -121,17 +143,6 @@ def upsample(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
         Array([0.75, 1.  , 1.  , 0.75], dtype=float32)
     """
     return _upsample_axis(_upsample_axis(x, 0), 1)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv(x: Array, weight: Array, padding: tuple[int, int], dilation: int = 1) -> Array:
-    """Correlation of x, with zeros between its pixels if `dilation` is 2, and the kernel.
-
-    Its gradient is written out because XLA, left alone, hoists the transposition of the kernel
-    out of a `lax.scan` but not its flip, and then runs every step's convolution through a
-    general kernel that is five times slower on a CPU. The barrier keeps the two together.
-    """
-    return _correlate(x, weight, padding, dilation=dilation)
 
 
 def _conv_forward(
@@ -151,7 +162,7 @@ def _conv_backward(
     return _correlate(gradient, transposed, complement, stride=dilation), of_weight(gradient)[0]
 
 
-_conv.defvjp(_conv_forward, _conv_backward)
+conv.defvjp(_conv_forward, _conv_backward)
 
 
 def _correlate(
@@ -176,7 +187,7 @@ def _phases(x: Array, weight: Array) -> Array:
     phases = []
     for a in (0, 1):
         for b in (0, 1):
-            phase = _conv(x, weight[a::2, b::2], (1 - a, 1 - b))
+            phase = conv(x, weight[a::2, b::2], (1 - a, 1 - b))
             phases.append(lax.pad(phase, zero, ((a, a, 1), (b, b, 1), (0, 0, 0))))
     return sum(phases[1:], start=phases[0])
 

@@ -106,10 +106,19 @@ class MobileStyleGAN(nnx.Module):
                 f"no draft head for {resolution} px (there are: {known}); "
                 "fit one with scripts/fit_draft.py or search at full resolution (search.draft = 0)"
             )
+        features, late = self.draft_features(styles, noise, resolution)
+        return inverse_haar(apply_draft_head(self.draft_heads[resolution], features, late))
+
+    def draft_features(
+        self, styles: Float[Array, "k d"], noise: Noise, resolution: int
+    ) -> tuple[Float[Array, "h w c"], Float[Array, "j d"]]:
+        """What a draft head reads: features at half of `resolution`, and the late styles.
+
+        The late styles are those that the features do not depend on, as deviations from `w_mean`.
+        """
         blocks = resolution.bit_length() - 4
-        x = self._features(styles, noise, blocks)
         late = (styles - self.w_mean[None])[2 * blocks + 1 :]
-        return inverse_haar(apply_draft_head(self.draft_heads[resolution], x, late))
+        return self._features(styles, noise, blocks), late
 
     def num_seen_styles(self, resolution: int) -> int:
         """All styles, at every resolution: the late ones modulate the draft heads."""

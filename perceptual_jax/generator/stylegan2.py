@@ -263,8 +263,9 @@ class StyleGAN2(nnx.Module):
     ) -> Float[Array, "h w c"]:
         style = dense(w, **layer["affine"])
         x = modulated_conv(x, layer["weight"], layer["weight_square"], style, up=up)
-        shift = (layer["noise_strength"] * noise)[..., None] + layer["bias"][None, None]
-        return self._clip(leaky_relu(x + shift.astype(x.dtype), gain=SQRT2))
+        x = x + (layer["noise_strength"] * noise).astype(x.dtype)[..., None]
+        x = x + layer["bias"].astype(x.dtype)[None, None]
+        return self._clip(leaky_relu(x, gain=SQRT2))
 
     def _clip(self, x: Array) -> Array:
         clamp = self.config.conv_clamp

@@ -1,0 +1,79 @@
+"""Restores degraded faces by searching the latent space of a face generator, in JAX.
+
+Names are imported when they are first used, so that `import perceptual_jax` and the help of the
+command line do not wait for JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from perceptual_jax.config import ConfigError as ConfigError
+    from perceptual_jax.config import RestoreConfig as RestoreConfig
+    from perceptual_jax.config import UsageError as UsageError
+    from perceptual_jax.config import load_config as load_config
+    from perceptual_jax.config import to_toml as to_toml
+    from perceptual_jax.data.images import read_image as read_image
+    from perceptual_jax.data.images import to_float as to_float
+    from perceptual_jax.data.images import to_uint8 as to_uint8
+    from perceptual_jax.degradation.consistency import DownscaleL2 as DownscaleL2
+    from perceptual_jax.degradation.consistency import consistency_psnr as consistency_psnr
+    from perceptual_jax.degradation.consistency import downscale as downscale
+    from perceptual_jax.degradation.corruptions import degrade as degrade
+    from perceptual_jax.degradation.files import degrade_files as degrade_files
+    from perceptual_jax.evaluation.index import write_index as write_index
+    from perceptual_jax.evaluation.samples import generate_files as generate_files
+    from perceptual_jax.evaluation.samples import sample_image as sample_image
+    from perceptual_jax.evaluation.sheet import contact_sheet as contact_sheet
+    from perceptual_jax.generator.mobilestylegan import MobileStyleGAN as MobileStyleGAN
+    from perceptual_jax.generator.stylegan2 import StyleGAN2 as StyleGAN2
+    from perceptual_jax.prior.geodesic import cross_loss as cross_loss
+    from perceptual_jax.prior.mmd import PriorBank as PriorBank
+    from perceptual_jax.prior.mmd import make_prior_bank as make_prior_bank
+    from perceptual_jax.prior.mmd import mmd2 as mmd2
+    from perceptual_jax.prior.sphere import project_to_sphere as project_to_sphere
+    from perceptual_jax.restoration.batch import restore_batch as restore_batch
+    from perceptual_jax.restoration.job import restore_files as restore_files
+    from perceptual_jax.restoration.objective import make_prior as make_prior
+    from perceptual_jax.restoration.objective import objective as objective
+    from perceptual_jax.restoration.search import restore as restore
+    from perceptual_jax.types import Generator as Generator
+    from perceptual_jax.types import LossTerms as LossTerms
+    from perceptual_jax.types import Restoration as Restoration
+    from perceptual_jax.types import Status as Status
+    from perceptual_jax.weights.load import load_generator as load_generator
+
+_MODULES = {
+    "config": ("ConfigError", "RestoreConfig", "UsageError", "load_config", "to_toml"),
+    "data.images": ("read_image", "to_float", "to_uint8"),
+    "degradation.consistency": ("DownscaleL2", "consistency_psnr", "downscale"),
+    "degradation.corruptions": ("degrade",),
+    "degradation.files": ("degrade_files",),
+    "evaluation.index": ("write_index",),
+    "evaluation.samples": ("generate_files", "sample_image"),
+    "evaluation.sheet": ("contact_sheet",),
+    "generator.mobilestylegan": ("MobileStyleGAN",),
+    "generator.stylegan2": ("StyleGAN2",),
+    "prior.geodesic": ("cross_loss",),
+    "prior.mmd": ("PriorBank", "make_prior_bank", "mmd2"),
+    "prior.sphere": ("project_to_sphere",),
+    "restoration.batch": ("restore_batch",),
+    "restoration.job": ("restore_files",),
+    "restoration.objective": ("make_prior", "objective"),
+    "restoration.search": ("restore",),
+    "types": ("Generator", "LossTerms", "Restoration", "Status"),
+    "weights.load": ("load_generator",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULE_OF]

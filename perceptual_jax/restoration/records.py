@@ -1,0 +1,247 @@
+"""What a job writes for each picture, and how the next job knows what is finished.
+
+    NAME.png    the restored picture; with samples NAME_s00.png, NAME_s01.png, ..., NAME_spread.png
+    NAME.npz    styles [k d] and best_step, with samples [s k d] and [s]; noise maps if drawn
+    NAME.json   the record
+
+The record is written last, so a picture is finished if and only if its record is there and the
+files that it names are. `results.jsonl` gathers the records, one line for each input, those that
+failed included; a job adds whole lines to it and at its end puts them in the order of the inputs.
+"""
+
+import contextlib
+import errno
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from perceptual_jax.config import RestoreConfig, to_toml
+from perceptual_jax.data.images import (
+    WriteError,
+    json_text,
+    save_json,
+    save_npz,
+    to_float,
+    to_uint8,
+    write_atomically,
+    write_png,
+)
+from perceptual_jax.degradation.consistency import consistency_psnr
+from perceptual_jax.restoration.pictures import Picture
+from perceptual_jax.types import Generator, Restoration, Status
+
+Record = dict[str, Any]
+
+
+class Settings(NamedTuple):
+    """What decides a result besides the picture; equal settings give equal results."""
+
+    config_sha256: str
+    """Of the config as TOML."""
+    generator_sha256: str
+    """Of the weights, see `generator_sha256`."""
+    seed: int
+    samples: int
+
+
+def settings_of(
+    config: RestoreConfig, generator: Generator, *, seed: int, samples: int
+) -> Settings:
+    """The settings of a job, config and generator by their hashes."""
+    config_sha256 = hashlib.sha256(to_toml(config).encode()).hexdigest()
+    return Settings(config_sha256, generator_sha256(generator), seed, samples)
+
+
+def generator_sha256(generator: Generator) -> str:
+    """SHA-256 of a generator's weights: of every array's place, type, shape and bytes."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(generator):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def environment() -> Record:
+    """Versions and devices, which can change the last digits of a result."""
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    device = jax.devices()[0]
+    return {
+        "versions": versions | {"python": platform.python_version()},
+        "device": f"{jax.device_count()} x {device.platform} ({device.device_kind})",
+    }
+
+
+def write_result(
+    out: Path, picture: Picture, result: Restoration, config: RestoreConfig, about: Record
+) -> Record:
+    """Writes the files of one picture, its record last, in place of what an earlier job wrote.
+
+    Args:
+        out: Folder.
+        picture: The input.
+        result: Its restorations, one for each sample, along the first axis.
+        config: Decides whether noise maps are written (not if they are the generator's own), and
+            the downscale that tells how consistent the result is.
+        about: What the record says besides: settings, versions, seconds.
+
+    Returns:
+        The record.
+
+    Raises:
+        WriteError: If a file cannot be written. The picture is then not finished.
+    """
+    name = picture.input.name
+    record_path = out / f"{name}.json"
+    earlier = (read_record(record_path) or {}).get("files", [])
+    record_path.unlink(missing_ok=True)
+
+    samples = len(result.image)
+    images = [f"{name}_s{i:02d}.png" if samples > 1 else f"{name}.png" for i in range(samples)]
+    files = [*images]
+    for file, image in zip(images, result.image, strict=True):
+        write_png(out / file, to_uint8(image))
+    record = _describe(picture, result, images, config) | about
+    if samples > 1:
+        spread = spread_map(np.asarray(result.image))
+        files.append(f"{name}_spread.png")
+        write_png(out / files[-1], _grey(spread))
+        record["spread"] = {"mean": spread.mean(), "white": spread.max()}
+    files.append(f"{name}.npz")
+    save_npz(out / files[-1], _latents(result, config))
+    record["files"] = files
+    save_json(record_path, record)
+    for file in set(earlier) - set(files):
+        if file == f"{name}.png" or file.startswith(f"{name}_s"):
+            (out / file).unlink(missing_ok=True)
+    return record
+
+
+def spread_map(images: np.ndarray) -> np.ndarray:
+    """Standard deviation of each pixel over samples [s h w c] in [-1, 1], as [h w].
+
+    Root of the variance averaged over channels, in units of the range of values: 0 where all
+    samples agree, 0.5 where half of them are black and half white.
+
+    Example:
+        >>> spread_map(np.stack([np.ones((1, 1, 3)), -np.ones((1, 1, 3))])).item()
+        0.5
+    """
+    return np.sqrt(images.var(axis=0).mean(axis=-1)) / 2
+
+
+def _grey(spread: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+    """Black for 0, white for the largest value."""
+    share = spread / max(float(spread.max()), 1e-12)
+    return to_uint8(np.repeat(share[:, :, None] * 2 - 1, 3, axis=2))
+
+
+_consistency_psnr = jax.jit(consistency_psnr, static_argnames="filter")
+
+
+def _describe(
+    picture: Picture, result: Restoration, images: list[str], config: RestoreConfig
+) -> Record:
+    degraded = to_float(picture.pixels)
+    restorations = []
+    for i, file in enumerate(images):
+        psnr = _consistency_psnr(result.image[i], degraded, filter=config.data.downscale)
+        restorations.append(
+            {
+                "image": file,
+                "status": Status(result.status[i]).name,
+                "terms": {k: float(v[i]) for k, v in result.terms._asdict().items()},
+                "consistency_psnr": float(psnr),
+                "best_step": int(result.best_step[i]),
+            }
+        )
+    worst = Status(max(result.status))
+    height, width, _ = picture.pixels.shape
+    return {
+        "name": picture.input.name,
+        "status": worst.name,
+        "message": worst.message,
+        "input": {
+            "path": printable(picture.input.path),
+            "sha256": picture.sha256,
+            "size": list(picture.size),
+            "restored_from": [width, height],
+        },
+        "restorations": restorations,
+    }
+
+
+def _latents(result: Restoration, config: RestoreConfig) -> dict[str, np.ndarray]:
+    arrays = {"styles": result.styles, "best_step": result.best_step}
+    if config.noise.mode != "const" or config.noise.trainable or config.noise.zero_last:
+        arrays |= {f"noise{i:02d}": maps for i, maps in enumerate(result.noise)}
+    one = len(result.image) == 1
+    return {name: np.asarray(x[0] if one else x) for name, x in arrays.items()}
+
+
+def failure_record(name: str | None, source: str | os.PathLike[str], message: str) -> Record:
+    """The line of an input that could not be restored, with its name if it got one."""
+    about = {"path": printable(source)}
+    return {"name": name, "status": "FAILED", "message": message, "input": about}
+
+
+def place(record: Record) -> str:
+    """Where a record's input is, or what the user typed: what tells records apart."""
+    return record["input"]["path"]
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path as text, with the bytes of its name that are no text escaped."""
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode()
+
+
+def read_record(path: Path) -> Record | None:
+    """A record as it was written; None if there is none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def read_lines(path: Path) -> dict[str, Record]:
+    """The records of a `results.jsonl` by their `place`; broken lines are left out."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return {}
+    records = {}
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            record = json.loads(line)
+            records[place(record)] = record
+    return records
+
+
+def write_lines(path: Path, records: Iterable[Record]) -> None:
+    """Writes a whole `results.jsonl`, atomically."""
+    write_atomically(path, "".join(json_text(record) + "\n" for record in records).encode())
+
+
+def append_line(path: Path, record: Record) -> None:
+    """Adds a record to a `results.jsonl`: the whole line or nothing of it."""
+    line = (json_text(record) + "\n").encode()
+    try:
+        with open(path, "ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if file.write(line) != len(line):
+                file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise WriteError(f"cannot write {path} ({reason})") from error
