@@ -1,6 +1,6 @@
 """Makes `examples/`: degraded inputs from the generator's own samples, so of no real person.
 
-    python scripts/make_examples.py
+python scripts/make_examples.py
 """
 
 from pathlib import Path

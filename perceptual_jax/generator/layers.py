@@ -38,7 +38,7 @@ def dense(
 
 
 def leaky_relu(x: Float[Array, "..."], *, gain: float = 1.0) -> Float[Array, "..."]:
-    """Gain * (x where x >= 0, else 0.2 x).
+    """The larger of x and 0.2 x, times a gain.
 
     Example:
         >>> leaky_relu(jnp.array([-1.0, 2.0]), gain=2.0)
@@ -48,14 +48,14 @@ def leaky_relu(x: Float[Array, "..."], *, gain: float = 1.0) -> Float[Array, "..
 
 
 def normalize_2nd_moment(x: Float[Array, " d"]) -> Float[Array, " d"]:
-    """X / sqrt(mean(x^2) + 1e-8): a vector of norm sqrt(d)."""
+    """The vector x / sqrt(mean(x^2) + 1e-8), of norm sqrt(d)."""
     return x * lax.rsqrt(jnp.mean(jnp.square(x)) + 1e-8)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(
     x: Float[Array, "h w i"],
     weight: Float[Array, "kh kw i o"],
+    *,
     padding: tuple[int, int] = (1, 1),
     dilation: int = 1,
 ) -> Float[Array, "h2 w2 o"]:
@@ -71,7 +71,7 @@ def conv(
         padding: Rows and columns of zeros on each side.
         dilation: 2 puts zeros between the pixels of `x`.
     """
-    return _correlate(x, weight, padding, dilation=dilation)
+    return _conv(x, weight, padding, dilation)
 
 
 def modulated_conv(
@@ -129,7 +129,9 @@ def up_conv(
         form: How the transposed convolution is written; both give the same result. "dilated" is
             one convolution of the zero-stuffed input, "polyphase" four without zeros.
     """
-    transposed = conv(x, weight, (2, 2), 2) if form == "dilated" else _phases(x, weight)
+    transposed = (
+        conv(x, weight, padding=(2, 2), dilation=2) if form == "dilated" else _phases(x, weight)
+    )
     return _blur(transposed, 1)
 
 
@@ -143,6 +145,11 @@ def upsample(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
         Array([0.75, 1.  , 1.  , 0.75], dtype=float32)
     """
     return _upsample_axis(_upsample_axis(x, 0), 1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv(x: Array, weight: Array, padding: tuple[int, int], dilation: int) -> Array:
+    return _correlate(x, weight, padding, dilation=dilation)
 
 
 def _conv_forward(
@@ -162,7 +169,7 @@ def _conv_backward(
     return _correlate(gradient, transposed, complement, stride=dilation), of_weight(gradient)[0]
 
 
-conv.defvjp(_conv_forward, _conv_backward)
+_conv.defvjp(_conv_forward, _conv_backward)
 
 
 def _correlate(
@@ -187,7 +194,7 @@ def _phases(x: Array, weight: Array) -> Array:
     phases = []
     for a in (0, 1):
         for b in (0, 1):
-            phase = conv(x, weight[a::2, b::2], (1 - a, 1 - b))
+            phase = conv(x, weight[a::2, b::2], padding=(1 - a, 1 - b))
             phases.append(lax.pad(phase, zero, ((a, a, 1), (b, b, 1), (0, 0, 0))))
     return sum(phases[1:], start=phases[0])
 

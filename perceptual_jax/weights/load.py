@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
-import numpy as np
 
 from perceptual_jax.generator.draft import DraftHead
 from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
@@ -17,6 +16,7 @@ from perceptual_jax.generator.stylegan2 import StyleGAN2, StyleGAN2Config
 from perceptual_jax.types import Generator
 from perceptual_jax.weights import catalogue, fetch, store
 from perceptual_jax.weights.catalogue import UnknownGeneratorError, WeightsError
+from perceptual_jax.weights.names import Arrays
 
 
 def load_generator(
@@ -38,15 +38,16 @@ def load_generator(
     """
     path = _resolve(name_or_path, report)
     arrays, metadata = store.load(path)
+    heads = draft_heads(metadata.get("name", ""))
     try:
-        return _build(arrays, metadata, dtype)
+        return _build(arrays, metadata, heads, dtype)
     except KeyError as error:
         raise WeightsError(f"{path} does not hold a whole generator: it has no {error}") from None
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not hold a generator: {error}") from None
 
 
-def draft_heads(name: str) -> dict[int, dict[str, np.ndarray]]:
+def draft_heads(name: str) -> dict[int, Arrays]:
     """The draft heads shipped for a generator, by resolution; empty if there are none.
 
     Args:
@@ -75,8 +76,9 @@ def _resolve(name_or_path: str | Path, report: fetch.Report | None) -> Path:
     return path
 
 
-def _build(arrays: dict[str, np.ndarray], metadata: dict[str, Any], dtype: str) -> Generator:
-    heads = draft_heads(metadata.get("name", ""))
+def _build(
+    arrays: Arrays, metadata: dict[str, Any], heads: dict[int, Arrays], dtype: str
+) -> Generator:
     match metadata["architecture"]:
         case "mobilestylegan":
             return MobileStyleGAN.from_arrays(arrays, draft_heads=heads, dtype=jnp.dtype(dtype))
