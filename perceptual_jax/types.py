@@ -94,10 +94,25 @@ class Restoration(NamedTuple):
 class Generator(Protocol):
     """What the search needs of a generator: an immutable pytree with these members."""
 
-    resolution: int
-    num_styles: int
-    z_dim: int
-    w_mean: Any
+    @property
+    def resolution(self) -> int:
+        """Pixels of a side of the synthesised image."""
+        ...
+
+    @property
+    def num_styles(self) -> int:
+        """k: style vectors that reach the image."""
+        ...
+
+    @property
+    def z_dim(self) -> int:
+        """Dimension of Z."""
+        ...
+
+    @property
+    def w_mean(self) -> Float[Array, " d"]:
+        """Mean of W."""
+        ...
 
     def mapping(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
         """One latent of Z to W, without truncation."""

@@ -1,6 +1,9 @@
 """Settings under which every test runs: silent mistakes of JAX programs become errors."""
 
+import dataclasses
+
 import jax
+import numpy as np
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -12,3 +15,22 @@ jax.config.update("jax_debug_key_reuse", True)
 def key():
     """A fresh PRNG key, the same in every run."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def narrow_path(tmp_path_factory):
+    """The weights file of a StyleGAN2 at 32 px with random weights, for whole runs in seconds."""
+    from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config, weight_shapes
+    from perceptual_jax.weights import store
+
+    config = StyleGAN2Config(channels=(8, 8, 8, 8), z_dim=16, w_dim=16, mapping_layers=2)
+    rng = np.random.default_rng(1)
+    arrays = {}
+    for name, shape in weight_shapes(config).items():
+        fan_in = shape[0] if len(shape) == 2 and name.endswith(".weight") else 1
+        arrays[name] = rng.normal(size=shape, scale=fan_in**-0.5).astype(np.float32)
+        if name.endswith("bias"):
+            arrays[name] = np.full(shape, name.endswith("affine.bias"), np.float32)
+    path = tmp_path_factory.mktemp("weights") / "narrow.safetensors"
+    store.save(path, arrays, {"architecture": "stylegan2", "config": dataclasses.asdict(config)})
+    return path

@@ -123,7 +123,7 @@ def test_the_default_preset_holds_the_defaults():
 
 
 def test_unknown_preset_names_the_known_ones():
-    with pytest.raises(ConfigError, match="no preset is called 'puls'; presets are .*pulse"):
+    with pytest.raises(ConfigError, match=r"no preset is called 'puls'; presets are .*pulse"):
         load_config("puls")
 
 

@@ -63,28 +63,27 @@ def broadcast_styles(w: Float[Array, " d"], num_styles: int) -> Float[Array, "k 
 
 
 def truncate(
-    styles: Float[Array, "k d"],
+    w: Float[Array, "*k d"],
     w_mean: Float[Array, " d"],
     *,
     psi: float,
     cutoff: int | None = None,
-) -> Float[Array, "k d"]:
-    """w_mean + psi * (styles - w_mean): the truncation trick.
+) -> Float[Array, "*k d"]:
+    """The truncation trick: w_mean + psi * (w - w_mean).
 
     Args:
-        styles: Styles of one image, or any other rows of W.
+        w: A point of W, or styles or other points as rows.
         w_mean: Mean of W.
-        psi: 1 leaves the styles as they are, 0 gives `w_mean`.
-        cutoff: Only the first `cutoff` styles are truncated; all of them if None.
+        psi: 1 leaves `w` as it is, 0 gives `w_mean`.
+        cutoff: Only the first `cutoff` rows are truncated; all of them if None.
 
     Example:
         >>> truncate(jnp.ones((3, 2)), jnp.zeros(2), psi=0.5, cutoff=2)[:, 0]
         Array([0.5, 0.5, 1. ], dtype=float32)
     """
-    truncated = w_mean[None] + psi * (styles - w_mean[None])
-    if cutoff is None:
-        return truncated
-    return jnp.concatenate([truncated[:cutoff], styles[cutoff:]])
+    mean = jnp.broadcast_to(w_mean, w.shape)
+    truncated = mean + psi * (w - mean)
+    return truncated if cutoff is None else truncated.at[cutoff:].set(w[cutoff:])
 
 
 def estimate_w_mean(

@@ -17,6 +17,7 @@ Source: Belousov, "MobileStyleGAN: A Lightweight Convolutional Neural Network fo
 Image Synthesis", 2021; the facts of the exported network.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -211,11 +212,12 @@ def modulated_depthwise(
 def _depthwise(x: Float[Array, "h w c"], kernel: Float[Array, "3 3 c"]) -> Float[Array, "h w c"]:
     height, width, _ = x.shape
     padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
-    return sum(
+    taps = [
         padded[i : i + height, j : j + width] * kernel[i, j][None, None]
         for i in range(3)
         for j in range(3)
-    )
+    ]
+    return functools.reduce(jnp.add, taps)
 
 
 def _depthwise_forward(x: Array, scale: Array, kernel: Array) -> tuple[Array, tuple]:
@@ -225,7 +227,8 @@ def _depthwise_forward(x: Array, scale: Array, kernel: Array) -> tuple[Array, tu
 def _depthwise_backward(residuals: tuple, g: Array) -> tuple[Array, Array, Array]:
     x, scale, kernel = residuals
     d_scaled = _depthwise(g, kernel[::-1, ::-1])
-    d_scale = jnp.sum((d_scaled * x).astype(jnp.float32), axis=(0, 1)).astype(scale.dtype)
+    sum_type = jnp.promote_types(x.dtype, jnp.float32)
+    d_scale = jnp.sum(d_scaled * x, axis=(0, 1), dtype=sum_type).astype(scale.dtype)
     # Only training the kernel needs this; elsewhere it is dead code that XLA drops.
     h, w, _ = x.shape
     padded = jnp.pad(x * scale[None, None], ((1, 1), (1, 1), (0, 0)))

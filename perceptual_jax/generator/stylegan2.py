@@ -9,28 +9,11 @@
 Layer i, counted from the coarsest, reads style i and noise map i; the to_rgb of a block reads the
 style of the layer after it, so there is one style more than layers: 2 log2(resolution) - 2.
 
-The arrays have the names of NVIDIA's PyTorch checkpoints and these shapes (r a resolution,
-i and o channels, d and w the dimensions of Z and W):
-
-    name                                   shape        made from the array of that name by
-    mapping.fc{i}.weight                   [in out]     transpose, * 0.01 / sqrt(in)
-    mapping.fc{i}.bias                     [out]        * 0.01
-    mapping.embed.weight, .bias            [c w], [w]   transpose, / sqrt(c); as it is
-    w_mean                                 [w]          mapping.w_avg
-    synthesis.b4.const                     [4 4 i]      transpose
-    synthesis.b{r}.conv{0,1}.weight        [3 3 i o]    transpose; conv0 also flipped: [::-1, ::-1]
-    synthesis.b{r}.conv{0,1}.bias          [o]          as it is
-    synthesis.b{r}.conv{0,1}.noise_const   [r r]        as it is
-    synthesis.b{r}.conv{0,1}.noise_strength []          as it is
-    synthesis.b{r}.torgb.weight            [i 3]        transpose, / sqrt(i)
-    synthesis.b{r}.torgb.bias              [3]          as it is
-    synthesis.b{r}.*.affine.weight         [w i]        transpose, / sqrt(w)
-    synthesis.b{r}.*.affine.bias           [i]          as it is (it includes the + 1)
+The arrays and their shapes are listed in `stylegan2_weights.py`.
 
 Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -51,67 +34,14 @@ from perceptual_jax.generator.layers import (
     to_rgb,
     upsample,
 )
-from perceptual_jax.generator.mapping import estimate_w_mean, mapping_network
+from perceptual_jax.generator.mapping import mapping_network
+from perceptual_jax.generator.stylegan2_weights import (
+    StyleGAN2Config,
+    check_arrays,
+    init_arrays,
+    weight_shapes,
+)
 from perceptual_jax.types import Noise
-
-
-@dataclasses.dataclass(frozen=True)
-class StyleGAN2Config:
-    """What the arrays of a StyleGAN2 do not say by themselves, and how it is computed."""
-
-    channels: tuple[int, ...]
-    """Channels at 4, 8, ... px; their number gives the resolution."""
-    z_dim: int = 512
-    w_dim: int = 512
-    c_dim: int = 0
-    """Dimension of the labels; 0 for an unconditional generator."""
-    mapping_layers: int = 8
-    conv_clamp: float | None = None
-    """Layers and to_rgb are clipped to this: 256 in networks trained with mixed precision."""
-    up_conv: UpConvForm = "dilated"
-    """See `layers.up_conv`."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the activations. Latents, styles, demodulation and the image stay float32."""
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """Of the blocks: 4, 8, ..., that of the image."""
-        return tuple(4 * 2**i for i in range(len(self.channels)))
-
-    @property
-    def num_styles(self) -> int:
-        """Style vectors the synthesis network reads."""
-        return 2 * len(self.channels)
-
-    @classmethod
-    def config_f(cls, resolution: int = 1024) -> "StyleGAN2Config":
-        """The large networks of the StyleGAN2 paper, such as FFHQ at 1024 px."""
-        return cls(channel_table(resolution, base=32768))
-
-    @classmethod
-    def paper256(cls) -> "StyleGAN2Config":
-        """StyleGAN2-ADA's networks at 256 px."""
-        return cls(channel_table(256, base=16384), conv_clamp=256.0)
-
-    @classmethod
-    def paper512(cls) -> "StyleGAN2Config":
-        """StyleGAN2-ADA's networks at 512 px."""
-        return cls(channel_table(512, base=32768), conv_clamp=256.0)
-
-
-def channel_table(resolution: int, *, base: int, maximum: int = 512) -> tuple[int, ...]:
-    """min(base / r, maximum) at r = 4, 8, ..., resolution.
-
-    Raises:
-        ValueError: If `resolution` is not a power of two from 4.
-
-    Example:
-        >>> channel_table(32, base=2048, maximum=128)
-        (128, 128, 128, 64)
-    """
-    if resolution < 4 or resolution.bit_count() != 1:
-        raise ValueError(f"resolution must be a power of two from 4, got {resolution}")
-    return tuple(min(base // 2**k, maximum) for k in range(2, resolution.bit_length()))
 
 
 class StyleGAN2(nnx.Module):
@@ -124,7 +54,7 @@ class StyleGAN2(nnx.Module):
         *,
         draft_heads: Mapping[int, DraftHead] | None = None,
     ):
-        """Builds the generator from the arrays listed at the head of this file.
+        """Builds the generator from the arrays of `weight_shapes(config)`.
 
         Args:
             config: Its sizes.
@@ -134,7 +64,7 @@ class StyleGAN2(nnx.Module):
         Raises:
             ValueError: If an array is missing, unknown or of the wrong shape.
         """
-        _check_arrays(arrays, weight_shapes(config))
+        check_arrays(arrays, config)
         weights = nested({name: jnp.asarray(x, jnp.float32) for name, x in arrays.items()})
         for block in weights["synthesis"].values():
             for name in block.keys() & {"conv0", "conv1"}:
@@ -148,18 +78,7 @@ class StyleGAN2(nnx.Module):
     @classmethod
     def init(cls, key: Key[Array, ""], config: StyleGAN2Config) -> "StyleGAN2":
         """Random weights with the distribution the official training starts from."""
-        shapes = weight_shapes(config)
-        *keys, w_key = jax.random.split(key, len(shapes) + 1)
-        arrays = {
-            name: _init_array(k, name, shape)
-            for k, (name, shape) in zip(keys, shapes.items(), strict=True)
-        }
-        label = jnp.zeros(config.c_dim) if config.c_dim else None
-        mapping = nested(arrays)["mapping"]
-        arrays["w_mean"] = estimate_w_mean(
-            lambda z: mapping_network(mapping, z, label), w_key, z_dim=config.z_dim, samples=10_000
-        )
-        return cls(config, arrays)
+        return cls(config, init_arrays(key, config))
 
     @property
     def resolution(self) -> int:
@@ -169,7 +88,12 @@ class StyleGAN2(nnx.Module):
     @property
     def num_styles(self) -> int:
         """Style vectors the synthesis network reads."""
-        return self.config.num_styles
+        return _num_styles(self.resolution)
+
+    @property
+    def z_dim(self) -> int:
+        """Dimension of Z."""
+        return self.config.z_dim
 
     def to_arrays(self) -> dict[str, Array]:
         """The arrays this generator can be built from again."""
@@ -199,11 +123,15 @@ class StyleGAN2(nnx.Module):
         Raises:
             ValueError: If there is no block of this resolution.
         """
-        x, image = self._blocks(styles, noise, resolution)
+        features, image = self._blocks(styles, noise, resolution)
         if resolution not in self.draft_heads:
             return image
-        late = (styles - self.w_mean[None])[2 * resolution.bit_length() - 5 :]
-        return image + apply_draft_head(self.draft_heads[resolution], x, late)
+        late = (styles - self.w_mean[None])[_num_styles(resolution) - 1 :]
+        return image + apply_draft_head(self.draft_heads[resolution], features, late)
+
+    def num_seen_styles(self, resolution: int) -> int:
+        """How many of the first styles a draft depends on; all of them if it has a head."""
+        return self.num_styles if resolution in self.draft_heads else _num_styles(resolution)
 
     def noise_maps(
         self,
@@ -242,7 +170,7 @@ class StyleGAN2(nnx.Module):
         self._check_inputs(styles, noise, last)
         weights = self.weights["synthesis"]
         x = weights["b4"]["const"].astype(self.config.dtype)
-        image = jnp.zeros((2, 2, 3))
+        image = jnp.zeros((2, 2, 3))  # upsampled once before the first block adds to it
         i = 0
         for resolution in self.config.resolutions:
             block = weights[f"b{resolution}"]
@@ -286,55 +214,5 @@ class StyleGAN2(nnx.Module):
             )
 
 
-def weight_shapes(config: StyleGAN2Config) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every array of a StyleGAN2, see the head of this file."""
-    w, shapes = config.w_dim, {}
-
-    def dense_layer(name: str, fan_in: int, fan_out: int) -> None:
-        shapes[f"{name}.weight"] = (fan_in, fan_out)
-        shapes[f"{name}.bias"] = (fan_out,)
-
-    if config.c_dim:
-        dense_layer("mapping.embed", config.c_dim, w)
-    for i in range(config.mapping_layers):
-        first = config.z_dim + (w if config.c_dim else 0)
-        dense_layer(f"mapping.fc{i}", w if i else first, w)
-    shapes["w_mean"] = (w,)
-    shapes["synthesis.b4.const"] = (4, 4, config.channels[0])
-    before = config.channels[0]
-    for r, channels in zip(config.resolutions, config.channels, strict=True):
-        for conv, fan_in in (("conv0", before), ("conv1", channels))[r == 4 :]:
-            name = f"synthesis.b{r}.{conv}"
-            shapes[f"{name}.weight"] = (3, 3, fan_in, channels)
-            shapes[f"{name}.bias"] = (channels,)
-            shapes[f"{name}.noise_const"] = (r, r)
-            shapes[f"{name}.noise_strength"] = ()
-            dense_layer(f"{name}.affine", w, fan_in)
-        dense_layer(f"synthesis.b{r}.torgb", channels, 3)
-        dense_layer(f"synthesis.b{r}.torgb.affine", w, channels)
-        before = channels
-    return shapes
-
-
-def _init_array(key: Array, name: str, shape: tuple[int, ...]) -> Array:
-    """Standard normal, and effective: over the root of the fan in for dense weights and to_rgb."""
-    if name.endswith("affine.bias"):
-        return jnp.ones(shape)
-    if name.endswith((".bias", ".noise_strength")):
-        return jnp.zeros(shape)
-    draw = jax.random.normal(key, shape)
-    return draw / np.sqrt(shape[0]) if len(shape) == 2 and name.endswith(".weight") else draw
-
-
-def _check_arrays(
-    arrays: Mapping[str, Array | np.ndarray], shapes: dict[str, tuple[int, ...]]
-) -> None:
-    if missing := sorted(shapes.keys() - arrays.keys()):
-        raise ValueError(f"array {missing[0]!r} and {len(missing) - 1} more are missing")
-    if unknown := sorted(arrays.keys() - shapes.keys()):
-        raise ValueError(f"this configuration has no array {unknown[0]!r}")
-    for name, shape in shapes.items():
-        if np.shape(arrays[name]) != shape:
-            raise ValueError(
-                f"array {name!r} must have shape {shape}, got {np.shape(arrays[name])}"
-            )
+def _num_styles(resolution: int) -> int:
+    return 2 * (resolution.bit_length() - 1) - 2

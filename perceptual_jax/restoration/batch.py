@@ -22,6 +22,8 @@ from perceptual_jax.restoration.objective import Prior, make_prior
 from perceptual_jax.restoration.search import Searcher, Stage, join_traces, stages
 from perceptual_jax.types import Generator, LossTerms, Noise, Restoration, SearchState
 
+NoiseBatch = tuple[Float[Array, "n _ _"], ...]
+
 PRIOR_SEED = 0
 """Of the prior bank: one bank for everybody, so that no result depends on its batch."""
 
@@ -132,7 +134,7 @@ def _restore(
     return _finish(state, noise, trace, searcher)
 
 
-def piece_of(steps: int, longest: int = 10) -> int:
+def piece_of(steps: int, *, longest: int = 10) -> int:
     """The longest piece, up to `longest`, that divides `steps`; all of them if it is under 3.
 
     Pieces of one length, because each length is compiled.
@@ -148,7 +150,7 @@ def piece_of(steps: int, longest: int = 10) -> int:
 @functools.partial(jax.jit, static_argnames="config")
 def _init(
     searcher: Searcher, config: RestoreConfig, keys: Key[Array, " n"]
-) -> tuple[SearchState, Noise]:
+) -> tuple[SearchState, NoiseBatch]:
     return jax.vmap(lambda key: search.init(searcher, config, key))(keys)
 
 
@@ -163,7 +165,7 @@ def _enter(
 def _advance(
     state: SearchState,
     degraded: Float[Array, "n h w 3"],
-    noise: Noise,
+    noise: NoiseBatch,
     searcher: Searcher,
     config: RestoreConfig,
     stage: Stage,
@@ -176,5 +178,10 @@ def _advance(
 
 
 @jax.jit
-def _finish(state: SearchState, noise: Noise, trace: LossTerms, searcher: Searcher) -> Restoration:
-    return jax.vmap(lambda *one: search.finish(*one, searcher))(state, noise, trace)
+def _finish(
+    state: SearchState, noise: NoiseBatch, trace: LossTerms, searcher: Searcher
+) -> Restoration:
+    def one(state: SearchState, noise: Noise, trace: LossTerms) -> Restoration:
+        return search.finish(state, noise, trace, searcher)
+
+    return jax.vmap(one)(state, noise, trace)

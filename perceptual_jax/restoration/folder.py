@@ -90,9 +90,10 @@ def _refuse_other_settings(path: Path, record: Record, settings: Settings) -> No
     there = record.get("settings", {})
     for name, here in settings._asdict().items():
         if there.get(name) != here:
-            what = name.removesuffix("_sha256")
-            values = f" {there.get(name)}, not {here}" if what == name else ""
-            raise UsageError(f"{path} is a result of another {what}{values}; {_ADVICE}")
+            difference = f"with {name} {there.get(name)}, not {here}"
+            if name.endswith("_sha256"):
+                difference = f"of another {name.removesuffix('_sha256')}"
+            raise UsageError(f"{path} is a result {difference}; {_ADVICE}")
 
 
 def first_difference(there: RestoreConfig, here: RestoreConfig) -> str | None:

@@ -120,7 +120,7 @@ def restore_files(
     check_folder(out)
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     pictures, problems = collect_inputs(sources, out=out, reserved=[Path(INDEX).stem])
-    config = config if samples == 1 else _from_different_starts(config)
+    config = from_different_starts(config, samples=samples)
     if generator is None:
         generator = load_generator(config.generator, report=report, dtype=config.dtype)
     _check_fit(config, generator)
@@ -174,12 +174,12 @@ def _check_numbers(*, samples: int, seed: int, batch_size: int | None) -> None:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
 
 
-def _from_different_starts(config: RestoreConfig) -> RestoreConfig:
-    if config.prior.start == "random" or config.prior.spread > 0:
+def from_different_starts(config: RestoreConfig, *, samples: int) -> RestoreConfig:
+    """The config, spread out if it would start several samples of a picture at one point."""
+    if samples == 1 or config.prior.start == "random" or config.prior.spread > 0:
         return config
-    return dataclasses.replace(
-        config, prior=dataclasses.replace(config.prior, spread=SAMPLE_SPREAD)
-    )
+    prior = dataclasses.replace(config.prior, spread=SAMPLE_SPREAD)
+    return dataclasses.replace(config, prior=prior)
 
 
 def _check_fit(config: RestoreConfig, generator: Generator) -> None:

@@ -24,7 +24,8 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from perceptual_jax.config import RestoreConfig, to_toml
+import perceptual_jax
+from perceptual_jax.config import NoiseConfig, RestoreConfig, to_toml
 from perceptual_jax.data.images import (
     WriteError,
     json_text,
@@ -74,7 +75,8 @@ def generator_sha256(generator: Generator) -> str:
 def environment() -> Record:
     """Versions and devices, which can change the last digits of a result."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
-    versions = {name: importlib.metadata.version(name) for name in packages}
+    versions = {"perceptual_jax": perceptual_jax.__version__}
+    versions |= {name: importlib.metadata.version(name) for name in packages}
     device = jax.devices()[0]
     return {
         "versions": versions | {"python": platform.python_version()},
@@ -118,7 +120,7 @@ def write_result(
         write_png(out / files[-1], _grey(spread))
         record["spread"] = {"mean": spread.mean(), "white": spread.max()}
     files.append(f"{name}.npz")
-    save_npz(out / files[-1], _latents(result, config))
+    save_npz(out / files[-1], latents(result, config.noise))
     record["files"] = files
     save_json(record_path, record)
     for file in set(earlier) - set(files):
@@ -181,9 +183,15 @@ def _describe(
     }
 
 
-def _latents(result: Restoration, config: RestoreConfig) -> dict[str, np.ndarray]:
+def latents(result: Restoration, noise: NoiseConfig) -> dict[str, np.ndarray]:
+    """What gives a picture again: its styles, and its noise unless that is the generator's own.
+
+    Args:
+        result: Restorations of one picture, along the first axis; of a single one it is left out.
+        noise: Settings that they were made with.
+    """
     arrays = {"styles": result.styles, "best_step": result.best_step}
-    if config.noise.mode != "const" or config.noise.trainable or config.noise.zero_last:
+    if noise != NoiseConfig():
         arrays |= {f"noise{i:02d}": maps for i, maps in enumerate(result.noise)}
     one = len(result.image) == 1
     return {name: np.asarray(x[0] if one else x) for name, x in arrays.items()}

@@ -16,12 +16,12 @@ best state and gets a `Status`.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.degradation.consistency import DownscaleL2
@@ -173,7 +173,7 @@ def step(
         )
 
     gradient, terms = jax.grad(loss, has_aux=True)(state.latents)
-    finite = jnp.isfinite(optax.global_norm(gradient)) & jnp.isfinite(terms.total)
+    finite = jnp.isfinite(optax.tree.norm(gradient)) & jnp.isfinite(terms.total)
     running = finite & (state.status == Status.OK)
     better = running & (terms.total < state.best_terms.total)
     optimizer = _optimizer(searcher.prior, config, stage)
@@ -289,7 +289,7 @@ def _start(searcher: Searcher, config: RestoreConfig, key: Key[Array, ""]) -> Fl
     return points_of(jnp.broadcast_to(w, (k, d)), prior)
 
 
-def _radius(prior: Prior, config: RestoreConfig) -> Float[Array, ""] | str:
+def _radius(prior: Prior, config: RestoreConfig) -> Float[Array, ""] | Literal["initial"]:
     """Radius of the sphere of each point: a number, infinity for none, or "initial"."""
     sphere = config.prior.sphere
     if sphere == "initial":
@@ -302,14 +302,13 @@ def _radius(prior: Prior, config: RestoreConfig) -> Float[Array, ""] | str:
 def _optimizer(prior: Prior, config: RestoreConfig, stage: Stage) -> optax.GradientTransformation:
     """Adam on the stage's cycle; each style and each trainable noise map stays on its sphere."""
 
-    def rate(count: Int[Array, ""]) -> Float[Array, ""]:
+    def rate(count: Any) -> Float[Array, ""]:
         share = learning_rate_share(count, stage.cycle, schedule=config.search.schedule)
         return stage.learning_rate * share
 
-    spheres = Latents(
-        points=Sphere(_radius(prior, config)),
-        noise=(Sphere(axis=(-2, -1)),) * config.noise.trainable,
-    )
+    points: Any = Sphere(_radius(prior, config))
+    noise: Any = (Sphere(axis=(-2, -1)),) * config.noise.trainable
+    spheres = Latents(points, noise)
     return optax.chain(
         optax.scale_by_adam(), optax.scale_by_learning_rate(rate), keep_on_sphere(spheres)
     )

@@ -9,9 +9,13 @@ import pytest
 from jax.test_util import check_grads
 
 from perceptual_jax.prior import whitening as module
-from perceptual_jax.prior.whitening import Whitening, fit_whitening_from_mapping
+from perceptual_jax.prior.whitening import Whitening
 
 fit_whitening = jax.jit(module.fit_whitening, static_argnames="covariance")
+fit_whitening_from_mapping = jax.jit(
+    module.fit_whitening_from_mapping,
+    static_argnames=("mapping", "z_dim", "samples", "chunk", "covariance"),
+)
 
 FORMS = ["diagonal", "full"]
 D = 6
@@ -86,12 +90,12 @@ def test_without_correlations_both_forms_agree():
     np.testing.assert_allclose(full.root, np.diag(diagonal.root), atol=1e-6)
 
 
-def test_one_vector_and_many_give_the_same():
-    w = samples(5)
-    for form in FORMS:
-        whitening = fit_whitening(w, covariance="diagonal" if form == "diagonal" else "full")
-        single = [whitening.whiten(row) for row in w]
-        np.testing.assert_allclose(whitening.whiten(w), np.stack(single), rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("covariance", FORMS)
+def test_one_vector_and_many_give_the_same(covariance):
+    w = samples()
+    whitening = fit_whitening(w, covariance=covariance)
+    single = [whitening.whiten(row) for row in w[:3]]
+    np.testing.assert_allclose(whitening.whiten(w)[:3], single, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("covariance", FORMS)

@@ -1,0 +1,268 @@
+"""The search of one image and of batches, with a narrow MobileStyleGAN."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from narrow import mobile, mobile_arrays
+
+from perceptual_jax.config import FinishConfig, PriorConfig, RestoreConfig, SearchConfig
+from perceptual_jax.degradation.consistency import DownscaleL2, downscale
+from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
+from perceptual_jax.restoration import search
+from perceptual_jax.restoration.batch import default_prior, piece_of, restore_batch
+from perceptual_jax.restoration.objective import (
+    Problem,
+    Weights,
+    learning_rate_share,
+    objective,
+    points_of,
+    styles_of,
+)
+from perceptual_jax.types import Latents, Status
+
+CONFIG = RestoreConfig(
+    prior=PriorConfig(bank_size=50),
+    search=SearchConfig(steps=6, draft=0),
+    finish=FinishConfig(steps=4),
+)
+
+
+def with_prior(**options) -> RestoreConfig:
+    return dataclasses.replace(CONFIG, prior=dataclasses.replace(CONFIG.prior, **options))
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return mobile()
+
+
+@pytest.fixture(scope="module")
+def prior(generator):
+    return default_prior(generator, CONFIG.prior)
+
+
+@pytest.fixture(scope="module")
+def degraded(generator):
+    """Five small pictures that the generator can make."""
+
+    def picture(key):
+        w = generator.mapping(jax.random.normal(key, (16,)))
+        image = generator.synthesis(jnp.tile(w, (6, 1)), generator.noise_maps())
+        return downscale(image, (8, 8), filter="bicubic")
+
+    return np.asarray(jax.jit(jax.vmap(picture))(jax.random.split(jax.random.key(5), 5)))
+
+
+def fresh_keys():
+    """The same five keys, unused, every time."""
+    return jax.random.split(jax.random.key(9), 5)
+
+
+def run(generator, prior, degraded, keys, config=CONFIG, **options):
+    return restore_batch(generator, degraded, config, keys=keys, prior=prior, **options)
+
+
+def test_the_gradient_of_each_term_is_that_of_its_value(generator, prior, degraded):
+    target = DownscaleL2().prepare(jnp.asarray(degraded[0]), resolution=32)
+    styles = generator.w_mean[None] + 0.5 * jax.random.normal(jax.random.key(1), (6, 16))
+    direction = jax.random.normal(jax.random.key(2), (6, 16))
+    for weights in (Weights(1.0, 0.0, 0.0), Weights(0.0, 1.0, 0.0), Weights(0.0, 0.0, 1.0)):
+
+        def loss(points, generator, weights=weights):
+            return objective(
+                Latents(points, ()),
+                generator=generator,
+                prior=prior,
+                problem=Problem(target, generator.noise_maps()),
+                data_term=DownscaleL2(),
+                weights=weights,
+                resolution=32,
+                moving=6,
+            )[0]
+
+        value = jax.jit(loss)
+        slope = jnp.sum(jax.jit(jax.grad(loss))(styles, generator) * direction)
+        step = 1e-2  # float32: a compromise between its rounding and the curvature
+        above, below = (value(styles + s * step * direction, generator) for s in (1, -1))
+        np.testing.assert_allclose(slope, (above - below) / (2 * step), rtol=2e-2)
+
+
+def test_the_loss_falls_and_the_styles_stay_on_their_sphere(generator, prior, degraded):
+    result = run(generator, prior, degraded, fresh_keys())
+    assert np.all(result.terms.total < result.trace.total[:, 6])
+    assert np.all(result.status == Status.OK)
+    assert result.trace.total.shape == (5, 10)
+    radius = np.linalg.norm(generator.w_mean)
+    np.testing.assert_allclose(np.linalg.norm(result.styles, axis=-1), radius, rtol=1e-5)
+    assert np.all(np.abs(result.image) <= 1)
+    assert np.all((result.best_step >= 6) & (result.best_step < 10))
+
+
+def test_terms_and_picture_are_those_of_the_returned_styles(generator, prior, degraded):
+    result = run(generator, prior, degraded, fresh_keys())
+    image = jax.jit(lambda g, s: g.synthesis(s, g.noise_maps()))(
+        generator, jnp.asarray(result.styles[2])
+    )
+    np.testing.assert_allclose(result.image[2], np.clip(image, -1, 1), atol=1e-5)
+    data, _ = DownscaleL2().evaluate(jnp.asarray(degraded[2]), image)
+    np.testing.assert_allclose(result.terms.data[2], data, rtol=1e-4)
+    best = np.argmin(result.trace.total[2, 6:])
+    assert result.best_step[2] == 6 + best
+    np.testing.assert_allclose(result.terms.total[2], result.trace.total[2, 6 + best], rtol=1e-6)
+
+
+def test_a_result_does_not_depend_on_its_batch(generator, prior, degraded):
+    together = run(generator, prior, degraded, fresh_keys())
+    order = np.array([3, 0, 4, 1, 2])
+    shuffled = run(generator, prior, degraded[order], fresh_keys()[order], batch_size=4)
+    alone = run(generator, prior, degraded[:1], fresh_keys()[:1])
+    np.testing.assert_allclose(shuffled.image, together.image[order], atol=1e-5)
+    np.testing.assert_allclose(shuffled.styles, together.styles[order], atol=1e-5)
+    np.testing.assert_allclose(alone.image[0], together.image[0], atol=1e-5)
+
+
+def test_the_batch_is_the_pure_function_of_one_image(generator, prior, degraded):
+    searcher = search.Searcher(generator, prior)
+    one = jax.jit(search.restore, static_argnums=2)(
+        searcher, jnp.asarray(degraded[1]), CONFIG, fresh_keys()[1]
+    )
+    together = run(generator, prior, degraded, fresh_keys())
+    np.testing.assert_allclose(one.image, together.image[1], atol=1e-5)
+    np.testing.assert_allclose(one.trace.total, together.trace.total[1], rtol=1e-4)
+
+
+def test_the_same_key_gives_the_same_bits(generator, prior, degraded):
+    config = with_prior(start="random")
+    first, second = (
+        run(generator, prior, degraded[:2], fresh_keys()[:2], config) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.image, second.image)
+    other = run(generator, prior, degraded[:2], fresh_keys()[2:4], config)
+    assert np.max(np.abs(other.image - first.image)) > 1e-3
+
+
+def test_a_bad_image_stops_alone(generator, prior, degraded):
+    broken = degraded.copy()
+    broken[1, 3, 3, 0] = np.nan
+    result = run(generator, prior, broken, fresh_keys())
+    assert result.status.tolist() == [0, Status.NOT_FINITE, 0, 0, 0]
+    assert np.all(np.isfinite(result.image))
+    expected = run(generator, prior, degraded, fresh_keys())
+    others = np.array([0, 2, 3, 4])
+    np.testing.assert_allclose(result.image[others], expected.image[others], atol=1e-5)
+    assert "learning_rate" in Status.NOT_FINITE.message
+
+
+def test_pulse_is_a_preset_of_the_same_search(generator, degraded):
+    config = dataclasses.replace(
+        CONFIG,
+        prior=PriorConfig(
+            space="whitened", start="random", bank_size=50, mmd_weight=0.0, sphere="initial"
+        ),
+        noise=dataclasses.replace(CONFIG.noise, mode="random", trainable=2, zero_last=True),
+        finish=FinishConfig(steps=0),
+    )
+    prior = default_prior(generator, config.prior)
+    searcher = search.Searcher(generator, prior)
+    start, noise = jax.jit(search.init, static_argnums=1)(searcher, config, fresh_keys()[0])
+    result = run(generator, prior, degraded[:1], fresh_keys()[:1], config)
+    assert not np.any(result.noise[-1])
+    for i in range(2):  # the trainable maps moved, each on its own sphere
+        norm = np.linalg.norm(noise[i])
+        np.testing.assert_allclose(np.linalg.norm(result.noise[i][0]), norm, rtol=1e-5)
+        assert np.max(np.abs(result.noise[i][0] - noise[i])) > 1e-4
+    np.testing.assert_array_equal(result.noise[2][0], noise[2])
+    points = points_of(jnp.asarray(result.styles[0]), prior)
+    np.testing.assert_allclose(
+        np.linalg.norm(points, axis=-1),
+        np.linalg.norm(start.latents.points, axis=-1),
+        rtol=2e-4,  # there and back through the whitening
+    )
+    np.testing.assert_allclose(styles_of(points, prior), result.styles[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(("sphere", "norm"), [(2.5, 2.5), ("none", None), ("expected", None)])
+def test_spheres(generator, prior, degraded, sphere, norm):
+    result = run(generator, prior, degraded[:1], fresh_keys()[:1], with_prior(sphere=sphere))
+    norms = np.linalg.norm(result.styles[0], axis=-1)
+    if sphere == "expected":
+        norm = float(prior.expected_norm)
+    if norm is None:
+        assert np.ptp(norms) > 1e-4
+    else:
+        np.testing.assert_allclose(norms, norm, rtol=1e-5)
+
+
+def test_samples_differ_when_a_mean_start_is_spread(generator, prior, degraded):
+    twice = np.stack([degraded[0]] * 2)
+    same = run(generator, prior, twice, fresh_keys()[:2])
+    np.testing.assert_allclose(same.image[0], same.image[1], atol=1e-5)
+    spread = run(generator, prior, twice, fresh_keys()[:2], with_prior(spread=0.5))
+    assert np.max(np.abs(spread.image[0] - spread.image[1])) > 1e-2
+
+
+def test_stages():
+    config = dataclasses.replace(
+        CONFIG, search=SearchConfig(steps=100, draft=256, coarse=128, coarse_fraction=0.6)
+    )
+    plan = search.stages(config, 1024)
+    assert [(s.resolution, s.steps, s.fresh) for s in plan] == [
+        (128, 60, True),
+        (256, 40, False),
+        (1024, 4, True),
+    ]
+    assert [s.cycle for s in plan] == [100, 100, 4]
+    faithful = search.stages(dataclasses.replace(config, fidelity=1.0), 1024)
+    assert faithful[1].data_weight == pytest.approx(4 * plan[1].data_weight)
+    assert [s.resolution for s in search.stages(CONFIG, 32)] == [32, 32]
+
+
+def test_pieces_of_a_stage_are_the_stage(generator, prior, degraded):
+    searcher = search.Searcher(generator, prior)
+    stage = search.stages(CONFIG, 32)[0]
+    state, noise = search.init(searcher, CONFIG, fresh_keys()[0])
+    state = search.enter(state, searcher, CONFIG, stage)
+    advance = jax.jit(search.advance, static_argnums=(4, 5, 6))
+    arguments = (jnp.asarray(degraded[0]), noise, searcher, CONFIG, stage)
+    whole, whole_trace = advance(state, *arguments, 6)
+    first, first_trace = advance(state, *arguments, 3)
+    second, second_trace = advance(first, *arguments, 3)
+    np.testing.assert_allclose(second.latents.points, whole.latents.points, atol=1e-6)
+    joined = search.join_traces([first_trace, second_trace])
+    np.testing.assert_allclose(joined.total, whole_trace.total, rtol=1e-5)
+    assert piece_of(100) == 10
+
+
+def test_progress_is_told_and_ends_at_one(generator, prior, degraded):
+    shares = []
+    run(generator, prior, degraded, fresh_keys(), batch_size=4, progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    assert len(shares) >= 4
+
+
+def test_no_images_are_refused(generator, prior, degraded):
+    with pytest.raises(ValueError, match="one key for each"):
+        run(generator, prior, degraded[:0], fresh_keys()[:0])
+
+
+def test_nan_weights_give_a_status_and_no_exception(prior, degraded):
+    arrays = mobile_arrays()
+    arrays["to_image.bias"][0] = np.nan
+    broken = MobileStyleGAN.from_arrays(arrays)
+    result = run(broken, prior, degraded[:1], fresh_keys()[:1])
+    assert result.status.tolist() == [Status.NOT_FINITE]
+
+
+def test_pulse_schedule():
+    drop = [float(learning_rate_share(s, 100, schedule="one_cycle_drop")) for s in range(100)]
+    assert drop[0] == pytest.approx(0.1)
+    assert max(drop) == pytest.approx(drop[45]) == pytest.approx(1.0)
+    assert drop[90] == pytest.approx(0.1)
+    assert drop[99] == pytest.approx(0.1 + 0.9 * (0.001 - 0.1), rel=1e-5)
+    cycle = [float(learning_rate_share(s, 100, schedule="one_cycle")) for s in (0, 50, 100)]
+    assert cycle == pytest.approx([0.1, 1.0, 0.1])
+    assert float(learning_rate_share(7, 100, schedule="fixed")) == 1.0
