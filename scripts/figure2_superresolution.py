@@ -8,6 +8,7 @@ Writes a sheet (degraded | each preset | original) and a table: consistency PSNR
 
 import argparse
 import dataclasses
+import functools
 import time
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def without_mmd(config: RestoreConfig) -> RestoreConfig:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("folder")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=20, help="the last so many faces by name")
@@ -45,19 +46,20 @@ def main() -> None:
     stack = np.stack([to_float(image) for image in degraded])
     generator = load_generator("mobilestylegan-ffhq", report=print)
     small = jax.jit(lambda x: downscale(x, (256, 256), filter="area"))
-    clean = [np.asarray(small(to_float(image))) for image in originals]
+    clean = [small(to_float(image)) for image in originals]
     columns, table = [degraded], []
     for name in args.presets:
         default = load_config("default")
         config = without_mmd(default) if name == "without-mmd" else load_config(name)
         keys = jax.random.split(jax.random.key(0), len(stack))
-        run = dict(prior=default_prior(generator, config.prior), batch_size=args.batch_size)
+        prior = default_prior(generator, config.prior)
+        run = functools.partial(restore_batch, prior=prior, batch_size=args.batch_size)
         first = slice(args.batch_size)
-        restore_batch(generator, stack[first], config, keys=keys[first], **run)  # compiles
+        run(generator, stack[first], config, keys=keys[first])  # compiles
         start = time.monotonic()
-        result = restore_batch(generator, stack, config, keys=keys, **run)
+        result = run(generator, stack, config, keys=keys)
         seconds = (time.monotonic() - start) / len(stack)
-        images = [np.asarray(small(image)) for image in result.image]
+        images = [small(image) for image in result.image]
         pairs = list(zip(images, clean, strict=True))
         consistency = [
             consistency_psnr(image, y, filter="bicubic")

@@ -231,7 +231,8 @@ def test_noise_maps(generator, key):
     const = generator.noise_maps()
     assert [x.shape for x in const] == [(r, r) for r in (4, 8, 8, 16, 16)]
     assert all(not x.any() for x in generator.noise_maps(mode="none"))
-    first, second = (generator.noise_maps(k, mode="random") for k in jax.random.split(key))
+    random = jax.jit(jax.vmap(lambda key: generator.noise_maps(key, mode="random")))
+    first, second = zip(*random(jax.random.split(key)), strict=True)
     assert not any(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     draws = jnp.concatenate([x.ravel() for x in first])
     assert jnp.std(draws) == pytest.approx(1.0, abs=0.15)  # four standard errors of 656 draws
