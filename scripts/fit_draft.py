@@ -4,8 +4,8 @@
 
 The target is the generator's own output, clipped and averaged over areas. The styles are those a
 search visits: prior samples, truncated ones, style mixtures, and styles that differ from layer to
-layer, half of them on the sphere of a search that starts at the mean. The shipped heads were fitted on 1,800
-samples (features in float16 on disk: 15 GB at 256 px) by this procedure, in several sittings.
+layer, half of them on the sphere of a search that starts at the mean. The shipped heads were fitted
+by this procedure in several sittings, on 1,800 samples (15 GB of float16 features at 256 px).
 """
 
 import argparse
@@ -103,7 +103,9 @@ def fit(train, args) -> DraftHead:
     features, late, targets = train
     channels, dim = features.shape[-1], late.shape[-1]
     head = init_draft_head(jax.random.key(0), channels, dim, hidden=args.hidden)
-    rate = optax.warmup_cosine_decay_schedule(0.0, 4e-3, 100, args.steps, 1e-5)
+    rate = optax.warmup_cosine_decay_schedule(
+        0.0, 4e-3, min(100, args.steps // 10), args.steps, 1e-5
+    )
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
     @jax.jit
