@@ -117,8 +117,10 @@ def write_result(
     if samples > 1:
         spread = spread_map(np.asarray(result.image))
         files.append(f"{name}_spread.png")
-        write_png(out / files[-1], _grey(spread))
-        record["spread"] = {"mean": spread.mean(), "white": spread.max()}
+        # A few pixels of hair differ so much that beside them the rest would be black.
+        white = float(np.quantile(spread, 0.99))
+        write_png(out / files[-1], _grey(spread, white))
+        record["spread"] = {"mean": spread.mean(), "max": spread.max(), "white": white}
     files.append(f"{name}.npz")
     save_npz(out / files[-1], latents(result, config.noise))
     record["files"] = files
@@ -142,9 +144,9 @@ def spread_map(images: np.ndarray) -> np.ndarray:
     return np.sqrt(images.var(axis=0).mean(axis=-1)) / 2
 
 
-def _grey(spread: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
-    """Black for 0, white for the largest value."""
-    share = spread / max(float(spread.max()), 1e-12)
+def _grey(values: np.ndarray, white: float) -> UInt8[np.ndarray, "h w 3"]:
+    """Black for 0, white from the value `white` on."""
+    share = values / max(white, 1e-12)
     return to_uint8(np.repeat(share[:, :, None] * 2 - 1, 3, axis=2))
 
 
