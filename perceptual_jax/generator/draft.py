@@ -18,10 +18,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Key
 
-from perceptual_jax.generator.layers import dense, leaky_relu
+from perceptual_jax.generator.layers import conv, dense, leaky_relu
 
 
 class DraftHead(NamedTuple):
@@ -107,9 +106,9 @@ def apply_draft_head(
 
     f = features * cast(first)[None, None]
     x = leaky_relu(f @ cast(head.squeeze_weight) + cast(head.squeeze_bias)[None, None])
-    y = _conv3x3(x * cast(second)[None, None], cast(head.context_weight))
+    y = conv(x * cast(second)[None, None], cast(head.context_weight))
     x = x + leaky_relu(y + cast(head.context_bias)[None, None])
-    y = _conv3x3(x * cast(third)[None, None], cast(head.output_weight))
+    y = conv(x * cast(third)[None, None], cast(head.output_weight))
     y = y + f @ cast(head.shortcut_weight)
     return y.astype(jnp.float32) + head.output_bias[None, None]
 
@@ -126,13 +125,3 @@ def thirds(late: Float[Array, "j d"]) -> tuple[Float[Array, " d"], ...]:
     starts = [min(a, n - 1) for a in edges[:-1]]
     stops = [max(a + 1, b) for a, b in zip(starts, edges[1:], strict=True)]
     return tuple(late[a:b].mean(axis=0) for a, b in zip(starts, stops, strict=True))
-
-
-def _conv3x3(x: Float[Array, "h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "h w o"]:
-    return lax.conv_general_dilated(
-        x[None],
-        kernel,
-        window_strides=(1, 1),
-        padding="SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )[0]
