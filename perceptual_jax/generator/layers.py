@@ -22,7 +22,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
+
+from perceptual_jax.types import Noise
 
 UpConvForm = Literal["dilated", "polyphase"]
 
@@ -50,6 +52,29 @@ def leaky_relu(x: Float[Array, "..."], *, gain: float = 1.0) -> Float[Array, "..
 def normalize_2nd_moment(x: Float[Array, " d"]) -> Float[Array, " d"]:
     """The vector x / sqrt(mean(x^2) + 1e-8), of norm sqrt(d)."""
     return x * lax.rsqrt(jnp.mean(jnp.square(x)) + 1e-8)
+
+
+def select_noise(
+    own: Noise, key: Key[Array, ""] | None = None, *, mode: Literal["const", "random", "none"]
+) -> Noise:
+    """A network's own noise maps, standard normal draws of their shapes, or zeros.
+
+    Args:
+        own: The maps for "const".
+        key: Consumed; needed for "random".
+        mode: Which of the three.
+
+    Raises:
+        ValueError: If "random" gets no key.
+    """
+    if mode == "const":
+        return own
+    if mode == "none":
+        return tuple(jnp.zeros_like(x) for x in own)
+    if key is None:
+        raise ValueError('noise mode "random" needs a key, got none')
+    keys = jax.random.split(key, len(own))
+    return tuple(jax.random.normal(k, x.shape) for k, x in zip(keys, own, strict=True))
 
 
 def conv(

@@ -25,11 +25,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax import lax
 from jaxtyping import Array, Float, Key
 
+from perceptual_jax.generator.arrays import nested
 from perceptual_jax.generator.draft import DraftHead, apply_draft_head
-from perceptual_jax.generator.layers import dense, leaky_relu
+from perceptual_jax.generator.layers import conv, dense, leaky_relu, select_noise
 from perceptual_jax.generator.mapping import mapping_network
 from perceptual_jax.types import Noise
 
@@ -138,26 +138,13 @@ class MobileStyleGAN(nnx.Module):
             mode: Which of the three.
         """
         own = tuple(layer["noise"] for layer in _noisy_layers(self.weights))
-        if mode == "const":
-            return own
-        if mode == "none":
-            return tuple(jnp.zeros_like(m) for m in own)
-        if key is None:
-            raise ValueError('noise mode "random" needs a key, got none')
-        keys = jax.random.split(key, len(own))
-        return tuple(jax.random.normal(k, m.shape) for k, m in zip(keys, own, strict=True))
+        return select_noise(own, key, mode=mode)
 
     def _features(self, styles: Array, noise: Noise, blocks: int) -> Float[Array, "h w c"]:
         """The activations after `blocks` blocks, at 4 * 2^blocks pixels."""
         first = self.weights["conv1"]
         x = self.weights["const"].astype(self.dtype) * self._scale(first, styles[0])
-        x = lax.conv_general_dilated(
-            x[None],
-            first["weight"].astype(self.dtype),
-            window_strides=(1, 1),
-            padding="SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )[0]
+        x = conv(x, first["weight"].astype(self.dtype))
         x = self._activate(x, first, noise[0])
         for i in range(blocks):
             block = self.weights["blocks"][str(i)]
@@ -242,23 +229,6 @@ def _depthwise_backward(residuals: tuple, g: Array) -> tuple[Array, Array, Array
 
 
 modulated_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat dotted names to nested dicts.
-
-    Example:
-        >>> nested({"a.b": 1, "a.c": 2})
-        {'a': {'b': 1, 'c': 2}}
-    """
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *path, leaf = name.split(".")
-        branch = tree
-        for part in path:
-            branch = branch.setdefault(part, {})
-        branch[leaf] = array
-    return tree
 
 
 def _noisy_layers(weights: dict[str, Any]) -> list[dict[str, Any]]:

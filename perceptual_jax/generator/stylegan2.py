@@ -17,7 +17,6 @@ Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -31,6 +30,7 @@ from perceptual_jax.generator.layers import (
     dense,
     leaky_relu,
     modulated_conv,
+    select_noise,
     to_rgb,
     upsample,
 )
@@ -149,14 +149,7 @@ class StyleGAN2(nnx.Module):
             ValueError: If "random" gets no key.
         """
         own = tuple(layer["noise_const"] for layer in self._layers())
-        if mode == "const":
-            return own
-        if mode == "none":
-            return tuple(jnp.zeros_like(x) for x in own)
-        if key is None:
-            raise ValueError('noise mode "random" needs a key, got none')
-        keys = jax.random.split(key, len(own))
-        return tuple(jax.random.normal(k, x.shape) for k, x in zip(keys, own, strict=True))
+        return select_noise(own, key, mode=mode)
 
     def _layers(self) -> list[dict[str, Any]]:
         """The weights of the layers, from the coarsest."""

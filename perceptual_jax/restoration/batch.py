@@ -28,8 +28,8 @@ PRIOR_SEED = 0
 """Of the prior bank: one bank for everybody, so that no result depends on its batch."""
 
 BYTES_PER_PIXEL = 1500
-"""Of a search at full resolution, for one image in float32, forward and backward. Measured with
-MobileStyleGAN and StyleGAN2 at 1024 px: about 1.0 and 1.7 GB an image."""
+"""Of a search at full resolution, for one image in float32, forward and backward: 1.6 GB at 1024
+px, an estimate after StyleGAN2's 1.7 GB of temporary memory there."""
 
 
 def restore_batch(
@@ -99,7 +99,7 @@ def default_prior(generator: Generator, config: PriorConfig) -> Prior:
 def default_batch_size(generator: Generator, config: RestoreConfig) -> int:
     """How many images fit into half of the memory of all local devices, at most 64 on each.
 
-    On CPU, where a larger batch saves nothing, at most 4.
+    On CPU, 4.
     """
     resolution = generator.resolution if config.finish.steps or not config.search.draft else 512
     per_image = BYTES_PER_PIXEL * resolution**2 * (0.5 if config.dtype == "bfloat16" else 1.0)
