@@ -3,6 +3,7 @@
 python scripts/make_examples.py
 """
 
+import functools
 from pathlib import Path
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 
 from perceptual_jax.data.images import to_uint8, write_png
 from perceptual_jax.degradation.corruptions import degrade
-from perceptual_jax.generator.mapping import broadcast_styles, truncate
+from perceptual_jax.evaluation.samples import sample_image
 from perceptual_jax.weights.load import load_generator
 
 SEEDS = (11, 23, 36, 47, 58, 62)
@@ -20,13 +21,7 @@ FOLDER = Path(__file__).parents[1] / "examples"
 
 def main() -> None:
     generator = load_generator("mobilestylegan-ffhq", report=print)
-
-    @jax.jit
-    def sample(generator, key):
-        w = generator.mapping(jax.random.normal(key, (generator.z_dim,)))
-        styles = truncate(broadcast_styles(w, generator.num_styles), generator.w_mean, psi=PSI)
-        return generator.synthesis(styles, generator.noise_maps())
-
+    sample = jax.jit(functools.partial(sample_image, psi=PSI))
     FOLDER.mkdir(exist_ok=True)
     for seed in SEEDS:
         image = to_uint8(np.asarray(sample(generator, jax.random.key(seed))))
