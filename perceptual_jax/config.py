@@ -149,10 +149,10 @@ class SearchConfig(_Checked):
     schedule: Literal["one_cycle_drop", "one_cycle", "fixed"] = "one_cycle_drop"
     """PULSE's schedules over the whole of `steps`."""
     draft: Count = 256
-    """Resolution of the search; 0 searches at the generator's full resolution."""
+    """Resolution of the search; 0 searches at the generator's full resolution throughout."""
     coarse: Size = 128
-    """Resolution of the first steps."""
-    coarse_fraction: Share = 0.0
+    """Resolution of the first steps; of all of them for inputs of a quarter of it or less."""
+    coarse_fraction: Share = 0.6
     """Share of `steps` taken at `coarse`."""
 
 
@@ -175,7 +175,8 @@ class RestoreConfig(_Checked):
     generator: str = "mobilestylegan-ffhq"
     """A name of `perceptual-jax weights list`, or the path of a converted file."""
     fidelity: Share = 0.5
-    """0 = natural, 1 = faithful; 0.5 leaves the weights below as they are."""
+    """0 = natural, 1 = faithful: scales the data weights by 1/4 to 4 and the steps of the finish
+    by 0 to 2; 0.5 leaves them as they are."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the generator's activations; latents, optimiser and losses stay float32."""
     data: DataConfig = DataConfig()

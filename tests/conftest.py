@@ -6,6 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+collect_ignore_glob = ["*/conftest.py"]
+"""Doctests are looked for in every module, and modules of one name cannot be imported twice."""
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_debug_key_reuse", True)

@@ -3,11 +3,15 @@
 import json
 import math
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from perceptual_jax.weights.load import load_generator
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,6 +29,18 @@ def run_script(name, *arguments):
 @pytest.mark.parametrize("name", ["benchmark.py", "figure2_superresolution.py", "fit_draft.py"])
 def test_script_tells_its_options(name):
     assert "--out" in run_script(name, "--help")
+
+
+@pytest.mark.slow
+def test_a_draft_head_is_fitted_to_any_generator_and_found_beside_it(narrow_path, tmp_path):
+    path = shutil.copy(narrow_path, tmp_path / "mine.safetensors")
+    small = ["--samples", "64", "--test-samples", "8", "--steps", "300", "--hidden", "16"]
+    text = run_script("fit_draft.py", "--generator", str(path), "--resolution", "16", *small)
+    before, after = re.findall(r"mean (-?[\d.]+) dB", text)
+    assert float(after) > float(before) + 1
+    assert load_generator(narrow_path).num_seen_styles(16) == 6
+    assert load_generator(path).num_seen_styles(16) == 8
+    assert load_generator(path).draft_heads[16].output_weight.shape[-1] == 3
 
 
 @pytest.mark.slow

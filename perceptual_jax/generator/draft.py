@@ -6,7 +6,8 @@ is wasted on it. A draft head finishes the picture from the features f at an ear
     y = conv1x1(f * s1);  y = y + conv3x3(y * s2);  image = conv3x3(y * s3) + conv1x1(f * s1)
 
 with leaky ReLUs between. It is fitted by `scripts/fit_draft.py` to the generator's own
-area-downsampled output. What the rest of the network would do depends on the styles it would
+area-downsampled output; where a network has a picture half-way (StyleGAN2's skip image), to what
+is missing from it. What the rest of the network would do depends on the styles it would
 read, so these modulate the head: s = 1 + tanh(A(style - w_mean)). The bound matters: with a
 linear s the picture explodes as soon as a search leaves the prior.
 """
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from perceptual_jax.generator.layers import conv, dense, leaky_relu
+from perceptual_jax.generator.layers import conv, dense, inverse_haar, leaky_relu
 
 
 class DraftHead(NamedTuple):
@@ -44,6 +45,17 @@ class DraftHead(NamedTuple):
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "DraftHead":
         """From stored arrays, named as the fields; float16 on disk becomes float32."""
         return cls(**{name: jnp.asarray(arrays[name], jnp.float32) for name in cls._fields})
+
+
+class DraftParts(NamedTuple):
+    """What a generator's early part gives for a draft."""
+
+    features: Float[Array, "h w c"]
+    """Activations, of the draft's size or half of it."""
+    late: Float[Array, "j d"]
+    """The styles that `features` do not depend on, as deviations from `w_mean`."""
+    base: Float[Array, "r r 3"] | None
+    """The picture so far, which the head corrects; None where there is none."""
 
 
 def init_draft_head(
@@ -111,6 +123,14 @@ def apply_draft_head(
     y = conv(x * cast(third)[None, None], cast(head.output_weight))
     y = y + f @ cast(head.shortcut_weight)
     return y.astype(jnp.float32) + head.output_bias[None, None]
+
+
+def finish_draft(head: DraftHead, parts: DraftParts) -> Float[Array, "r r 3"]:
+    """The draft: what the head makes of its parts, added to the picture so far."""
+    image = apply_draft_head(head, parts.features, parts.late)
+    if image.shape[-1] == 12:
+        image = inverse_haar(image)
+    return image if parts.base is None else parts.base + image
 
 
 def thirds(late: Float[Array, "j d"]) -> tuple[Float[Array, " d"], ...]:

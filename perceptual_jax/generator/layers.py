@@ -1,4 +1,4 @@
-"""The layers StyleGAN2 is made of, as pure functions of one example.
+"""The layers the generators are made of, as pure functions of one example.
 
 Three rules make them fast on every device and safe under `jax.vmap`:
 
@@ -170,6 +170,23 @@ def upsample(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
         Array([0.75, 1.  , 1.  , 0.75], dtype=float32)
     """
     return _upsample_axis(_upsample_axis(x, 0), 1)
+
+
+def inverse_haar(x: Float[Array, "h w c4"]) -> Float[Array, "h2 w2 c"]:
+    """Inverse Haar transform: [h w 4c] -> [2h 2w c].
+
+    The first c channels are the means (times 2), the others hold for each output channel its
+    vertical, horizontal and diagonal differences, in this order.
+    """
+    h, w, channels = x.shape
+    c = channels // 4
+    mean = x[..., :c]
+    vertical, horizontal, diagonal = (x[..., c + i :: 3] for i in range(3))
+    plus, minus = mean + vertical, mean - vertical
+    same, cross = horizontal + diagonal, horizontal - diagonal
+    top = jnp.stack([plus + same, plus - same], axis=2)
+    bottom = jnp.stack([minus + cross, minus - cross], axis=2)
+    return (0.5 * jnp.stack([top, bottom], axis=1)).reshape(2 * h, 2 * w, c)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -28,8 +28,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from perceptual_jax.generator.arrays import nested
-from perceptual_jax.generator.draft import DraftHead, apply_draft_head
-from perceptual_jax.generator.layers import conv, dense, leaky_relu, select_noise
+from perceptual_jax.generator.draft import DraftHead, DraftParts, finish_draft
+from perceptual_jax.generator.layers import conv, dense, inverse_haar, leaky_relu, select_noise
 from perceptual_jax.generator.mapping import mapping_network
 from perceptual_jax.types import Noise
 
@@ -107,19 +107,14 @@ class MobileStyleGAN(nnx.Module):
                 f"no draft head for {resolution} px (there are: {known}); "
                 "fit one with scripts/fit_draft.py or search at full resolution (search.draft = 0)"
             )
-        features, late = self.draft_features(styles, noise, resolution)
-        return inverse_haar(apply_draft_head(self.draft_heads[resolution], features, late))
+        parts = self.draft_parts(styles, noise, resolution)
+        return finish_draft(self.draft_heads[resolution], parts)
 
-    def draft_features(
-        self, styles: Float[Array, "k d"], noise: Noise, resolution: int
-    ) -> tuple[Float[Array, "h w c"], Float[Array, "j d"]]:
-        """What a draft head reads: features at half of `resolution`, and the late styles.
-
-        The late styles are those that the features do not depend on, as deviations from `w_mean`.
-        """
+    def draft_parts(self, styles: Float[Array, "k d"], noise: Noise, resolution: int) -> DraftParts:
+        """What a draft head reads: features at half of `resolution`, and the late styles."""
         blocks = resolution.bit_length() - 4
         late = (styles - self.w_mean[None])[2 * blocks + 1 :]
-        return self._features(styles, noise, blocks), late
+        return DraftParts(self._features(styles, noise, blocks), late, None)
 
     def num_seen_styles(self, resolution: int) -> int:
         """All styles, at every resolution: the late ones modulate the draft heads."""
@@ -163,23 +158,6 @@ class MobileStyleGAN(nnx.Module):
     def _activate(self, x: Array, layer: dict[str, Any], noise: Array) -> Float[Array, "h w c"]:
         shift = (noise * layer["noise_strength"])[..., None] + layer["bias"][None, None]
         return leaky_relu(x + shift.astype(self.dtype))
-
-
-def inverse_haar(x: Float[Array, "h w c4"]) -> Float[Array, "h2 w2 c"]:
-    """Inverse Haar transform: [h w 4c] -> [2h 2w c].
-
-    The first c channels are the means (times 2), the others hold for each output channel its
-    vertical, horizontal and diagonal differences, in this order.
-    """
-    h, w, channels = x.shape
-    c = channels // 4
-    mean = x[..., :c]
-    vertical, horizontal, diagonal = (x[..., c + i :: 3] for i in range(3))
-    plus, minus = mean + vertical, mean - vertical
-    same, cross = horizontal + diagonal, horizontal - diagonal
-    top = jnp.stack([plus + same, plus - same], axis=2)
-    bottom = jnp.stack([minus + cross, minus - cross], axis=2)
-    return (0.5 * jnp.stack([top, bottom], axis=1)).reshape(2 * h, 2 * w, c)
 
 
 @jax.custom_vjp

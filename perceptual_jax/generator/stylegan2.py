@@ -23,7 +23,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from perceptual_jax.generator.arrays import flattened, nested
-from perceptual_jax.generator.draft import DraftHead, apply_draft_head
+from perceptual_jax.generator.draft import DraftHead, DraftParts, finish_draft
 from perceptual_jax.generator.layers import (
     SQRT2,
     UpConvForm,
@@ -123,11 +123,16 @@ class StyleGAN2(nnx.Module):
         Raises:
             ValueError: If there is no block of this resolution.
         """
-        features, image = self._blocks(styles, noise, resolution)
         if resolution not in self.draft_heads:
-            return image
+            return self._blocks(styles, noise, resolution)[1]
+        parts = self.draft_parts(styles, noise, resolution)
+        return finish_draft(self.draft_heads[resolution], parts)
+
+    def draft_parts(self, styles: Float[Array, "k d"], noise: Noise, resolution: int) -> DraftParts:
+        """What a draft head reads and corrects: features, late styles, and the skip image."""
+        features, image = self._blocks(styles, noise, resolution)
         late = (styles - self.w_mean[None])[_num_styles(resolution) - 1 :]
-        return image + apply_draft_head(self.draft_heads[resolution], features, late)
+        return DraftParts(features, late, image)
 
     def num_seen_styles(self, resolution: int) -> int:
         """How many of the first styles a draft depends on; all of them if it has a head."""

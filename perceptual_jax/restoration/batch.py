@@ -119,7 +119,7 @@ def _restore(
     report: Callable[[float], None],
 ) -> Restoration:
     """`search.restore` for one micro-batch, in pieces."""
-    plan = stages(config, searcher.generator.resolution)
+    plan = stages(config, searcher.generator.resolution, max(degraded.shape[1:3]))
     cost = [stage.steps * stage.resolution for stage in plan]
     state, noise = _init(searcher, config, keys)
     traces: list[LossTerms] = []

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from perceptual_jax.config import ConfigError, RestoreConfig, UsageError
+from perceptual_jax.config import MIN_SIZE, ConfigError, RestoreConfig, UsageError
 from perceptual_jax.data.collect import Input, collect_inputs
 from perceptual_jax.data.images import ImageError, to_float
 from perceptual_jax.data.output import check_folder, make_folder
@@ -184,9 +184,14 @@ def from_different_starts(config: RestoreConfig, *, samples: int) -> RestoreConf
 
 def _check_fit(config: RestoreConfig, generator: Generator) -> None:
     """Refuses a config that this generator cannot follow, before any work."""
-    plan = stages(config, generator.resolution)
-    if not plan:
-        raise ConfigError("search.steps and finish.steps are both 0; at least one must be more")
+    smallest, largest = (
+        stages(config, generator.resolution, size) for size in (MIN_SIZE, config.data.max_size)
+    )
+    if not largest:
+        raise ConfigError(
+            "search.steps and finish.steps are both 0, or fidelity is 0 and leaves the finish out; "
+            "at least one must be more"
+        )
     noise = jax.eval_shape(generator.noise_maps)
     if config.noise.trainable > len(noise):
         raise ConfigError(
@@ -194,7 +199,8 @@ def _check_fit(config: RestoreConfig, generator: Generator) -> None:
             f"{config.generator}, got {config.noise.trainable}"
         )
     styles = jax.ShapeDtypeStruct((generator.num_styles, *generator.w_mean.shape), jnp.float32)
-    for resolution in {stage.resolution for stage in plan} - {generator.resolution}:
+    drafts = {stage.resolution for stage in (*smallest, *largest)} - {generator.resolution}
+    for resolution in sorted(drafts):
         try:
             jax.eval_shape(lambda s, n, r=resolution: generator.draft(s, n, r), styles, noise)
         except ValueError as error:

@@ -64,27 +64,40 @@ class Stage:
     """Starts a cycle, with a new optimiser, from the best state of the stage before."""
 
 
-def stages(config: RestoreConfig, resolution: int) -> tuple[Stage, ...]:
-    """The stages of a search with a generator of `resolution`; those without steps are left out.
+COARSE_ENOUGH = 4
+"""Pixels of a draft for each pixel of the input: finer drafts find nothing more."""
 
-    `config.fidelity` multiplies the data weights, by 1/4 at 0 and by 4 at 1.
+
+def stages(config: RestoreConfig, resolution: int, size: int) -> tuple[Stage, ...]:
+    """The stages of a search; those without steps are left out.
+
+    `config.fidelity` multiplies the data weights, by 1/4 at 0 and by 4 at 1, and the steps of the
+    finish, by 0 and by 2.
+
+    Args:
+        config: Of the search.
+        resolution: Of the generator.
+        size: Pixels of the longer side of the degraded image.
     """
     search, finish = config.search, config.finish
     fidelity = 16.0 ** (config.fidelity - 0.5)
     draft = min(search.draft or resolution, resolution)
-    coarse_steps = round(search.steps * search.coarse_fraction) if search.coarse < draft else 0
+    coarse = min(search.coarse, draft)
+    fraction = 1.0 if COARSE_ENOUGH * size <= coarse else search.coarse_fraction
+    coarse_steps = round(search.steps * fraction) if search.draft and coarse < draft else 0
     shared = {
         "cycle": search.steps,
         "learning_rate": search.learning_rate,
         "data_weight": config.data.weight * fidelity,
     }
+    finish_steps = round(finish.steps * 2 * config.fidelity)
     sequence = (
-        Stage(search.coarse, coarse_steps, fresh=True, **shared),
+        Stage(coarse, coarse_steps, fresh=True, **shared),
         Stage(draft, search.steps - coarse_steps, fresh=coarse_steps == 0, **shared),
         Stage(
             resolution,
-            finish.steps,
-            cycle=finish.steps,
+            finish_steps,
+            cycle=finish_steps,
             learning_rate=finish.learning_rate,
             data_weight=finish.data_weight * fidelity,
             fresh=True,
@@ -264,7 +277,7 @@ def restore(
     """
     state, noise = init(searcher, config, key)
     traces = []
-    for stage in stages(config, searcher.generator.resolution):
+    for stage in stages(config, searcher.generator.resolution, max(degraded.shape[:2])):
         state = enter(state, searcher, config, stage)
         state, trace = advance(state, degraded, noise, searcher, config, stage, stage.steps)
         traces.append(trace)

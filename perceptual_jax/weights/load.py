@@ -36,9 +36,9 @@ def load_generator(
         WeightsError: If there is no such name or file, it cannot be fetched, or the file is not
             one of this project's or does not hold a whole generator.
     """
-    path = _resolve(name_or_path, report)
+    path = generator_path(name_or_path, report=report)
     arrays, metadata = store.load(path)
-    heads = draft_heads(metadata.get("name", ""))
+    heads = draft_heads(metadata.get("name", "")) | _heads_beside(path)
     try:
         return _build(arrays, metadata, heads, dtype)
     except KeyError as error:
@@ -47,8 +47,32 @@ def load_generator(
         raise WeightsError(f"{path} does not hold a generator: {error}") from None
 
 
+def generator_path(name_or_path: str | Path, *, report: fetch.Report | None = None) -> Path:
+    """The file of a generator, fetched first if it is known by this name.
+
+    Args:
+        name_or_path: A name of the catalogue, or the path of a converted file. Names go first.
+        report: Gets lines for the user while a generator is fetched.
+
+    Raises:
+        WeightsError: If there is no such name or file, or it cannot be fetched.
+    """
+    known = [entry.name for entry in catalogue.entries()]
+    if name_or_path in known:
+        return fetch.ensure(str(name_or_path), report=report)
+    path = Path(name_or_path)
+    if not path.exists():
+        raise UnknownGeneratorError(
+            f"there is no generator or file {str(name_or_path)!r}; "
+            f"known generators are {', '.join(known)}"
+        )
+    return path
+
+
 def draft_heads(name: str) -> dict[int, Arrays]:
     """The draft heads shipped for a generator, by resolution; empty if there are none.
+
+    Heads that a user fitted lie beside the generator's file (`draft_path`) and go first.
 
     Args:
         name: Of the catalogue. The heads lie in `draft/{name}-{resolution}.safetensors`.
@@ -63,17 +87,14 @@ def draft_heads(name: str) -> dict[int, Arrays]:
     return heads
 
 
-def _resolve(name_or_path: str | Path, report: fetch.Report | None) -> Path:
-    known = [entry.name for entry in catalogue.entries()]
-    if name_or_path in known:
-        return fetch.ensure(str(name_or_path), report=report)
-    path = Path(name_or_path)
-    if not path.exists():
-        raise UnknownGeneratorError(
-            f"there is no generator or file {str(name_or_path)!r}; "
-            f"known generators are {', '.join(known)}"
-        )
-    return path
+def draft_path(generator: Path, resolution: int) -> Path:
+    """Where a draft head that was fitted to a generator's file lies: beside it."""
+    return generator.with_name(f"{generator.stem}-draft-{resolution}.safetensors")
+
+
+def _heads_beside(generator: Path) -> dict[int, Arrays]:
+    paths = {2**i: draft_path(generator, 2**i) for i in range(2, 11)}
+    return {r: store.load(path).arrays for r, path in paths.items() if path.exists()}
 
 
 def _build(

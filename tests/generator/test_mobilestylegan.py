@@ -7,11 +7,8 @@ import pytest
 from narrow import mobile, mobile_arrays
 
 from perceptual_jax.generator.draft import apply_draft_head, init_draft_head, thirds
-from perceptual_jax.generator.mobilestylegan import (
-    MobileStyleGAN,
-    inverse_haar,
-    modulated_depthwise,
-)
+from perceptual_jax.generator.layers import inverse_haar
+from perceptual_jax.generator.mobilestylegan import MobileStyleGAN, modulated_depthwise
 
 
 def reference(arrays, styles):
@@ -175,7 +172,8 @@ def test_a_draft_is_its_head_on_the_features(styles, key):
     )
     draft = jax.jit(lambda g, s: g.draft(s, g.noise_maps(), 16))(generator, styles)
     assert draft.shape == (16, 16, 3)
-    features, late = generator.draft_features(styles, generator.noise_maps(), 16)
+    features, late, base = generator.draft_parts(styles, generator.noise_maps(), 16)
+    assert base is None
     assert features.shape == (8, 8, 16)
     np.testing.assert_allclose(late, styles[3:] - generator.w_mean[None], rtol=1e-6)
     np.testing.assert_allclose(

@@ -204,25 +204,42 @@ def test_samples_differ_when_a_mean_start_is_spread(generator, prior, degraded):
     assert np.max(np.abs(spread.image[0] - spread.image[1])) > 1e-2
 
 
+def stages_of(config, size, resolution=1024):
+    return [(s.resolution, s.steps, s.fresh) for s in search.stages(config, resolution, size)]
+
+
 def test_stages():
     config = dataclasses.replace(
         CONFIG, search=SearchConfig(steps=100, draft=256, coarse=128, coarse_fraction=0.6)
     )
-    plan = search.stages(config, 1024)
-    assert [(s.resolution, s.steps, s.fresh) for s in plan] == [
-        (128, 60, True),
-        (256, 40, False),
-        (1024, 4, True),
-    ]
-    assert [s.cycle for s in plan] == [100, 100, 4]
-    faithful = search.stages(dataclasses.replace(config, fidelity=1.0), 1024)
-    assert faithful[1].data_weight == pytest.approx(4 * plan[1].data_weight)
-    assert [s.resolution for s in search.stages(CONFIG, 32)] == [32, 32]
+    finish = (1024, 4, True)
+    assert stages_of(config, 64) == [(128, 60, True), (256, 40, False), finish]
+    assert stages_of(config, 32) == [(128, 100, True), finish]  # finer drafts show it no better
+    assert [s.cycle for s in search.stages(config, 1024, 64)] == [100, 100, 4]
+    at_full_resolution = dataclasses.replace(config, search=SearchConfig(steps=100, draft=0))
+    for size in (8, 256):
+        assert stages_of(at_full_resolution, size) == [(1024, 100, True), finish]
+    assert stages_of(config, 8, resolution=64) == [(64, 100, True), (64, 4, True)]
+
+
+def test_fidelity_scales_the_data_weights_and_the_finish():
+    def plan(fidelity):
+        config = RestoreConfig(
+            fidelity=fidelity,
+            search=SearchConfig(steps=6, draft=0),
+            finish=FinishConfig(steps=20, data_weight=300.0),
+        )
+        return [(s.steps, s.cycle, s.data_weight) for s in search.stages(config, 32, 8)]
+
+    assert plan(0.5) == [(6, 6, 100.0), (20, 20, 300.0)]
+    assert plan(1.0) == [(6, 6, 400.0), (40, 40, 1200.0)]
+    assert plan(0.0) == [(6, 6, 25.0)]
+    assert plan(0.25) == [(6, 6, 50.0), (10, 10, 150.0)]
 
 
 def test_pieces_of_a_stage_are_the_stage(generator, prior, degraded):
     searcher = search.Searcher(generator, prior)
-    stage = search.stages(CONFIG, 32)[0]
+    stage = search.stages(CONFIG, 32, 8)[0]
     state, noise = search.init(searcher, CONFIG, fresh_keys()[0])
     state = search.enter(state, searcher, CONFIG, stage)
     advance = jax.jit(search.advance, static_argnums=(4, 5, 6))

@@ -1,0 +1,44 @@
+"""A finished job with a narrow generator."""
+
+import shutil
+
+import pytest
+from job_files import CONFIG, picture
+
+from perceptual_jax.restoration.job import restore_files
+from perceptual_jax.weights.load import load_generator
+
+
+@pytest.fixture(scope="session")
+def narrow(narrow_path):
+    return load_generator(narrow_path)
+
+
+@pytest.fixture(scope="session")
+def finished(narrow, tmp_path_factory):
+    """A folder of pictures and the folder of the job that restored them; not to be changed."""
+    root = tmp_path_factory.mktemp("job")
+    for seed, name in enumerate(["a.png", "b.png", "sub/a.png"]):
+        picture(root / "in" / name, seed)
+    summary = restore_files([root / "in"], root / "out", CONFIG, generator=narrow)
+    assert (summary.restored, summary.kept, summary.failed) == (3, 0, ())
+    return root
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """The same, to be changed; the inputs stay where they were."""
+    shutil.copytree(finished / "out", tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def again(finished, narrow):
+    """The job of `finished`, into any folder, with any other options."""
+
+    def run(out, config=CONFIG, *, inputs=None, generator=narrow, **options):
+        return restore_files(
+            inputs or [finished / "in"], out, config, generator=generator, **options
+        )
+
+    return run

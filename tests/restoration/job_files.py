@@ -1,0 +1,44 @@
+"""What the tests of jobs share: a config, pictures, and looks at a job's folder."""
+
+import json
+
+import numpy as np
+from PIL import Image
+
+from perceptual_jax.config import (
+    FinishConfig,
+    NoiseConfig,
+    PriorConfig,
+    RestoreConfig,
+    SearchConfig,
+)
+
+CONFIG = RestoreConfig(
+    generator="narrow",
+    search=SearchConfig(steps=12, draft=16),
+    finish=FinishConfig(steps=0),
+    prior=PriorConfig(bank_size=16, spread=0.5),
+    noise=NoiseConfig(mode="random"),
+)
+"""Random in all that can be, so that one compiled search does for all tests."""
+
+
+def picture(path, seed, *, width=8, height=8):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def lines(out):
+    text = (out / "results.jsonl").read_text(encoding="utf-8")
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def pixels_of(path):
+    return np.asarray(Image.open(path))
