@@ -88,7 +88,7 @@ class DataConfig(_Checked):
 
     downscale: Literal["bicubic", "area"] = "bicubic"
     """Filter of the downscale: PULSE's antialiased cubic (a = -0.5), or the mean over areas."""
-    weight: NonNegative = 100.0
+    weight: NonNegative = 300.0
     """Weight of the mean squared error (of images in [0, 1]) on the draft."""
     floor: NonNegative = 0.0
     """Smallest value of the term that still has a gradient (PULSE's eps: 2e-3)."""
@@ -164,7 +164,7 @@ class FinishConfig(_Checked):
     """Steps after the search; 0 renders the search's result as it is."""
     learning_rate: Positive = 0.05
     """Peak, on the same schedule over `steps`."""
-    data_weight: NonNegative = 300.0
+    data_weight: NonNegative = 1000.0
     """Weight of the data term in place of `data.weight`."""
 
 
@@ -236,7 +236,7 @@ def to_toml(config: Any) -> str:
         >>> print(to_toml(FinishConfig(steps=5)), end="")
         steps = 5
         learning_rate = 0.05
-        data_weight = 300.0
+        data_weight = 1000.0
     """
     values = [(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)]
     plain = [f"{n} = {_toml(v)}\n" for n, v in values if not dataclasses.is_dataclass(v)]

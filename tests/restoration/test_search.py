@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from narrow import mobile, mobile_arrays
 
-from perceptual_jax.config import FinishConfig, PriorConfig, RestoreConfig, SearchConfig
+from perceptual_jax.config import DataConfig, FinishConfig, PriorConfig, RestoreConfig, SearchConfig
 from perceptual_jax.degradation.consistency import DownscaleL2, downscale
 from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
 from perceptual_jax.restoration import search
@@ -226,6 +226,7 @@ def test_fidelity_scales_the_data_weights_and_the_finish():
     def plan(fidelity):
         config = RestoreConfig(
             fidelity=fidelity,
+            data=DataConfig(weight=100.0),
             search=SearchConfig(steps=6, draft=0),
             finish=FinishConfig(steps=20, data_weight=300.0),
         )
