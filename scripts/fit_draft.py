@@ -71,7 +71,7 @@ def make_examples(generator, resolution: int, count: int, seed: int, folder: Pat
         target = downscale(image, (resolution, resolution), filter="area")
         features, late, base = generator.draft_parts(styles, noise, resolution)
         target = target if base is None else target - base
-        return Examples(features.astype(jnp.float16), late, target.astype(jnp.float16))
+        return features.astype(jnp.float16), late, target.astype(jnp.float16)
 
     columns: list[np.ndarray] = []
     for i, key in enumerate(jax.random.split(jax.random.key(seed), count)):
