@@ -176,7 +176,7 @@ class RestoreConfig(_Checked):
     """A name of `perceptual-jax weights list`, or the path of a converted file."""
     fidelity: Share = 0.5
     """0 = natural, 1 = faithful: scales the data weights by 1/4 to 4 and the steps of the finish
-    by 0 to 2; 0.5 leaves them as they are."""
+    by 1/2 to 2; 0.5 leaves them as they are."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the generator's activations; latents, optimiser and losses stay float32."""
     data: DataConfig = DataConfig()

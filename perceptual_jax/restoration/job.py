@@ -188,10 +188,7 @@ def _check_fit(config: RestoreConfig, generator: Generator) -> None:
         stages(config, generator.resolution, size) for size in (MIN_SIZE, config.data.max_size)
     )
     if not largest:
-        raise ConfigError(
-            "search.steps and finish.steps are both 0, or fidelity is 0 and leaves the finish out; "
-            "at least one must be more"
-        )
+        raise ConfigError("search.steps and finish.steps are both 0; at least one must be more")
     noise = jax.eval_shape(generator.noise_maps)
     if config.noise.trainable > len(noise):
         raise ConfigError(

@@ -234,8 +234,8 @@ def test_fidelity_scales_the_data_weights_and_the_finish():
 
     assert plan(0.5) == [(6, 6, 100.0), (20, 20, 300.0)]
     assert plan(1.0) == [(6, 6, 400.0), (40, 40, 1200.0)]
-    assert plan(0.0) == [(6, 6, 25.0)]
-    assert plan(0.25) == [(6, 6, 50.0), (10, 10, 150.0)]
+    assert plan(0.0) == [(6, 6, 25.0), (10, 10, 75.0)]
+    assert plan(0.25) == [(6, 6, 50.0), (15, 15, 150.0)]
 
 
 def test_pieces_of_a_stage_are_the_stage(generator, prior, degraded):
