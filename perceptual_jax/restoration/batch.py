@@ -19,7 +19,8 @@ from jaxtyping import Array, Float, Float32, Key
 from perceptual_jax.config import PriorConfig, RestoreConfig
 from perceptual_jax.restoration import search
 from perceptual_jax.restoration.objective import Prior, make_prior
-from perceptual_jax.restoration.search import Searcher, Stage, join_traces, stages
+from perceptual_jax.restoration.search import Searcher, join_traces
+from perceptual_jax.restoration.stages import Stage, stages
 from perceptual_jax.types import Generator, LossTerms, Noise, Restoration, SearchState
 
 NoiseBatch = tuple[Float[Array, "n _ _"], ...]

@@ -30,7 +30,7 @@ from perceptual_jax.restoration.folder import INDEX, RESULTS, finished_records, 
 from perceptual_jax.restoration.objective import Prior
 from perceptual_jax.restoration.pictures import Picture, header_side, picture_key, read_picture
 from perceptual_jax.restoration.records import Record
-from perceptual_jax.restoration.search import stages
+from perceptual_jax.restoration.stages import stages
 from perceptual_jax.types import Generator
 from perceptual_jax.weights.load import load_generator
 

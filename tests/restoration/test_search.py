@@ -21,6 +21,7 @@ from perceptual_jax.restoration.objective import (
     points_of,
     styles_of,
 )
+from perceptual_jax.restoration.stages import stages
 from perceptual_jax.types import Latents, Status
 
 CONFIG = RestoreConfig(
@@ -205,7 +206,7 @@ def test_samples_differ_when_a_mean_start_is_spread(generator, prior, degraded):
 
 
 def stages_of(config, size, resolution=1024):
-    return [(s.resolution, s.steps, s.fresh) for s in search.stages(config, resolution, size)]
+    return [(s.resolution, s.steps, s.fresh) for s in stages(config, resolution, size)]
 
 
 def test_stages():
@@ -215,7 +216,7 @@ def test_stages():
     finish = (1024, 4, True)
     assert stages_of(config, 64) == [(128, 60, True), (256, 40, False), finish]
     assert stages_of(config, 32) == [(128, 100, True), finish]  # finer drafts show it no better
-    assert [s.cycle for s in search.stages(config, 1024, 64)] == [100, 100, 4]
+    assert [s.cycle for s in stages(config, 1024, 64)] == [100, 100, 4]
     at_full_resolution = dataclasses.replace(config, search=SearchConfig(steps=100, draft=0))
     for size in (8, 256):
         assert stages_of(at_full_resolution, size) == [(1024, 100, True), finish]
@@ -230,7 +231,7 @@ def test_fidelity_scales_the_data_weights_and_the_finish():
             search=SearchConfig(steps=6, draft=0),
             finish=FinishConfig(steps=20, data_weight=300.0),
         )
-        return [(s.steps, s.cycle, s.data_weight) for s in search.stages(config, 32, 8)]
+        return [(s.steps, s.cycle, s.data_weight) for s in stages(config, 32, 8)]
 
     assert plan(0.5) == [(6, 6, 100.0), (20, 20, 300.0)]
     assert plan(1.0) == [(6, 6, 400.0), (40, 40, 1200.0)]
@@ -240,7 +241,7 @@ def test_fidelity_scales_the_data_weights_and_the_finish():
 
 def test_pieces_of_a_stage_are_the_stage(generator, prior, degraded):
     searcher = search.Searcher(generator, prior)
-    stage = search.stages(CONFIG, 32, 8)[0]
+    stage = stages(CONFIG, 32, 8)[0]
     state, noise = search.init(searcher, CONFIG, fresh_keys()[0])
     state = search.enter(state, searcher, CONFIG, stage)
     advance = jax.jit(search.advance, static_argnums=(4, 5, 6))

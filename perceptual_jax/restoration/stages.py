@@ -1,0 +1,69 @@
+"""The stages of a search: which picture it looks at, for how many steps, and how hard it is pulled.
+
+Drafts first, coarse ones before fine ones, on one cycle of the learning rate; then a finish at
+full resolution, with a cycle and a heavier data term of its own.
+"""
+
+import dataclasses
+import math
+
+from perceptual_jax.config import RestoreConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stretch of steps at one resolution. Static under `jit`."""
+
+    resolution: int
+    """Of the rendered picture."""
+    steps: int
+    cycle: int
+    """Steps of the learning-rate cycle; a coarse stage shares that of the draft after it."""
+    learning_rate: float
+    """Peak of the cycle."""
+    data_weight: float
+    fresh: bool
+    """Starts a cycle, with a new optimiser, from the best state of the stage before."""
+
+
+COARSE_ENOUGH = 4
+"""Pixels of a draft for each pixel of the input: finer drafts find nothing more."""
+
+
+def stages(config: RestoreConfig, resolution: int, size: int) -> tuple[Stage, ...]:
+    """The stages of a search; those without steps are left out.
+
+    `config.fidelity` multiplies the data weights, by 1/4 at 0 and by 4 at 1, and the steps of the
+    finish, by 1/2 and by 2. Without any finish a picture is no more natural, only wrong where the
+    draft is.
+
+    Args:
+        config: Of the search.
+        resolution: Of the generator.
+        size: Pixels of the longer side of the degraded image.
+    """
+    search, finish = config.search, config.finish
+    fidelity = 16.0 ** (config.fidelity - 0.5)
+    draft = min(search.draft or resolution, resolution)
+    coarse = min(search.coarse, draft)
+    fraction = 1.0 if COARSE_ENOUGH * size <= coarse else search.coarse_fraction
+    coarse_steps = round(search.steps * fraction) if search.draft and coarse < draft else 0
+    shared = {
+        "cycle": search.steps,
+        "learning_rate": search.learning_rate,
+        "data_weight": config.data.weight * fidelity,
+    }
+    finish_steps = math.ceil(finish.steps * 4.0 ** (config.fidelity - 0.5))
+    sequence = (
+        Stage(coarse, coarse_steps, fresh=True, **shared),
+        Stage(draft, search.steps - coarse_steps, fresh=coarse_steps == 0, **shared),
+        Stage(
+            resolution,
+            finish_steps,
+            cycle=finish_steps,
+            learning_rate=finish.learning_rate,
+            data_weight=finish.data_weight * fidelity,
+            fresh=True,
+        ),
+    )
+    return tuple(stage for stage in sequence if stage.steps > 0)
