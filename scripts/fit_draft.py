@@ -8,7 +8,8 @@ are those a search visits: prior samples, truncated ones, style mixtures, and st
 from layer to layer, half of them on the sphere of a search that starts at the mean.
 
 Without --out the head goes beside the generator's file, where it is found from then on. The
-defaults take 15 GB of disk at 256 px of `mobilestylegan-ffhq`, for features in float16.
+defaults take 15 GB of disk at 256 px of `mobilestylegan-ffhq`, for features in float16. The shipped
+heads were fitted by an earlier form of this procedure, in several sittings.
 """
 
 import argparse
@@ -162,7 +163,7 @@ def main() -> None:
         f"{args.test_samples} unseen samples: without the head mean {before.mean():.2f} dB, "
         f"with it mean {after.mean():.2f} dB, worst {after.min():.2f} dB"
     )
-    arrays = {name: np.asarray(x, np.float16) for name, x in head._asdict().items()}
+    arrays = {field: np.asarray(x, np.float16) for field, x in head._asdict().items()}
     settings = {"resolution": args.resolution, "psnr": round(float(after.mean()), 2)}
     out = args.out or draft_path(path, args.resolution)
     store.save(out, arrays, {"architecture": "draft_head", "name": name, "config": settings})
