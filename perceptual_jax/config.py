@@ -71,10 +71,11 @@ def _checked(hint: Any, value: Any, path: str) -> Any:
     raise ConfigError(f"{path} must be {' or '.join(expected)}, got {value!r}")
 
 
-class _Checked:
+class Checked:
     """Base of the configs: building one checks every field against its annotation."""
 
     def __post_init__(self) -> None:
+        """Checks and, where a whole number stands for a number, converts."""
         table = type(self).__name__.removesuffix("Config").lower()
         where = "" if table == "restore" else f"{table}."
         for name, hint in typing.get_type_hints(type(self), include_extras=True).items():
@@ -83,7 +84,7 @@ class _Checked:
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig(_Checked):
+class DataConfig(Checked):
     """The data term: how far the restored image is from degrading to the given one."""
 
     downscale: Literal["bicubic", "area"] = "bicubic"
@@ -92,12 +93,20 @@ class DataConfig(_Checked):
     """Weight of the mean squared error (of images in [0, 1]) on the draft."""
     floor: NonNegative = 0.0
     """Smallest value of the term that still has a gradient (PULSE's eps: 2e-3)."""
+    nll_weight: NonNegative = 1.0
+    """Weight of the bits/dim under a learned likelihood (the paper's "pixelcnn coefficient": 1, 10
+    and 50 in its Table 2)."""
+    min_log_scale: Annotated[float, Range(-10, 0)] = -5.0
+    """Smallest log-scale of the likelihood in a search: tempers the pull of single pixels."""
+    low_size: Size = 64
+    """Beside a likelihood the squared error is taken at this many pixels of a side only: large
+    areas' colour and brightness, which a likelihood hardly sees."""
     max_size: Annotated[int, Range(MIN_SIZE)] = 256
     """Larger inputs are reduced to this many pixels before the search; smaller ones stay."""
 
 
 @dataclasses.dataclass(frozen=True)
-class PriorConfig(_Checked):
+class PriorConfig(Checked):
     """Where the search may go: its space, its start, its sphere, and its prior terms."""
 
     space: Literal["w", "whitened"] = "w"
@@ -127,7 +136,7 @@ class PriorConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class NoiseConfig(_Checked):
+class NoiseConfig(Checked):
     """The generator's noise inputs during the search."""
 
     mode: Literal["const", "random", "none"] = "const"
@@ -139,7 +148,7 @@ class NoiseConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchConfig(_Checked):
+class SearchConfig(Checked):
     """The search on drafts."""
 
     steps: Count = 100
@@ -157,7 +166,7 @@ class SearchConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class FinishConfig(_Checked):
+class FinishConfig(Checked):
     """The last steps, at full resolution, with a heavier data term."""
 
     steps: Count = 20
@@ -166,10 +175,12 @@ class FinishConfig(_Checked):
     """Peak, on the same schedule over `steps`."""
     data_weight: NonNegative = 1000.0
     """Weight of the data term in place of `data.weight`."""
+    nll_weight: NonNegative = 3.0
+    """Weight of the likelihood in place of `data.nll_weight`."""
 
 
 @dataclasses.dataclass(frozen=True)
-class RestoreConfig(_Checked):
+class RestoreConfig(Checked):
     """Everything that decides what a restoration looks like."""
 
     generator: str = "mobilestylegan-ffhq"
@@ -177,6 +188,9 @@ class RestoreConfig(_Checked):
     fidelity: Share = 0.5
     """0 = natural, 1 = faithful: scales the data weights by 1/4 to 4 and the steps of the finish
     by 1/2 to 2; 0.5 leaves them as they are."""
+    degradation: str = "auto"
+    """How the inputs came about: `l2` (downscaled), `dct_box` (a JPEG with a header), `jpeg` or
+    `blind` (learned), the path of a trained model; or `auto`, which looks at each input."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the generator's activations; latents, optimiser and losses stay float32."""
     data: DataConfig = DataConfig()
@@ -280,6 +294,7 @@ def override(
     config: RestoreConfig,
     *,
     generator: str | None = None,
+    degradation: str | None = None,
     steps: int | None = None,
     finish_steps: int | None = None,
     fidelity: float | None = None,
@@ -289,7 +304,7 @@ def override(
     Raises:
         ConfigError: If a setting does not fit.
     """
-    top = {"generator": generator, "fidelity": fidelity}
+    top = {"generator": generator, "fidelity": fidelity, "degradation": degradation}
     changes: dict[str, Any] = {name: value for name, value in top.items() if value is not None}
     if steps is not None:
         changes["search"] = dataclasses.replace(config.search, steps=steps)

@@ -42,7 +42,9 @@ class LossTerms(NamedTuple):
     """The terms of the objective, unweighted, and their weighted sum."""
 
     data: Float[Array, "*t"]
-    """Data term, mean squared error over pixels of [0, 1] images for `l2`."""
+    """Data term on pixels: a mean squared error of [0, 1] images, or a JPEG's box."""
+    nll: Float[Array, "*t"]
+    """Bits/dim of the degraded image under a learned likelihood; 0 without one."""
     cross: Float[Array, "*t"]
     """PULSE's geodesic cross loss between the styles."""
     mmd2: Float[Array, "*t"]

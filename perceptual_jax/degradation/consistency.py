@@ -136,6 +136,8 @@ class DownscaleL2:
     """Of the downscale, see `resample_matrix`."""
     floor: float = 0.0
     """Values below it are raised to it, so that their gradient is zero (PULSE's eps: 2e-3)."""
+    largest: int | None = None
+    """Pixels of a side that larger images are compared at; None compares all there are."""
 
     def prepare(
         self, degraded: Float[Array, "h w c"], *, resolution: int
@@ -148,7 +150,8 @@ class DownscaleL2:
                 than that along an axis is reduced to it, since a draft cannot show more.
         """
         height, width, _ = degraded.shape
-        size = (min(height, resolution), min(width, resolution))
+        most = resolution if self.largest is None else min(resolution, self.largest)
+        size = (min(height, most), min(width, most))
         return downscale(degraded, size, filter=self.filter)
 
     def evaluate(

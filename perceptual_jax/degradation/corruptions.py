@@ -1,18 +1,20 @@
 """Degraded images made from clean ones, on the host, in 8 bits as files hold them.
 
-A kind is a name and a level, such as `sr32` or `jpeg10`; `KINDS` is the table of names.
+The functions below are the single operations; `profiles` chains them. A kind is a name and a
+level, such as `sr32` or `jpeg10`, for the simplest uses; `KINDS` is the table of names.
 """
 
 import io
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, features
 
 from perceptual_jax.degradation.consistency import resample_matrix
+from perceptual_jax.degradation.jpeg import JpegHeader, read_header
 
 
 class Kind(NamedTuple):
@@ -85,9 +87,7 @@ def _downscale(image: np.ndarray, pixels: int, rng: np.random.Generator) -> np.n
 
 def _jpeg(image: np.ndarray, quality: int, rng: np.random.Generator) -> np.ndarray:
     """JPEG with the usual tables and colour at half resolution."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    return np.array(Image.open(file))
+    return jpeg(image, quality=quality, subsampling="4:2:0").image
 
 
 def _blur(image: np.ndarray, sigma: int, rng: np.random.Generator) -> np.ndarray:
@@ -98,6 +98,119 @@ def _blur(image: np.ndarray, sigma: int, rng: np.random.Generator) -> np.ndarray
 def _noise(image: np.ndarray, sigma: int, rng: np.random.Generator) -> np.ndarray:
     """White Gaussian noise, independent in every channel."""
     return _to_levels(image + rng.normal(scale=sigma, size=image.shape))
+
+
+Picture = UInt8[np.ndarray, "h w 3"]
+
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "area": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+"""Pillow's filters, antialiased where they reduce."""
+
+
+class JpegFile(NamedTuple):
+    """A picture as a JPEG file holds it."""
+
+    image: Picture
+    """Decoded."""
+    header: JpegHeader
+    encoded: bytes
+
+
+def jpeg(image: Picture, *, quality: int, subsampling: str) -> JpegFile:
+    """JPEG and back, with the file between.
+
+    Args:
+        image: Of any size.
+        quality: 1 to 100, libjpeg's.
+        subsampling: Of chroma: 4:4:4, 4:2:2 or 4:2:0.
+    """
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    decoded = Image.open(file)
+    header = read_header(decoded)
+    assert header is not None
+    return JpegFile(np.array(decoded), header, file.getvalue())
+
+
+def jpeg2000(image: Picture, *, rate: float) -> Picture:
+    """JPEG 2000 and back, `rate` times smaller than the pixels."""
+    options = {"quality_mode": "rates", "quality_layers": [rate], "irreversible": True}
+    return _through(image, "JPEG2000", **options)
+
+
+def webp(image: Picture, *, quality: int) -> Picture:
+    """Lossy WebP and back."""
+    return _through(image, "WEBP", quality=quality)
+
+
+def avif(image: Picture, *, quality: int) -> Picture:
+    """AVIF and back.
+
+    Raises:
+        ValueError: If this Pillow was built without AVIF.
+    """
+    if not features.check("avif"):
+        raise ValueError("this Pillow cannot write AVIF; install one that can or leave avif out")
+    return _through(image, "AVIF", quality=quality, speed=8)
+
+
+def _through(image: Picture, format: str, **options: Any) -> Picture:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format, **options)
+    return np.array(Image.open(file).convert("RGB"))
+
+
+def resize(image: Picture, size: tuple[int, int], *, filter: str) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Resampled to (height, width) by one of `FILTERS`."""
+    return np.array(Image.fromarray(image).resize((size[1], size[0]), FILTERS[filter]))
+
+
+def gaussian_noise(
+    image: Picture, rng: np.random.Generator, *, sigma: float, channels: str
+) -> Picture:
+    """White noise of `sigma` levels, the same in all channels if these are `grey`."""
+    shape = (*image.shape[:2], 1 if channels == "grey" else 3)
+    return _to_levels(image + rng.normal(scale=sigma, size=shape))
+
+
+def poisson_noise(
+    image: Picture, rng: np.random.Generator, *, scale: float, channels: str
+) -> Picture:
+    """Shot noise: `scale` 1 is that of 255 photons at white, of variance scale^2 times that."""
+    bright = image.astype(np.float64)
+    if channels == "grey":
+        bright = bright @ np.array([[0.299], [0.587], [0.114]])
+    return _to_levels(image + scale * (rng.poisson(bright) - bright))
+
+
+def fade(image: Picture, *, contrast: float, saturation: float, warmth: float) -> Picture:
+    """Faded colours: less contrast around a light grey, less saturation, a yellow cast.
+
+    Args:
+        image: Of any size.
+        contrast: What is left, 1 for all.
+        saturation: What is left, 1 for all.
+        warmth: Levels that red gains and blue loses.
+    """
+    grey = image @ np.array([[0.299], [0.587], [0.114]])
+    colour = grey + saturation * (image - grey)
+    return _to_levels(150 + contrast * (colour - 150) + warmth * np.array([1.0, 0.3, -1.0]))
+
+
+def shift_colours(image: Picture, rng: np.random.Generator, *, amount: float) -> Picture:
+    """Every channel moves by its own draw from -amount to amount, in levels."""
+    return _to_levels(image + rng.uniform(-amount, amount, size=3))
+
+
+def grey(image: Picture) -> Picture:
+    """Luma in all channels."""
+    return _to_levels(np.repeat(image @ np.array([[0.299], [0.587], [0.114]]), 3, axis=2))
 
 
 def _to_levels(values: np.ndarray) -> np.ndarray:

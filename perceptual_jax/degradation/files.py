@@ -1,4 +1,8 @@
-"""Degrades files: inputs for the tool, made from clean faces."""
+"""Degrades files: inputs for the tool, made from clean faces.
+
+With a profile, `degraded.jsonl` tells what was drawn for each picture, and where its last step
+is a JPEG the file itself is kept, for its header is what a restoration can read.
+"""
 
 import hashlib
 import os
@@ -11,9 +15,13 @@ from jaxtyping import UInt8
 
 from perceptual_jax.config import UsageError
 from perceptual_jax.data.collect import collect_inputs
-from perceptual_jax.data.images import read_image, write_png
+from perceptual_jax.data.images import json_text, read_image, write_atomically, write_png
 from perceptual_jax.data.output import check_folder, make_folder
 from perceptual_jax.degradation.corruptions import degrade, find_kind
+from perceptual_jax.degradation.jpeg import unknown_header
+from perceptual_jax.degradation.profiles import Degradation, apply_profile, load_profile
+
+RECORD = "degraded.jsonl"
 
 
 class Degraded(NamedTuple):
@@ -28,49 +36,86 @@ def degrade_files(
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
-    kind: str,
+    kind: str | None = None,
+    profile: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Callable[[float, int], None] | None = None,
 ) -> Degraded:
-    """Writes a degraded PNG of each picture, under the picture's name.
+    """Writes a degraded version of each picture, under the picture's name.
 
     Args:
         inputs: Files, folders (with all folders below) and globs; pictures of any shape.
         out: Folder.
         kind: A degradation and its level, such as `sr32`; see `corruptions.KINDS`.
+        profile: In its place, the name of a profile or a TOML file; see `profiles`.
         seed: Of what is random. Each picture gets its own draw, whatever else is degraded.
         progress: Called with the number of pictures done and the number of all.
 
     Raises:
-        UsageError: If there is no such kind, the seed is negative, or `out` is no folder.
+        UsageError: If there is no such kind or profile, both or none is given, the seed is
+            negative, or `out` is no folder.
         InputError: If there is no picture at all.
         WriteError: If a file cannot be written.
     """
     out = Path(out)
     if seed < 0:
         raise UsageError(f"seed must be at least 0, got {seed}")
-    try:
-        find_kind(kind)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    degrade_one = _degrader(kind, profile)
     check_folder(out)
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     pictures, problems = collect_inputs(sources, out=out)
     make_folder(out)
     written = []
+    records = []
     failed = [(problem.source, problem.reason) for problem in problems]
     for done, (path, name) in enumerate(pictures, start=1):
         try:
             image = read_image(path)
-            degraded = degrade(image, kind, seed=_own_seed(image, seed))
+            degraded = degrade_one(image, _own_seed(image, seed))
         except ValueError as error:  # `ImageError`, or too small for this kind
             failed.append((str(path), str(error).removeprefix(f"cannot read {path}: ")))
         else:
-            written.append(out / f"{name}.png")
-            write_png(written[-1], degraded)
+            written.append(_write(out / name, degraded))
+            height, width, _ = degraded.image.shape
+            about = {"file": written[-1].name, "source": os.fsencode(path).decode(errors="replace")}
+            steps = {"size": [width, height], "steps": list(degraded.record)}
+            records.append(about | {"seed": seed, "profile": str(profile)} | steps)
         if progress is not None:
             progress(done, len(pictures))
+    if profile is not None:
+        lines = "".join(json_text(record) + "\n" for record in records)
+        write_atomically(out / RECORD, lines.encode())
     return Degraded(tuple(written), tuple(failed))
+
+
+def _degrader(
+    kind: str | None, profile: str | os.PathLike[str] | None
+) -> Callable[[UInt8[np.ndarray, "h w 3"], int], Degradation]:
+    """A function of an image and its own seed."""
+    if profile is not None and kind is None:
+        loaded = load_profile(profile)
+        return lambda image, seed: apply_profile(loaded, image, np.random.default_rng(seed))
+    if kind is None or profile is not None:
+        raise UsageError("give either a kind, such as jpeg10, or a profile, such as old_photo")
+    try:
+        find_kind(kind)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+    def of_kind(image: UInt8[np.ndarray, "h w 3"], seed: int) -> Degradation:
+        return Degradation(degrade(image, kind, seed=seed), (), unknown_header(), None)
+
+    return of_kind
+
+
+def _write(path: Path, degraded: Degradation) -> Path:
+    if degraded.encoded is None:
+        path = path.with_name(f"{path.name}.png")
+        write_png(path, degraded.image)
+    else:
+        path = path.with_name(f"{path.name}.jpg")
+        write_atomically(path, degraded.encoded)
+    return path
 
 
 def _own_seed(image: UInt8[np.ndarray, "h w 3"], seed: int) -> int:

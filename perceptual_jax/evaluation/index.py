@@ -41,18 +41,27 @@ def write_index(out: Path) -> Path | None:
     headings = ["degraded", "restored"]
     if samples > 1:
         headings = ["degraded", *[f"sample {i}" for i in range(samples)], "spread"]
-    rows = [_row(out, record, samples) for record in done[:MAX_ROWS]]
+    maps = any("nll_map" in record for record in done)
+    if maps:
+        headings.append("bits/dim: where it contradicts")
+    rows = [_row(out, record, samples, maps) for record in done[:MAX_ROWS]]
     captions = [_caption(record) for record in done[:MAX_ROWS]]
     sheet = contact_sheet(rows, headings=headings, captions=captions)
     write_atomically(path, lambda file: sheet.save(file, "PNG"))
     return path
 
 
-def _row(out: Path, record: Record, samples: int) -> list[UInt8[np.ndarray, "h w 3"] | None]:
+def _row(
+    out: Path, record: Record, samples: int, maps: bool
+) -> list[UInt8[np.ndarray, "h w 3"] | None]:
     images = [_restored(out / one["image"]) for one in record["restorations"][:samples]]
     images += [None] * (samples - len(images))
     if "spread" in record:
         images.append(_restored(out / f"{record['name']}_spread.png"))
+    elif samples > 1 and maps:
+        images.append(None)
+    if "nll_map" in record:
+        images.append(_restored(out / f"{record['name']}_nll.png"))
     return [_degraded(record), *images]
 
 
@@ -76,4 +85,5 @@ def _caption(record: Record) -> str:
     psnr = record["restorations"][0]["consistency_psnr"]
     consistency = "" if psnr is None else f" · consistency {psnr:.1f} dB"
     status = "" if record["status"] == "OK" else f" · {record['message']}"
-    return f"{record['name']}{consistency}{status}"
+    bits = f" · {record['nll_map']['mean']:.2f} bits/dim" if "nll_map" in record else ""
+    return f"{record['name']}{consistency}{bits}{status}"

@@ -6,6 +6,7 @@ images are independent, so no device waits for another. A search is taken in pie
 steps, between which the caller hears of the progress.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -14,13 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Float32, Key
+from jaxtyping import Array, Float, Key
 
 from perceptual_jax.config import PriorConfig, RestoreConfig
+from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
+from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.restoration import search
 from perceptual_jax.restoration.objective import Prior, make_prior
 from perceptual_jax.restoration.search import Searcher, join_traces
 from perceptual_jax.restoration.stages import Stage, stages
+from perceptual_jax.restoration.terms import Given
 from perceptual_jax.types import Generator, LossTerms, Noise, Restoration, SearchState
 
 NoiseBatch = tuple[Float[Array, "n _ _"], ...]
@@ -39,6 +43,8 @@ def restore_batch(
     config: RestoreConfig,
     *,
     keys: Key[Array, " n"],
+    headers: JpegHeader | None = None,
+    likelihood: Likelihood | None = None,
     prior: Prior | None = None,
     batch_size: int | None = None,
     progress: Callable[[float], None] | None = None,
@@ -53,6 +59,8 @@ def restore_batch(
         degraded: Aligned face crops in FFHQ framing, in [-1, 1].
         config: What to do.
         keys: One for each image; consumed.
+        headers: Of the JPEGs that the images come from, with a leading axis n; None if unknown.
+        likelihood: A learned data term, see `degradation.models.load_model`.
         prior: From `make_prior`, to make it once for many batches; made here if None.
         batch_size: Images searched at once, rounded up to whole devices; by memory if None.
         progress: Called now and then with the share of this call's work that is done.
@@ -73,20 +81,26 @@ def restore_batch(
         prior = default_prior(generator, config.prior)
     mesh = jax.make_mesh((len(devices),), ("images",), (AxisType.Auto,), devices=devices)
     by_image, everywhere = (NamedSharding(mesh, PartitionSpec(*p)) for p in (["images"], []))
-    searcher = jax.device_put(Searcher(generator, prior), everywhere)
+    if likelihood is not None:
+        likelihood = dataclasses.replace(likelihood, min_log_scale=config.data.min_log_scale)
+    unknown = JpegHeader(*(np.broadcast_to(x, (n, *np.shape(x))) for x in unknown_header()))
+    known = unknown if headers is None else headers
+    searcher = jax.device_put(Searcher(generator, prior, likelihood), everywhere)
     results = []
     starts = range(0, n, size)
     for done, start in enumerate(starts):
         # The last image stands in for those that are missing from the last micro-batch.
         rows = np.minimum(np.arange(start, start + size), n - 1)
-        images = jax.device_put(jnp.asarray(degraded)[rows], by_image)
+        own = JpegHeader(*(np.asarray(x)[rows] for x in known))
+        given = Given(jnp.asarray(degraded)[rows], own)
+        given = jax.device_put(given, by_image)
         row_keys = jax.device_put(keys[rows], by_image)
 
         def report(share: float, done: int = done) -> None:
             if progress is not None:
                 progress((done + share) / len(starts))
 
-        result = jax.device_get(_restore(searcher, images, config, row_keys, report))
+        result = jax.device_get(_restore(searcher, given, config, row_keys, report))
         results.append(jax.tree.map(lambda x, stop=n - start: x[:stop], result))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
@@ -114,13 +128,13 @@ def default_batch_size(generator: Generator, config: RestoreConfig) -> int:
 
 def _restore(
     searcher: Searcher,
-    degraded: Float[Array, "n h w 3"],
+    given: Given,
     config: RestoreConfig,
     keys: Key[Array, " n"],
     report: Callable[[float], None],
 ) -> Restoration:
     """`search.restore` for one micro-batch, in pieces."""
-    plan = stages(config, searcher.generator.resolution, max(degraded.shape[1:3]))
+    plan = stages(config, searcher.generator.resolution, max(given.image.shape[1:3]))
     cost = [stage.steps * stage.resolution for stage in plan]
     state, noise = _init(searcher, config, keys)
     traces: list[LossTerms] = []
@@ -128,7 +142,7 @@ def _restore(
         state = _enter(state, searcher, config, stage)
         piece = piece_of(stage.steps)
         for taken in range(0, stage.steps, piece):
-            state, trace = _advance(state, degraded, noise, searcher, config, stage, piece)
+            state, trace = _advance(state, given, noise, searcher, config, stage, piece)
             traces.append(jax.device_get(trace))
             report((sum(cost[:i]) + (taken + piece) * stage.resolution) / sum(cost))
     trace = join_traces(traces, axis=1)
@@ -165,17 +179,17 @@ def _enter(
 @functools.partial(jax.jit, static_argnames=("config", "stage", "steps"), donate_argnames="state")
 def _advance(
     state: SearchState,
-    degraded: Float[Array, "n h w 3"],
+    given: Given,
     noise: NoiseBatch,
     searcher: Searcher,
     config: RestoreConfig,
     stage: Stage,
     steps: int,
 ) -> tuple[SearchState, LossTerms]:
-    def one(state: SearchState, degraded: Float32[Array, "h w 3"], noise: Noise):
-        return search.advance(state, degraded, noise, searcher, config, stage, steps)
+    def one(state: SearchState, given: Given, noise: Noise):
+        return search.advance(state, given, noise, searcher, config, stage, steps)
 
-    return jax.vmap(one)(state, degraded, noise)
+    return jax.vmap(one)(state, given, noise)
 
 
 @jax.jit

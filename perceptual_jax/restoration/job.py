@@ -12,9 +12,9 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +24,14 @@ from perceptual_jax.config import MIN_SIZE, ConfigError, RestoreConfig, UsageErr
 from perceptual_jax.data.collect import Input, collect_inputs
 from perceptual_jax.data.images import ImageError, to_float
 from perceptual_jax.data.output import check_folder, make_folder
+from perceptual_jax.degradation.likelihood import Likelihood
+from perceptual_jax.degradation.models import files_sha256, load_model
 from perceptual_jax.restoration import records
 from perceptual_jax.restoration.batch import default_batch_size, default_prior, restore_batch
+from perceptual_jax.restoration.degradations import Look, look_at, require_header
 from perceptual_jax.restoration.folder import INDEX, RESULTS, finished_records, write_config
 from perceptual_jax.restoration.objective import Prior
-from perceptual_jax.restoration.pictures import Picture, header_side, picture_key, read_picture
+from perceptual_jax.restoration.pictures import Picture, picture_key, read_picture
 from perceptual_jax.restoration.records import Record
 from perceptual_jax.restoration.stages import stages
 from perceptual_jax.types import Generator
@@ -75,6 +78,8 @@ class _Job(NamedTuple):
     config: RestoreConfig
     generator: Generator
     prior: Prior
+    models: Mapping[str, Likelihood]
+    """Learned data terms by the names that pictures ask for."""
     seed: int
     samples: int
     about: Record
@@ -124,7 +129,17 @@ def restore_files(
     if generator is None:
         generator = load_generator(config.generator, report=report, dtype=config.dtype)
     _check_fit(config, generator)
-    settings = records.settings_of(config, generator, seed=seed, samples=samples)
+    looks = {
+        p.path: look_at(p.path, config.degradation, max_size=config.data.max_size) for p in pictures
+    }
+    models = _load_models(looks.values(), dtype=config.dtype)
+    settings = records.settings_of(
+        config,
+        generator,
+        degradation_sha256=files_sha256(config.degradation),
+        seed=seed,
+        samples=samples,
+    )
     finished = {} if overwrite else finished_records(out, pictures, config, settings)
     todo = [picture for picture in pictures if picture.name not in finished]
 
@@ -146,9 +161,11 @@ def restore_files(
         about = {"settings": settings._asdict(), "generator": config.generator}
         prior = default_prior(generator, config.prior)
         about |= records.environment()
-        job = _Job(out, config, generator, prior, seed, samples, about)
+        job = _Job(out, config, generator, prior, models, seed, samples, about)
+        _report_looks([looks[picture.path] for picture in todo], report)
         size = batch_size or default_batch_size(generator, config)
-        _restore_all(job, todo, size, add, progress or (lambda done, total: None))
+        progress = progress or (lambda done, total: None)
+        _restore_all(job, todo, looks, size, add, progress)
 
     asked = [problem.source for problem in problems] + [picture.path for picture in pictures]
     own = {place: lines.pop(place) for place in map(records.printable, asked) if place in lines}
@@ -182,6 +199,27 @@ def from_different_starts(config: RestoreConfig, *, samples: int) -> RestoreConf
     return dataclasses.replace(config, prior=prior)
 
 
+def _load_models(looks: Iterable[Look], *, dtype: Any) -> dict[str, Likelihood]:
+    names = {look.degradation for look in looks} - {"l2", "dct_box"}
+    return {name: load_model(name, dtype=dtype) for name in sorted(names)}
+
+
+def _report_looks(looks: Sequence[Look], report: Callable[[str], None] | None) -> None:
+    """Says which data term is used for how many pictures, and why for the first of them."""
+    if report is None:
+        return
+    for degradation in dict.fromkeys(look.degradation for look in looks):
+        own = [look for look in looks if look.degradation == degradation]
+        pictures = f"{len(own)} picture{'s' if len(own) > 1 else ''}"
+        report(f"{degradation} for {pictures} ({own[0].reason})")
+
+
+def _read(source: Input, config: RestoreConfig) -> Picture:
+    picture = read_picture(source, max_size=config.data.max_size, degradation=config.degradation)
+    require_header(picture.look)
+    return picture
+
+
 def _check_fit(config: RestoreConfig, generator: Generator) -> None:
     """Refuses a config that this generator cannot follow, before any work."""
     smallest, largest = (
@@ -207,18 +245,20 @@ def _check_fit(config: RestoreConfig, generator: Generator) -> None:
 def _restore_all(
     job: _Job,
     todo: Sequence[Input],
+    looks: Mapping[Path, Look],
     size: int,
     add: Callable[[Record], None],
     progress: Callable[[float, int], None],
 ) -> None:
     done = 0
-    for inputs, full in _batches(todo, job.config, most=max(1, size // job.samples)):
+    most = max(1, size // job.samples)
+    for inputs, full in _batches(todo, looks, job.config, most=most):
         progress(done, len(todo))
         pictures = []
         for source in inputs:
             try:
-                pictures.append(read_picture(source, max_size=job.config.data.max_size))
-            except ImageError as error:
+                pictures.append(_read(source, job.config))
+            except (ImageError, ConfigError) as error:
                 reason = str(error).removeprefix(f"cannot read {source.path}: ")
                 add(records.failure_record(source.name, source.path, reason))
         if pictures:
@@ -234,12 +274,14 @@ def _restore_all(
 
 
 def _batches(
-    inputs: Sequence[Input], config: RestoreConfig, *, most: int
+    inputs: Sequence[Input], looks: Mapping[Path, Look], config: RestoreConfig, *, most: int
 ) -> Iterator[tuple[Sequence[Input], int]]:
-    """Inputs of one size at a time, in even batches, each with the size of a full batch."""
-    groups: dict[int, list[Input]] = {}
+    """Inputs of one size and data term, in even batches, each with the size of a full batch."""
+    groups: dict[tuple[int, str], list[Input]] = {}
     for source in inputs:
-        groups.setdefault(min(header_side(source.path), config.data.max_size), []).append(source)
+        look = looks[source.path]
+        kind = (min(look.side, config.data.max_size), look.degradation)
+        groups.setdefault(kind, []).append(source)
     for group in groups.values():
         full = math.ceil(len(group) / math.ceil(len(group) / most))
         for start in range(0, len(group), full):
@@ -262,12 +304,17 @@ def _restore_batch(
         for sample in range(job.samples)
     ]
     keys = [picture_key(picture.pixels, seed=job.seed, sample=s) for picture, s in rows]
+    degradation = pictures[0].look.degradation
+    config = dataclasses.replace(job.config, degradation=degradation)
+    likelihood = job.models.get(degradation)
     try:
         result = restore_batch(
             job.generator,
             np.stack([to_float(picture.pixels) for picture, _ in rows]),
-            job.config,
+            config,
             keys=jnp.stack(keys),
+            headers=jax.tree.map(lambda *x: np.stack(x), *(p.look.header for p, _ in rows)),
+            likelihood=likelihood,
             prior=job.prior,
             batch_size=math.ceil(len(rows) / math.ceil(len(rows) / size)),
             progress=progress,
@@ -282,4 +329,4 @@ def _restore_batch(
         own = slice(i * job.samples, (i + 1) * job.samples)
         one = jax.tree.map(lambda x, own=own: x[own], result)
         about = job.about | {"seconds": seconds}
-        yield records.write_result(job.out, picture, one, job.config, about)
+        yield records.write_result(job.out, picture, one, config, about, likelihood)

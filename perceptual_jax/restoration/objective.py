@@ -1,7 +1,7 @@
 """The objective of a search: how unlikely this restoration is, given the degraded image.
 
-    total = data_weight * data(render(styles)) + cross_weight * cross(styles)
-                                               + mmd_weight * mmd2(styles, prior)
+    total = data_weight * data(render(styles)) + nll_weight * nll(render(styles))
+          + cross_weight * cross(styles) + mmd_weight * mmd2(styles, prior)
 
 A pure function of the latents of one image. What stays the same for a whole search is a
 `Problem`; what stays the same for all searches with one generator is a `Prior`.
@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from perceptual_jax.config import PriorConfig
-from perceptual_jax.degradation.consistency import DownscaleL2
+from perceptual_jax.config import PriorConfig, RestoreConfig
+from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.prior.geodesic import cross_loss
 from perceptual_jax.prior.mmd import PriorBank, make_prior_bank, mmd2_to_bank
 from perceptual_jax.prior.whitening import Whitening, fit_whitening_from_mapping
+from perceptual_jax.restoration.terms import Given, Targets, evaluate
 from perceptual_jax.types import Generator, Latents, LossTerms, Noise
 
 
@@ -37,16 +38,19 @@ class Prior(NamedTuple):
 class Problem(NamedTuple):
     """What stays the same during one image's search at one resolution."""
 
-    target: Float[Array, "h w 3"]
-    """The degraded image as the data term wants it (`DownscaleL2.prepare`)."""
+    given: Given
+    """The degraded image."""
+    targets: Targets
+    """What the data terms compare with (`terms.prepare`)."""
     noise: Noise
     """All noise maps; the first ones give way to those in the latents."""
 
 
 class Weights(NamedTuple):
-    """Weights of the three terms."""
+    """Weights of the terms."""
 
     data: float
+    nll: float
     cross: float
     mmd2: float
 
@@ -112,7 +116,8 @@ def objective(
     generator: Generator,
     prior: Prior,
     problem: Problem,
-    data_term: DownscaleL2,
+    likelihood: Likelihood | None,
+    config: RestoreConfig,
     weights: Weights,
     resolution: int,
     moving: int,
@@ -124,7 +129,8 @@ def objective(
         generator: Renders the latents.
         prior: Gives the search space and the bank.
         problem: The image's target and noise.
-        data_term: Compares rendered image and target.
+        likelihood: Of the degraded image, if one is used.
+        config: Of the data terms.
         weights: Of the terms.
         resolution: Of the rendered image.
         moving: The prior terms are over the first `moving` styles. Those that a draft does not
@@ -132,11 +138,13 @@ def objective(
     """
     image = render(generator, latents, problem.noise, prior, resolution)
     styles = styles_of(latents.points, prior)[:moving]
-    data, _ = data_term.evaluate(problem.target, image)
+    data, nll = evaluate(problem.targets, image, problem.given, likelihood, config)
     cross = cross_loss(styles)
     mmd2 = mmd2_to_bank(styles, prior.bank)
     total = weights.data * data + weights.cross * cross + weights.mmd2 * mmd2
-    return total, LossTerms(data=data, cross=cross, mmd2=mmd2, total=total)
+    if problem.targets.likelihood is not None:
+        total = total + weights.nll * nll
+    return total, LossTerms(data=data, nll=nll, cross=cross, mmd2=mmd2, total=total)
 
 
 def _mean_norm(points: Float[Array, "m d"]) -> Float[Array, ""]:

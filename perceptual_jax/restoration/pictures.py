@@ -1,20 +1,18 @@
 """An input on its way into a search: read, checked, reduced, and given its key."""
 
-import contextlib
 import hashlib
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Key, UInt8
-from PIL import Image
 
 from perceptual_jax.config import MIN_SIZE
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import ImageError, read_image
 from perceptual_jax.degradation.consistency import resample_matrix
+from perceptual_jax.restoration.degradations import Look, look_at
 
 
 class Picture(NamedTuple):
@@ -27,6 +25,8 @@ class Picture(NamedTuple):
     """Width and height in the file, in pixels."""
     pixels: UInt8[np.ndarray, "h w 3"]
     """What is restored: reduced if the file's picture is too large."""
+    look: Look
+    """What the file's header says of how it degraded."""
 
 
 def file_sha256(path: Path) -> str | None:
@@ -38,18 +38,7 @@ def file_sha256(path: Path) -> str | None:
         return None
 
 
-def header_side(path: Path) -> int:
-    """The longer side of a picture by its header; 0 if there is none to be read."""
-    with (
-        contextlib.suppress(Exception),
-        warnings.catch_warnings(action="ignore"),
-        Image.open(path) as image,
-    ):
-        return max(image.size)
-    return 0
-
-
-def read_picture(source: Input, *, max_size: int) -> Picture:
+def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> Picture:
     """Reads an input; a picture above `max_size` pixels is reduced to it by averaging areas.
 
     Raises:
@@ -67,7 +56,8 @@ def read_picture(source: Input, *, max_size: int) -> Picture:
         mean = resample_matrix(width, max_size, filter="area")
         pixels = np.einsum("ah,bw,hwc->abc", mean, mean, pixels, optimize=True)
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    return Picture(source, file_sha256(source.path) or "", (width, height), pixels)
+    look = look_at(source.path, degradation, max_size=max_size)
+    return Picture(source, file_sha256(source.path) or "", (width, height), pixels, look)
 
 
 def picture_key(pixels: UInt8[np.ndarray, "h w 3"], *, seed: int, sample: int) -> Key[Array, ""]:

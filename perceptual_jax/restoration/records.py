@@ -37,6 +37,8 @@ from perceptual_jax.data.images import (
     write_png,
 )
 from perceptual_jax.degradation.consistency import consistency_psnr
+from perceptual_jax.degradation.jpeg import JpegHeader
+from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.restoration.pictures import Picture
 from perceptual_jax.types import Generator, Restoration, Status
 
@@ -50,16 +52,23 @@ class Settings(NamedTuple):
     """Of the config as TOML."""
     generator_sha256: str
     """Of the weights, see `generator_sha256`."""
+    degradation_sha256: str
+    """Of the learned data terms that may be used, see `models.files_sha256`."""
     seed: int
     samples: int
 
 
 def settings_of(
-    config: RestoreConfig, generator: Generator, *, seed: int, samples: int
+    config: RestoreConfig,
+    generator: Generator,
+    *,
+    degradation_sha256: str,
+    seed: int,
+    samples: int,
 ) -> Settings:
     """The settings of a job, config and generator by their hashes."""
     config_sha256 = hashlib.sha256(to_toml(config).encode()).hexdigest()
-    return Settings(config_sha256, generator_sha256(generator), seed, samples)
+    return Settings(config_sha256, generator_sha256(generator), degradation_sha256, seed, samples)
 
 
 def generator_sha256(generator: Generator) -> str:
@@ -85,7 +94,12 @@ def environment() -> Record:
 
 
 def write_result(
-    out: Path, picture: Picture, result: Restoration, config: RestoreConfig, about: Record
+    out: Path,
+    picture: Picture,
+    result: Restoration,
+    config: RestoreConfig,
+    about: Record,
+    likelihood: Likelihood | None = None,
 ) -> Record:
     """Writes the files of one picture, its record last, in place of what an earlier job wrote.
 
@@ -96,6 +110,8 @@ def write_result(
         config: Decides whether noise maps are written (not if they are the generator's own), and
             the downscale that tells how consistent the result is.
         about: What the record says besides: settings, versions, seconds.
+        likelihood: Where one was used, a map of where the first restoration contradicts the input
+            is written beside it.
 
     Returns:
         The record.
@@ -121,12 +137,18 @@ def write_result(
         white = float(np.quantile(spread, 0.99))
         write_png(out / files[-1], _grey(spread, white))
         record["spread"] = {"mean": spread.mean(), "max": spread.max(), "white": white}
+    if likelihood is not None:
+        files.append(f"{name}_nll.png")
+        bits = np.asarray(_bits_map(likelihood, picture, result.image[0]))
+        white = max(float(np.quantile(bits, 0.99)), 1.0)
+        write_png(out / files[-1], _grey(bits, white))
+        record["nll_map"] = {"mean": bits.mean(), "white": white}
     files.append(f"{name}.npz")
     save_npz(out / files[-1], latents(result, config.noise))
     record["files"] = files
     save_json(record_path, record)
     for file in set(earlier) - set(files):
-        if file == f"{name}.png" or file.startswith(f"{name}_s"):
+        if file == f"{name}.png" or file.startswith((f"{name}_s", f"{name}_nll")):
             (out / file).unlink(missing_ok=True)
     return record
 
@@ -148,6 +170,16 @@ def _grey(values: np.ndarray, white: float) -> UInt8[np.ndarray, "h w 3"]:
     """Black for 0, white from the value `white` on."""
     share = values / max(white, 1e-12)
     return to_uint8(np.repeat(share[:, :, None] * 2 - 1, 3, axis=2))
+
+
+def _bits_map(likelihood: Likelihood, picture: Picture, image: Any) -> Any:
+    header = JpegHeader(*picture.look.header)
+    return _evaluate_bits(likelihood, to_float(picture.pixels), header, image)
+
+
+@jax.jit
+def _evaluate_bits(likelihood: Likelihood, degraded: Any, header: JpegHeader, image: Any) -> Any:
+    return likelihood.evaluate(likelihood.prepare(degraded, header), image)[1]
 
 
 _consistency_psnr = jax.jit(consistency_psnr, static_argnames="filter")
@@ -181,6 +213,7 @@ def _describe(
             "size": list(picture.size),
             "restored_from": [width, height],
         },
+        "degradation": {"term": picture.look.degradation, "reason": picture.look.reason},
         "restorations": restorations,
     }
 

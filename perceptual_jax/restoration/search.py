@@ -23,7 +23,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Key
 
 from perceptual_jax.config import RestoreConfig
-from perceptual_jax.degradation.consistency import DownscaleL2
+from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.generator.mapping import truncate
 from perceptual_jax.prior.sphere import Sphere, keep_on_sphere, project_to_sphere
 from perceptual_jax.restoration.objective import (
@@ -37,6 +37,7 @@ from perceptual_jax.restoration.objective import (
     styles_of,
 )
 from perceptual_jax.restoration.stages import Stage, stages
+from perceptual_jax.restoration.terms import Given, prepare
 from perceptual_jax.types import (
     Generator,
     Latents,
@@ -53,6 +54,8 @@ class Searcher(NamedTuple):
 
     generator: Generator
     prior: Prior
+    likelihood: Likelihood | None = None
+    """A learned data term, beside the one on pixels."""
 
 
 def init(
@@ -82,7 +85,7 @@ def init(
         latents=latents,
         optimizer=None,
         best=latents,
-        best_terms=LossTerms(nothing, nothing, nothing, nothing),
+        best_terms=LossTerms(*[nothing] * len(LossTerms._fields)),
         best_step=jnp.int32(0),
         step=jnp.int32(0),
         status=jnp.int32(Status.OK),
@@ -121,8 +124,14 @@ def step(
             generator=searcher.generator,
             prior=searcher.prior,
             problem=problem,
-            data_term=_data_term(config),
-            weights=Weights(stage.data_weight, config.prior.cross_weight, config.prior.mmd_weight),
+            likelihood=searcher.likelihood,
+            config=config,
+            weights=Weights(
+                data=stage.data_weight,
+                nll=stage.nll_weight,
+                cross=config.prior.cross_weight,
+                mmd2=config.prior.mmd_weight,
+            ),
             resolution=stage.resolution,
             moving=searcher.generator.num_seen_styles(stage.resolution),
         )
@@ -147,7 +156,7 @@ def step(
 
 def advance(
     state: SearchState,
-    degraded: Float[Array, "h w 3"],
+    given: Given,
     noise: Noise,
     searcher: Searcher,
     config: RestoreConfig,
@@ -158,7 +167,7 @@ def advance(
 
     Args:
         state: From `enter` or an earlier `advance` of the same stage.
-        degraded: The degraded image, in [-1, 1].
+        given: The degraded image.
         noise: From `init`.
         searcher: Generator and prior.
         config: Of the whole search.
@@ -168,8 +177,8 @@ def advance(
     Returns:
         The state after, and the unweighted terms at each step.
     """
-    target = _data_term(config).prepare(degraded, resolution=stage.resolution)
-    problem = Problem(target, noise)
+    targets = prepare(given, searcher.likelihood, config, stage.resolution)
+    problem = Problem(given, targets, noise)
 
     def body(state: SearchState, _: None) -> tuple[SearchState, LossTerms]:
         return step(state, problem, searcher, config, stage)
@@ -186,7 +195,7 @@ def finish(state: SearchState, noise: Noise, trace: LossTerms, searcher: Searche
         trace: Terms of all steps.
         searcher: Generator and prior.
     """
-    generator, prior = searcher
+    generator, prior = searcher.generator, searcher.prior
     image = render(generator, state.best, noise, prior, generator.resolution)
     return Restoration(
         image=jnp.clip(image, -1.0, 1.0),
@@ -201,7 +210,7 @@ def finish(state: SearchState, noise: Noise, trace: LossTerms, searcher: Searche
 
 def restore(
     searcher: Searcher,
-    degraded: Float[Array, "h w 3"],
+    given: Given,
     config: RestoreConfig,
     key: Key[Array, ""],
 ) -> Restoration:
@@ -209,7 +218,7 @@ def restore(
 
     Args:
         searcher: Generator and prior.
-        degraded: An aligned face crop in FFHQ framing, in [-1, 1], of any size.
+        given: An aligned face crop in FFHQ framing, of any size.
         config: Static under `jit`.
         key: Consumed.
 
@@ -219,9 +228,9 @@ def restore(
     """
     state, noise = init(searcher, config, key)
     traces = []
-    for stage in stages(config, searcher.generator.resolution, max(degraded.shape[:2])):
+    for stage in stages(config, searcher.generator.resolution, max(given.image.shape[:2])):
         state = enter(state, searcher, config, stage)
-        state, trace = advance(state, degraded, noise, searcher, config, stage, stage.steps)
+        state, trace = advance(state, given, noise, searcher, config, stage, stage.steps)
         traces.append(trace)
     return finish(state, noise, join_traces(traces), searcher)
 
@@ -233,7 +242,7 @@ def join_traces(traces: Sequence[LossTerms], axis: int = 0) -> LossTerms:
 
 def _start(searcher: Searcher, config: RestoreConfig, key: Key[Array, ""]) -> Float[Array, "k d"]:
     """Where the search begins, in its own space."""
-    generator, prior = searcher
+    generator, prior = searcher.generator, searcher.prior
     k, (d,) = generator.num_styles, generator.w_mean.shape
     draws = 1 if config.prior.start == "mean" or config.prior.tile else k
     if config.prior.start == "random" and prior.whitening is not None:
@@ -267,10 +276,6 @@ def _optimizer(prior: Prior, config: RestoreConfig, stage: Stage) -> optax.Gradi
     return optax.chain(
         optax.scale_by_adam(), optax.scale_by_learning_rate(rate), keep_on_sphere(spheres)
     )
-
-
-def _data_term(config: RestoreConfig) -> DownscaleL2:
-    return DownscaleL2(filter=config.data.downscale, floor=config.data.floor)
 
 
 def _select(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:

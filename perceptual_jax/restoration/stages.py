@@ -22,6 +22,7 @@ class Stage:
     learning_rate: float
     """Peak of the cycle."""
     data_weight: float
+    nll_weight: float
     fresh: bool
     """Starts a cycle, with a new optimiser, from the best state of the stage before."""
 
@@ -52,6 +53,7 @@ def stages(config: RestoreConfig, resolution: int, size: int) -> tuple[Stage, ..
         "cycle": search.steps,
         "learning_rate": search.learning_rate,
         "data_weight": config.data.weight * fidelity,
+        "nll_weight": config.data.nll_weight * fidelity,
     }
     finish_steps = math.ceil(finish.steps * 4.0 ** (config.fidelity - 0.5))
     sequence = (
@@ -63,6 +65,7 @@ def stages(config: RestoreConfig, resolution: int, size: int) -> tuple[Stage, ..
             cycle=finish_steps,
             learning_rate=finish.learning_rate,
             data_weight=finish.data_weight * fidelity,
+            nll_weight=finish.nll_weight * fidelity,
             fresh=True,
         ),
     )

@@ -9,7 +9,8 @@ from perceptual_jax.config import ConfigError, UsageError
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import ImageError, to_float
 from perceptual_jax.restoration import job
-from perceptual_jax.restoration.pictures import header_side, picture_key, read_picture
+from perceptual_jax.restoration.degradations import look_at
+from perceptual_jax.restoration.pictures import picture_key, read_picture
 
 
 def test_batches_are_even_and_of_one_size(tmp_path):
@@ -19,9 +20,10 @@ def test_batches_are_even_and_of_one_size(tmp_path):
         picture(tmp_path / f"{i}.png", i, width=side, height=side)
         inputs.append(Input(tmp_path / f"{i}.png", str(i)))
     inputs.append(Input(tmp_path / "none.png", "none"))
+    looks = {x.path: look_at(x.path, "l2", max_size=256) for x in inputs}
     batches = [
         ("".join(x.name for x in batch), full)
-        for batch, full in job._batches(inputs, CONFIG, most=4)
+        for batch, full in job._batches(inputs, looks, CONFIG, most=4)
     ]
     assert batches == [("012", 3), ("345", 3), ("678", 3), ("none", 1)]
 
@@ -37,8 +39,8 @@ def test_large_pictures_are_reduced_by_areas(tmp_path):
 
 def test_sides_come_from_the_header(tmp_path):
     picture(tmp_path / "a.png", 0, width=5, height=7)
-    assert header_side(tmp_path / "a.png") == 7
-    assert header_side(tmp_path / "none.png") == 0
+    assert look_at(tmp_path / "a.png", "auto", max_size=256).side == 7
+    assert look_at(tmp_path / "none.png", "auto", max_size=256).side == 0
     with pytest.raises(ImageError, match="got 5x7"):
         read_picture(Input(tmp_path / "a.png", "a"), max_size=8)
 

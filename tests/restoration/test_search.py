@@ -10,6 +10,7 @@ from narrow import mobile, mobile_arrays
 
 from perceptual_jax.config import DataConfig, FinishConfig, PriorConfig, RestoreConfig, SearchConfig
 from perceptual_jax.degradation.consistency import DownscaleL2, downscale
+from perceptual_jax.degradation.jpeg import unknown_header
 from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
 from perceptual_jax.restoration import search
 from perceptual_jax.restoration.batch import default_prior, piece_of, restore_batch
@@ -22,6 +23,7 @@ from perceptual_jax.restoration.objective import (
     styles_of,
 )
 from perceptual_jax.restoration.stages import stages
+from perceptual_jax.restoration.terms import Given, prepare
 from perceptual_jax.types import Latents, Status
 
 CONFIG = RestoreConfig(
@@ -67,18 +69,20 @@ def run(generator, prior, degraded, keys, config=CONFIG, **options):
 
 
 def test_the_gradient_of_each_term_is_that_of_its_value(generator, prior, degraded):
-    target = DownscaleL2().prepare(jnp.asarray(degraded[0]), resolution=32)
+    given = Given(jnp.asarray(degraded[0]), unknown_header())
     styles = generator.w_mean[None] + 0.5 * jax.random.normal(jax.random.key(1), (6, 16))
     direction = jax.random.normal(jax.random.key(2), (6, 16))
-    for weights in (Weights(1.0, 0.0, 0.0), Weights(0.0, 1.0, 0.0), Weights(0.0, 0.0, 1.0)):
+    targets = prepare(given, None, CONFIG, 32)
+    for weights in (Weights(1.0, 0, 0, 0), Weights(0, 0, 1.0, 0), Weights(0, 0, 0, 1.0)):
 
         def loss(points, generator, weights=weights):
             return objective(
                 Latents(points, ()),
                 generator=generator,
                 prior=prior,
-                problem=Problem(target, generator.noise_maps()),
-                data_term=DownscaleL2(),
+                problem=Problem(given, targets, generator.noise_maps()),
+                likelihood=None,
+                config=CONFIG,
                 weights=weights,
                 resolution=32,
                 moving=6,
@@ -128,7 +132,7 @@ def test_a_result_does_not_depend_on_its_batch(generator, prior, degraded):
 def test_the_batch_is_the_pure_function_of_one_image(generator, prior, degraded):
     searcher = search.Searcher(generator, prior)
     one = jax.jit(search.restore, static_argnums=2)(
-        searcher, jnp.asarray(degraded[1]), CONFIG, fresh_keys()[1]
+        searcher, Given(jnp.asarray(degraded[1]), unknown_header()), CONFIG, fresh_keys()[1]
     )
     together = run(generator, prior, degraded, fresh_keys())
     np.testing.assert_allclose(one.image, together.image[1], atol=1e-5)
@@ -245,7 +249,8 @@ def test_pieces_of_a_stage_are_the_stage(generator, prior, degraded):
     state, noise = search.init(searcher, CONFIG, fresh_keys()[0])
     state = search.enter(state, searcher, CONFIG, stage)
     advance = jax.jit(search.advance, static_argnums=(4, 5, 6))
-    arguments = (jnp.asarray(degraded[0]), noise, searcher, CONFIG, stage)
+    given = Given(jnp.asarray(degraded[0]), unknown_header())
+    arguments = (given, noise, searcher, CONFIG, stage)
     whole, whole_trace = advance(state, *arguments, 6)
     first, first_trace = advance(state, *arguments, 3)
     second, second_trace = advance(first, *arguments, 3)

@@ -1,0 +1,41 @@
+"""What the verbs of the command line share."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from perceptual_jax.terminal import say
+
+Inputs = Positional[Annotated[tuple[str, ...], arg(metavar="INPUT...", help_behavior_hint="")]]
+Folder = Annotated[Path, arg(metavar="DIR")]
+Name = Positional[Annotated[str, arg(metavar="NAME")]]
+Number = Annotated[int, arg(metavar="N")]
+
+
+def or_else(default: str, *, metavar: str) -> Any:
+    """An option that is None unless given, for help says what then holds."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+def conclude(failed: Sequence[tuple[str, str]], counts: str) -> int:
+    """Lists what failed, prints the counts, and returns the exit code."""
+    for source, reason in failed:
+        say(f"{source}: {reason}")
+    say(counts)
+    return 1 if failed else 0
+
+
+def keep_compiled_programs() -> None:
+    """Lets JAX keep what it compiles, beside the weights, for the next process."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    import jax
+
+    from perceptual_jax.weights.fetch import cache_folder
+
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,0 +1,99 @@
+"""Blur kernels, and their application to 8-bit images.
+
+Kernels are odd squares that sum to 1. With r^2 = v^T S^-1 v at offset v, S of the two standard
+deviations turned by an angle:
+
+    generalised   exp(-r^(2 shape) / 2)      (shape 1 is the Gaussian)
+    plateau       1 / (1 + r^(2 shape))
+
+Source: Wang et al., "Real-ESRGAN", 2021 (the families and their ranges).
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+Kernel = Float[np.ndarray, "k k"]
+
+
+def gaussian(
+    sigma: float, minor: float | None = None, angle: float = 0.0, *, shape: float = 1.0
+) -> Kernel:
+    """A Gaussian, or a generalised one.
+
+    Args:
+        sigma: Standard deviation along the angle, in pixels.
+        minor: Across it; None for the same.
+        angle: In degrees.
+        shape: 1 is the Gaussian; smaller has longer tails, larger is flatter.
+    """
+    radius2, _ = _radius2(sigma, sigma if minor is None else minor, angle)
+    return _normalised(np.exp(-0.5 * radius2**shape))
+
+
+def plateau(sigma: float, minor: float, angle: float, *, shape: float) -> Kernel:
+    """A flat top with algebraic tails."""
+    radius2, _ = _radius2(sigma, minor, angle)
+    return _normalised(1 / (1 + radius2**shape))
+
+
+def motion(length: float, angle: float) -> Kernel:
+    """A line of uniform weight, as a camera that moves draws: anti-aliased by sampling."""
+    reach = math.ceil(length / 2)
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
+    steps = np.linspace(-length / 2, length / 2, 16 * reach + 1)
+    direction = math.radians(angle)
+    rows, columns = reach - steps * math.sin(direction), reach + steps * math.cos(direction)
+    top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
+    down, right = rows - top, columns - left
+    for i, j, weight in (
+        (0, 0, (1 - down) * (1 - right)),
+        (0, 1, (1 - down) * right),
+        (1, 0, down * (1 - right)),
+        (1, 1, down * right),
+    ):
+        inside = (top + i < len(kernel)) & (left + j < len(kernel))
+        np.add.at(kernel, (top[inside] + i, left[inside] + j), weight[inside])
+    return _normalised(kernel)
+
+
+def sinc(cutoff: float, size: int = 21) -> Kernel:
+    """A circular low-pass filter, which rings as an over-sharpened picture does.
+
+    Args:
+        cutoff: In radians a pixel, up to pi.
+        size: Of the kernel, odd.
+    """
+    offsets = np.arange(size) - size // 2
+    radius = np.hypot(offsets[:, None], offsets[None])
+    # Bessel's J1 by its integral: J1(x) = mean over t in [0, pi] of cos(t - x sin t).
+    t = (np.arange(256) + 0.5) * np.pi / 256
+    bessel = np.cos(t - cutoff * radius[..., None] * np.sin(t)).mean(axis=-1)
+    centre = cutoff**2 / (4 * np.pi)
+    kernel = np.where(radius > 0, cutoff * bessel / (2 * np.pi * np.maximum(radius, 1e-9)), centre)
+    return kernel / kernel.sum()
+
+
+def convolve(image: UInt8[np.ndarray, "h w 3"], kernel: Kernel) -> UInt8[np.ndarray, "h w 3"]:
+    """The image filtered, its edges mirrored; rounded to levels."""
+    reach = len(kernel) // 2
+    padded = np.pad(image.astype(np.float32), ((reach,) * 2, (reach,) * 2, (0, 0)), "symmetric")
+    size = padded.shape[:2]
+    spectrum = np.fft.rfft2(padded, axes=(0, 1)) * np.fft.rfft2(kernel, s=size)[:, :, None]
+    full = np.fft.irfft2(spectrum, s=size, axes=(0, 1))
+    result = full[2 * reach :, 2 * reach :]
+    return np.clip(np.rint(result), 0, 255).astype(np.uint8)
+
+
+def _radius2(sigma: float, minor: float, angle: float) -> tuple[np.ndarray, int]:
+    reach = max(1, min(20, math.ceil(3 * max(sigma, minor))))
+    offsets = np.arange(-reach, reach + 1.0)
+    direction = math.radians(angle)
+    along = offsets[None] * math.cos(direction) - offsets[:, None] * math.sin(direction)
+    across = offsets[None] * math.sin(direction) + offsets[:, None] * math.cos(direction)
+    return (along / sigma) ** 2 + (across / minor) ** 2, reach
+
+
+def _normalised(kernel: np.ndarray) -> np.ndarray:
+    return kernel / kernel.sum()

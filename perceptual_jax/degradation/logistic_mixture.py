@@ -1,0 +1,270 @@
+"""Discretised mixtures of logistics: the distribution of an 8-bit pixel.
+
+    p(x) = sum_k softmax(logits)_k  prod_c P_kc(x_c)
+    P(x) = F((x - m + 1/255) / s) - F((x - m - 1/255) / s)
+
+with F the logistic function, x on the grid of levels 2 v / 255 - 1, and the outer bins open: to
+minus infinity at x = -1, to infinity at x = 1. One index k is shared by the three channels, and
+the means of later channels follow what came before (`channel_means`).
+
+With z = (x - m) / s and h = 1 / (255 s) the inner bins are, without any overflow or cancellation,
+
+    log P = log(2 sinh h) - log(2 cosh z + 2 cosh h)
+
+which needs no switch to a density for narrow components: it is exact at every scale.
+
+Source: Salimans et al., "PixelCNN++", 2017; the closed form is ours.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+Component = Literal["logistic", "gaussian"]
+
+HALF_BIN = 1 / 255
+_EDGE = 1 - HALF_BIN
+"""Grid values beyond it are the outermost levels, whatever the rounding."""
+
+
+class Mixture(NamedTuple):
+    """The distribution of pixels: k components over three channels."""
+
+    logits: Float[Array, "*n k"]
+    means: Float[Array, "*n 3 k"]
+    """Anchors included, what is known of earlier channels not yet."""
+    log_scales: Float[Array, "*n 3 k"]
+    coefficients: Float[Array, "*n 3 k"]
+    """How green follows red, blue red, and blue green; in (-1, 1)."""
+    anchors: Float[Array, "*n 3 k"]
+    """What means are counted from; 0 where they are free."""
+
+
+class Noise(NamedTuple):
+    """All that is random in one draw of pixels."""
+
+    gumbel: Float[Array, "*n k"]
+    uniform: Float[Array, "*n 3"]
+
+
+def mixture_from(
+    raw: Float[Array, "*n m"],
+    *,
+    anchors: Float[Array, "*n 3 k"] | None,
+    min_log_scale: float | Float[Array, ""],
+) -> Mixture:
+    """A network's outputs as a mixture, in float32 whatever their type (in float64 from float64).
+
+    Args:
+        raw: 10 k numbers: logits (k), means (3 k), log-scales (3 k), coefficients (3 k).
+        anchors: Added to the means; None for zeros.
+        min_log_scale: Smaller log-scales are raised to it.
+
+    Raises:
+        ValueError: If the number of outputs is no multiple of 10.
+    """
+    if raw.shape[-1] % 10:
+        raise ValueError(f"expected a multiple of 10 outputs, got {raw.shape[-1]}")
+    k = raw.shape[-1] // 10
+    raw = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
+    parts = raw[..., k:].reshape(*raw.shape[:-1], 3, 3, k)
+    means, log_scales, coefficients = parts[..., 0, :, :], parts[..., 1, :, :], parts[..., 2, :, :]
+    if anchors is None:
+        anchors = jnp.zeros_like(means)
+    return Mixture(
+        logits=raw[..., :k],
+        means=means + anchors,
+        log_scales=jnp.maximum(log_scales, min_log_scale),
+        coefficients=jnp.tanh(coefficients),
+        anchors=anchors,
+    )
+
+
+def channel_means(mixture: Mixture, x: Float[Array, "*n 3"]) -> Float[Array, "*n 3 k"]:
+    """Means of every channel, given the channels before it.
+
+        m_R = mu_R
+        m_G = mu_G + alpha (x_R - anchor_R)
+        m_B = mu_B + beta (x_R - anchor_R) + gamma (x_G - anchor_G)
+
+    Args:
+        mixture: Of the pixels.
+        x: The pixels; blue is not read.
+    """
+    red, green, blue = (mixture.means[..., i, :] for i in range(3))
+    alpha, beta, gamma = (mixture.coefficients[..., i, :] for i in range(3))
+    of_red = x[..., 0, None] - mixture.anchors[..., 0, :]
+    of_green = x[..., 1, None] - mixture.anchors[..., 1, :]
+    green = green + alpha * of_red
+    blue = blue + beta * of_red + gamma * of_green
+    return jnp.stack([red, green, blue], axis=-2)
+
+
+def log_prob(
+    mixture: Mixture, x: Float[Array, "*n 3"], *, component: Component = "logistic"
+) -> Float[Array, "*n"]:
+    """Log-probability of whole pixels, in nats.
+
+    Args:
+        mixture: Of the pixels.
+        x: The pixels, on the grid of 8-bit levels in [-1, 1].
+        component: Kind of the components.
+    """
+    inverse = jnp.exp(-mixture.log_scales)
+    z = (x[..., None] - channel_means(mixture, x)) * inverse
+    h = HALF_BIN * inverse
+    side = jnp.where(x > _EDGE, 1.0, jnp.where(x < -_EDGE, -1.0, 0.0))[..., None]
+    side = jnp.broadcast_to(side, z.shape)
+    log_bin = _log_bin_logistic if component == "logistic" else _log_bin_gaussian
+    joint = mixture.logits + jnp.sum(log_bin(z, h, side), axis=-2)
+    return jax.nn.logsumexp(joint, axis=-1) - jax.nn.logsumexp(mixture.logits, axis=-1)
+
+
+def bits_per_dim(log_prob: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Nats of a pixel to bits for each of its three channels.
+
+    Example:
+        >>> round(float(bits_per_dim(jnp.log(2.0**-24))), 4)
+        8.0
+    """
+    return log_prob / (-3 * math.log(2))
+
+
+@jax.custom_jvp
+def _log_bin_logistic(z: Array, h: Array, side: Array) -> Array:
+    return _log_bin_logistic_parts(z, h, side)[0]
+
+
+@_log_bin_logistic.defjvp
+def _(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    value, by_z, by_h = _log_bin_logistic_parts(*primals)
+    return value, by_z * tangents[0] + by_h * tangents[1]
+
+
+def _log_bin_logistic_parts(z: Array, h: Array, side: Array) -> tuple[Array, Array, Array]:
+    """The log P of a bin and its derivatives, from four exponentials and two logarithms.
+
+    With the larger of |z| and h taken out, all exponents are at most 0:
+        2 cosh z + 2 cosh h = e^most (1 + e^(least - most) + e^(-least - most) + e^(-2 most))
+    """
+    size = jnp.abs(z)
+    most, least = jnp.maximum(size, h), jnp.minimum(size, h)
+    near, far, twice = jnp.exp(least - most), jnp.exp(-least - most), jnp.exp(-2 * most)
+    total = 1 + near + far + twice
+    missing = -jnp.expm1(-2 * h)  # 1 - e^-2h
+    inner = h - most + jnp.log(missing / total)
+    # sinh z and sinh h over cosh z + cosh h: the larger of the two has no exponent.
+    of_most, of_least = (1 - twice) / total, (near - far) / total
+    z_larger = size > h
+    inner_by_z = -jnp.sign(z) * jnp.where(z_larger, of_most, of_least)
+    inner_by_h = (2 - missing) / missing - jnp.where(z_larger, of_least, of_most)
+    # An open bin is one logistic function: of z + h at x = -1, of h - z at x = 1.
+    y = h - side * z
+    small = jnp.exp(-jnp.abs(y))
+    outer = jnp.minimum(y, 0.0) - jnp.log1p(small)
+    slope = jnp.where(y > 0, small, 1.0) / (1 + small)
+    open_ = side != 0
+    return (
+        jnp.where(open_, outer, inner),
+        jnp.where(open_, -side * slope, inner_by_z),
+        jnp.where(open_, slope, inner_by_h),
+    )
+
+
+def _log_bin_gaussian(z: Array, h: Array, side: Array) -> Array:
+    # Mirrored to the left tail, where a log of the distribution function loses nothing.
+    size = jnp.abs(z)
+    upper, lower = log_ndtr(h - size), log_ndtr(-h - size)
+    # Where a bin is narrow the two are nearly equal, and its middle is exact to h^2 / 6.
+    narrow = h < 1e-2
+    gap = jnp.where(narrow, 1.0, upper - lower)
+    wide = upper + jnp.where(gap > 0.7, jnp.log1p(-jnp.exp(-gap)), jnp.log(-jnp.expm1(-gap)))
+    middle = jnp.log(2 * h) - 0.5 * z**2 - 0.5 * math.log(2 * math.pi)
+    return jnp.where(side == 0, jnp.where(narrow, middle, wide), log_ndtr(h - side * z))
+
+
+@jax.custom_jvp
+def log_ndtr(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Log of the standard normal distribution function, with a derivative that never overflows."""
+    return jax.scipy.special.log_ndtr(x)
+
+
+@log_ndtr.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), value = primals, log_ndtr(primals[0])
+    # JAX's own is exp(-x^2 / 2 - value), the difference of two large numbers far to the left.
+    far = jnp.minimum(x, -6.0)
+    inverse = 1 / far**2
+    tail = -far / (1 - inverse * (1 - inverse * (3 - 15 * inverse)))
+    near = jnp.maximum(x, -6.0)
+    body = jnp.exp(-0.5 * near**2 - 0.5 * math.log(2 * math.pi) - jax.scipy.special.log_ndtr(near))
+    return value, jnp.where(x < -6, tail, body) * tangents[0]
+
+
+def draw_noise(key: Key[Array, ""], shape: tuple[int, ...], components: int) -> Noise:
+    """All noise for pixels of a shape, drawn before any of them is sampled.
+
+    Args:
+        key: Consumed.
+        shape: Of the pixels, without channels.
+        components: Of the mixture.
+    """
+    gumbel_key, uniform_key = jax.random.split(key)
+    return Noise(
+        jax.random.gumbel(gumbel_key, (*shape, components)),
+        jax.random.uniform(uniform_key, (*shape, 3), minval=1e-5, maxval=1 - 1e-5),
+    )
+
+
+def sample(
+    mixture: Mixture,
+    noise: Noise,
+    *,
+    temperature: float | Float[Array, ""] = 1.0,
+    component: Component = "logistic",
+) -> Float[Array, "*n 3"]:
+    """Pixels drawn from a mixture, on the grid of 8-bit levels in [-1, 1].
+
+        k = argmax(logits + temperature * gumbel),   x = m_k + temperature * s_k * F^-1(uniform)
+
+    channel by channel, each rounded to its level before the next follows it. A clipped value is
+    what falls in an open bin, so at temperature 1 this is exact.
+
+    Args:
+        mixture: Of the pixels.
+        noise: From `draw_noise`; the same noise gives the same pixels.
+        temperature: 1 draws from the mixture, 0 takes the mean of the likeliest component.
+        component: Kind of the components.
+    """
+    k = mixture.logits.shape[-1]
+    chosen = jax.nn.one_hot(jnp.argmax(mixture.logits + temperature * noise.gumbel, axis=-1), k)
+
+    def take(values: Array) -> Array:
+        return jnp.sum(values * chosen[..., None, :], axis=-1)
+
+    mean, scale = take(mixture.means), jnp.exp(take(mixture.log_scales))
+    anchor, coefficient = take(mixture.anchors), take(mixture.coefficients)
+    u = noise.uniform
+    standard = jnp.log(u) - jnp.log1p(-u)
+    if component == "gaussian":
+        standard = jax.scipy.special.ndtri(u)
+    step = temperature * scale * standard
+    red = to_grid(mean[..., 0] + step[..., 0])
+    of_red = red - anchor[..., 0]
+    green = to_grid(mean[..., 1] + coefficient[..., 0] * of_red + step[..., 1])
+    of_green = green - anchor[..., 1]
+    blue = mean[..., 2] + coefficient[..., 1] * of_red + coefficient[..., 2] * of_green
+    return jnp.stack([red, green, to_grid(blue + step[..., 2])], axis=-1)
+
+
+def to_grid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The nearest of the 256 levels in [-1, 1].
+
+    Example:
+        >>> float(to_grid(jnp.float32(1.7)))
+        1.0
+    """
+    return jnp.clip(jnp.round((x + 1) * 127.5), 0, 255) / 127.5 - 1

@@ -1,0 +1,142 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from networks import CONFIGS, FAST, batch, network
+
+from perceptual_jax.config import ConfigError
+from perceptual_jax.degradation.layers import (
+    Scope,
+    concat_elu,
+    depth_to_space,
+    fold,
+    space_to_depth,
+    unfold,
+)
+from perceptual_jax.degradation.pixelcnn import (
+    PRESETS,
+    PixelCNNConfig,
+    count_parameters,
+    init_weights,
+    make_context,
+    mixture_parameters,
+    weight_shapes,
+)
+
+
+def reach(config, place, size, weights):
+    """Where all outputs at a place depend on the degraded image: a mask [h w]."""
+    data = batch(1, *size)
+    header = jax.tree.map(lambda x: x[:1], data.header)
+
+    def outputs(degraded):
+        scope = Scope(weights)
+        context = make_context(scope, config, degraded, header)
+        mixture = mixture_parameters(scope, config, context, data.restored)
+        # Squares, so that no two dependencies cancel.
+        return sum(jnp.sum(part[0, *place] ** 2) for part in mixture[:4])
+
+    gradient = jax.jit(jax.grad(outputs))(data.degraded)
+    return np.abs(np.asarray(gradient[0])).max(axis=-1) > 0
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_output_depends_on_its_own_pixel_or_a_later_one(name):
+    config = CONFIGS[name]
+    weights = network(config).weights
+    for i, j in ((0, 0), (9, 7), (12, 19), (15, 0)):
+        seen = reach(config, (i, j), (16, 20), weights)
+        before = np.zeros((16, 20), bool)
+        before[:i] = True
+        before[i, :j] = True
+        assert not np.any(seen & ~before)
+        assert np.any(seen) == (i + j > 0)
+
+
+def test_the_receptive_field_of_the_papers_network_is_433_pixels():
+    # The same kernels with few channels; the reach depends on the blocks alone.
+    config = PixelCNNConfig(
+        channels=4,
+        blocks=6,
+        components=2,
+        encoder="none",
+        injection="both",
+        phase="none",
+        quality="none",
+        mean="plain",
+    )
+    seen = reach(config, (20, 20), (24, 40), network(config).weights)
+    assert seen.sum() == 433
+    rows, columns = np.nonzero(seen)
+    assert (rows.min(), columns.min(), columns.max()) == (20 - 15, 20 - 14, 20 + 13)
+
+
+def test_the_papers_network_has_3758000_parameters():
+    config = PRESETS["paper"]
+    image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+    header = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), batch().header
+    )
+    weights = jax.eval_shape(
+        lambda key, image, header: init_weights(config, key, image, image, header),
+        jax.eval_shape(lambda: jax.random.key(0)),
+        image,
+        header,
+    )
+    assert count_parameters(weights) == 3_758_000
+
+
+def test_initialised_activations_have_the_asked_for_spread():
+    data = batch(8)
+    weights = init_weights(FAST, jax.random.key(1), data.degraded, data.restored, data.header)
+    scope = Scope(weights)
+    context = make_context(scope, FAST, data.degraded, data.header)
+    joined = context.streams["joined"]
+    np.testing.assert_allclose(jnp.mean(joined, axis=(0, 1, 2)), 0, atol=1e-3)
+    np.testing.assert_allclose(jnp.std(joined, axis=(0, 1, 2)), 1, atol=1e-3)
+
+
+def test_folded_weights_are_the_same_network():
+    data = batch()
+    weights = init_weights(FAST, jax.random.key(1), data.degraded, data.restored, data.header)
+    for other in (fold(weights), unfold(fold(weights))):
+        mixtures = []
+        for one in (weights, other):
+            scope = Scope(one)
+            context = make_context(scope, FAST, data.degraded, data.header)
+            mixtures.append(mixture_parameters(scope, FAST, context, data.restored))
+        for a, b in zip(*mixtures, strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-5)
+    shapes = {f"{k}.{n}": x.shape for k, v in fold(weights).items() for n, x in v.items()}
+    assert shapes == weight_shapes(FAST)
+
+
+def test_pictures_and_features_of_odd_sizes():
+    x = jax.random.normal(jax.random.key(0), (2, 5, 7, 3))
+    np.testing.assert_array_equal(depth_to_space(space_to_depth(x), (5, 7)), x)
+    y = concat_elu(x)
+    expected = jax.nn.elu(jnp.concatenate([x, -x], axis=-1))
+    np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
+def test_tables_and_places_reach_the_output():
+    model, data = network(FAST), batch(1)
+    header = jax.tree.map(lambda x: x[0], data.header)
+    bits = [
+        float(model.evaluate(model.prepare(data.degraded[0], other), data.restored[0])[0])
+        for other in (
+            header,
+            header._replace(phase=jnp.array([3, 0])),
+            header._replace(phase=jnp.array([-1, -1])),
+            header._replace(tables=header.tables * 2),
+            header._replace(tables=jnp.zeros((2, 8, 8))),
+        )
+    ]
+    assert len(set(bits)) == 5
+
+
+def test_switches_that_do_not_exist_are_refused():
+    with pytest.raises(ConfigError, match="injection must be 'both' or 'rightward' or 'late'"):
+        PixelCNNConfig(injection="early")
+    with pytest.raises(ConfigError, match="channels must be"):
+        PixelCNNConfig(channels=0)
