@@ -98,6 +98,8 @@ class DataConfig(Checked):
     and 50 in its Table 2)."""
     min_log_scale: Annotated[float, Range(-10, 0)] = -5.0
     """Smallest log-scale of the likelihood in a search: tempers the pull of single pixels."""
+    nll_rows: Size = 2
+    """The likelihood is taken of the first of so many rows each."""
     low_size: Size = 64
     """Beside a likelihood the squared error is taken at this many pixels of a side only: large
     areas' colour and brightness, which a likelihood hardly sees."""

@@ -55,8 +55,11 @@ class DctBox:
     def prepare(self, degraded: Float[Array, "h w 3"], header: JpegHeader) -> Box:
         """The box of a decoded JPEG.
 
-        The coefficients are found again by transforming the pixels and rounding to the lattice;
-        the decoder's rounding and clipping, and its smoothing of chroma, move few of them.
+        The coefficients are found again by transforming the pixels and rounding to the lattice.
+        The decoder's clipping, its rounding and its smoothing of chroma move few of them: against
+        the true ones of a face of 256 px, below 1 in 1000 at qualities 10 and 50 and 5 in 1000 at
+        90. Blocks that the edge cuts lose more, 2 in 100 at quality 50, since the decoder's
+        pixels beyond it are gone. The original's own value is at most about 1e-6.
 
         Args:
             degraded: The decoded picture, in [-1, 1].
@@ -79,8 +82,9 @@ class DctBox:
             restored: Restored image in [-1, 1]; brought to the degraded image's size.
 
         Returns:
-            The value, and for each pixel its block's share, whose mean is the value where the
-            grid begins at the first pixel and the sides are multiples of 16.
+            The value, and for each pixel the mean over its block, of which the value is the mean.
+            A block that the picture's edge cuts counts by its pixels inside; for those outside the
+            edge is repeated, which is only a guess.
         """
         header, size = cache.header, (cache.degraded.shape[0], cache.degraded.shape[1])
         tables = jnp.maximum(header.tables.astype(jnp.float32), 1.0)

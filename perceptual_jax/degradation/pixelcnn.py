@@ -174,6 +174,7 @@ def mixture_parameters(
     restored: Float[Array, "n h w 3"],
     *,
     min_log_scale: float | Float[Array, ""] | None = None,
+    every: int = 1,
 ) -> Mixture:
     """The distribution of every pixel of the degraded image, given those before it.
 
@@ -183,15 +184,22 @@ def mixture_parameters(
         context: From `make_context`.
         restored: The condition, at the degraded image's size.
         min_log_scale: Takes the place of the config's (tempering).
+        every: Only the first of so many rows each, where the injection is late: what comes after
+            the streams costs as much less.
 
     Returns:
         Mixtures [n h w ...], in float32 whatever the type of the body.
+
+    Raises:
+        ValueError: If rows are to be left out and the injection is not late.
     """
+    if every > 1 and config.injection != "late":
+        raise ValueError(f"only a late injection can leave out rows, got {config.injection}")
     side, streams, channels = context.side, context.streams, config.channels
     requantised = restored
     if config.quality == "table":
         requantised = jax.vmap(requantise)(restored, context.header)
-    seen = encode(scope, config, side, restored, requantised)
+    seen = encode(scope, config, side, restored, requantised)[:, ::every]
 
     def conditioned(name: str, x: Array) -> Array:
         seen_by = scope.nin(f"{name}.seen", seen, 2 * channels, scale=0.1)
@@ -211,14 +219,16 @@ def mixture_parameters(
             opened = _open(scope, f"ul{i}", ul, (2, 2), aux)
             ul = gate(ul, opened + conditioned(f"ul{i}", ul))
     else:
-        ul = streams["joined"] + scope.nin("join.seen", seen, channels)
+        ul = streams["joined"][:, ::every] + scope.nin("join.seen", seen, channels)
+        if side.phase is not None:
+            side = side._replace(phase=side.phase[:, ::every])
         for i in range(1, config.fusion_blocks + 1):
             x = scope.nin(f"fuse{i}.first", concat_elu(ul), channels)
             x = scope.nin(f"fuse{i}.second", scope.drop(concat_elu(x)), 2 * channels, scale=0.1)
             ul = gate(ul, x + _told(scope, f"fuse{i}", side, ul))
     raw = head(scope, config, ul)
     floor = config.min_log_scale if min_log_scale is None else min_log_scale
-    anchors = _anchors(config, context.degraded, restored, requantised)
+    anchors = _anchors(config, context.degraded, restored, requantised, every)
     return mixture_from(raw, anchors=anchors, min_log_scale=floor)
 
 
@@ -340,10 +350,11 @@ def head(scope: Scope, config: PixelCNNConfig, x: Array) -> Array:
 
 
 def _anchors(
-    config: PixelCNNConfig, degraded: Array, restored: Array, requantised: Array
+    config: PixelCNNConfig, degraded: Array, restored: Array, requantised: Array, every: int
 ) -> Array | None:
     left, up = shift_right(degraded), shift_down(degraded)
-    return choose_anchors(config, requantised, restored, left, up, shift_right(up))
+    maps = (requantised, restored, left, up, shift_right(up))
+    return choose_anchors(config, *(x[:, ::every] for x in maps))
 
 
 def choose_anchors(

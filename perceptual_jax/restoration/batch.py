@@ -82,7 +82,10 @@ def restore_batch(
     mesh = jax.make_mesh((len(devices),), ("images",), (AxisType.Auto,), devices=devices)
     by_image, everywhere = (NamedSharding(mesh, PartitionSpec(*p)) for p in (["images"], []))
     if likelihood is not None:
-        likelihood = dataclasses.replace(likelihood, min_log_scale=config.data.min_log_scale)
+        every = config.data.nll_rows if likelihood.config.injection == "late" else 1
+        likelihood = dataclasses.replace(
+            likelihood, min_log_scale=config.data.min_log_scale, every=every
+        )
     unknown = JpegHeader(*(np.broadcast_to(x, (n, *np.shape(x))) for x in unknown_header()))
     known = unknown if headers is None else headers
     searcher = jax.device_put(Searcher(generator, prior, likelihood), everywhere)

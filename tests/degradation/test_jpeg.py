@@ -13,6 +13,7 @@ from perceptual_jax.degradation.jpeg import (
     blocks_dct,
     blocks_idct,
     from_ycc,
+    is_standard,
     off_grid,
     on_grid,
     quality_of,
@@ -41,6 +42,7 @@ def test_headers_are_what_pillow_wrote(quality, sampling):
     assert int(header.subsampling) == sampling
     assert header.phase.tolist() == [0, 0]
     assert quality_of(header.tables) == quality
+    assert is_standard(header.tables)
 
 
 def test_progressive_grey_and_other_files():
@@ -50,6 +52,12 @@ def test_progressive_grey_and_other_files():
     cmyk = io.BytesIO()
     Image.fromarray(picture()).convert("CMYK").save(cmyk, "JPEG")
     assert read_header(Image.open(cmyk)) is None
+    for several in ({}, {"save_all": True, "append_images": [Image.fromarray(picture(1))]}):
+        mpo = io.BytesIO()
+        Image.fromarray(picture()).save(mpo, "MPO", quality=30, **several)
+        np.testing.assert_array_equal(read_header(Image.open(mpo)).tables, standard_tables(30))
+    # Planes of red, green and blue have no luma and chroma to speak of.
+    assert read_header(encoded(picture(), quality=30, keep_rgb=True)) is None
     png = io.BytesIO()
     Image.fromarray(picture()).save(png, "PNG")
     assert read_header(Image.open(png)) is None
@@ -59,6 +67,7 @@ def test_progressive_grey_and_other_files():
 def test_tables_of_another_program_have_the_nearest_quality():
     tables = np.clip(np.rint(standard_tables(40) * 1.04), 1, 255)
     assert abs(quality_of(tables) - 40) <= 2
+    assert not is_standard(tables)
     with pytest.raises(ValueError, match="from 1 to 100, got 0"):
         standard_tables(0)
 
@@ -75,6 +84,38 @@ def test_requantised_pictures_are_what_a_decoder_shows(quality, sampling, size):
     assert np.mean(np.abs(levels - file.image) <= 2) > 0.85
     raw = np.abs(image.astype(float) - file.image).mean()
     assert np.abs(levels - file.image).mean() < 0.45 * raw
+
+
+@pytest.mark.parametrize("quality", [10, 50, 90])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("size", [(64, 64), (50, 69)])
+def test_with_whole_levels_nearly_all_pixels_are_a_decoders(quality, sampling, size):
+    image = picture(3, *size)
+    file = jpeg(image, quality=quality, subsampling=sampling)
+    shown = requantise(jnp.asarray(as_float(image)), file.header, rounding="libjpeg")
+    levels = (np.asarray(shown) + 1) * 127.5
+    np.testing.assert_allclose(levels, np.rint(levels), atol=1e-3)
+    away = np.abs(levels - file.image)
+    # The rest are blocks of a coefficient so near a half that libjpeg's own errors decide.
+    assert np.mean(away < 1.5) > 0.92
+    assert np.mean(away < 2.5) > 0.945
+    # The tables read the wrong way round show another picture.
+    turned = file.header._replace(tables=file.header.tables.transpose(0, 2, 1))
+    other = requantise(jnp.asarray(as_float(image)), turned, rounding="libjpeg")
+    assert np.abs((np.asarray(other) + 1) * 127.5 - file.image).mean() > 1.5 * away.mean()
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_inside_a_crop_nearly_all_pixels_are_a_decoders(sampling):
+    image = picture(5, 96, 96)
+    file = jpeg(image, quality=50, subsampling=sampling)
+    header = file.header._replace(phase=np.array([7, 13], np.int32))
+    crop = jnp.asarray(as_float(image[7:87, 13:93]))
+    levels = (np.asarray(requantise(crop, header, rounding="libjpeg")) + 1) * 127.5
+    # Whole cells of 16 pixels, less one pixel that the smooth chroma shares with its neighbour.
+    away = np.abs(levels - file.image[7:87, 13:93])[10:72, 4:66]
+    assert np.mean(away < 1.5) > 0.92
+    assert np.mean(away < 2.5) > 0.945
 
 
 def test_a_crop_has_its_own_phase():
@@ -143,4 +184,10 @@ def test_the_slope_of_soft_requantising_is_that_of_differences():
         np.testing.assert_allclose(slope, difference, rtol=1e-4)
         # Hard rounding borrows this slope, of the same picture.
         hard = jax.grad(lambda x: jnp.sum(weight * requantise(x, header)))(image)
-        assert float(jnp.abs(hard).max()) > 0
+        library = jax.grad(lambda x: jnp.sum(weight * requantise(x, header, rounding="libjpeg")))(
+            image
+        )
+        soft = jax.grad(total)(image)
+        for other in (hard, library):
+            cosine = jnp.sum(other * soft) / jnp.linalg.norm(other) / jnp.linalg.norm(soft)
+            assert cosine > 0.8

@@ -136,7 +136,5 @@ def test_tables_and_places_reach_the_output():
 
 
 def test_switches_that_do_not_exist_are_refused():
-    with pytest.raises(ConfigError, match="injection must be 'both' or 'rightward' or 'late'"):
-        PixelCNNConfig(injection="early")
     with pytest.raises(ConfigError, match="channels must be"):
         PixelCNNConfig(channels=0)
