@@ -24,7 +24,7 @@ from perceptual_jax.cli_common import (
     keep_compiled_programs,
     or_else,
 )
-from perceptual_jax.cli_degradation import Degrade, TrainDegradation
+from perceptual_jax.cli_degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
 from perceptual_jax.config import UsageError, load_config, override
 from perceptual_jax.terminal import progress_bar, say
 
@@ -209,6 +209,8 @@ Command = (
     Annotated[Restore, verb("restore")]
     | Annotated[Degrade, verb("degrade")]
     | Annotated[TrainDegradation, verb("train-degradation")]
+    | Annotated[SampleDegradation, verb("sample-degradation")]
+    | Annotated[Inspect, verb("inspect")]
     | Annotated[Generate, verb("generate")]
     | Annotated[Weights, verb("weights")]
 )

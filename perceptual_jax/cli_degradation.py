@@ -1,9 +1,10 @@
 """The verbs about degradations: make them, learn them, draw from them, recognise them."""
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from perceptual_jax.cli_common import (
     Folder,
@@ -124,3 +125,67 @@ class TrainDegradation:
                 progress=progress,
             )
         return conclude((), str(summary))
+
+
+Model = Annotated[str, arg(metavar="NAME|FILE")]
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleDegradation:
+    """Draw what a picture may degrade to, under a learned model: exact samples."""
+
+    image: Positional[Annotated[Path, arg(metavar="IMAGE")]]
+    """A clean picture."""
+    out: Annotated[Path, arg(metavar="FILE")]
+    """PNG for the samples; of several, NAME_0.png, NAME_1.png and so on."""
+    model: Model = "jpeg"
+    """A shipped model, jpeg or blind, or a trained one's file."""
+    samples: Annotated[int, arg(name="n", metavar="N")] = 1
+    """How many."""
+    size: Number = 256
+    """A larger picture is first reduced to this many pixels of the shorter side."""
+    quality: Annotated[int | None, or_else("unknown", metavar="N")] = None
+    """JPEG quality to tell the model."""
+    temperature: Annotated[float, arg(metavar="X")] = 1.0
+    """1 is exact; less keeps to what is likely."""
+    seed: Number = 0
+    """Another seed, other samples."""
+
+    def run(self) -> int:
+        """Draws, and names the files."""
+        keep_compiled_programs()
+        from perceptual_jax.degradation.sample_files import sample_file
+
+        with progress_bar("sampling") as progress:
+            paths = sample_file(
+                self.image,
+                self.out,
+                model=self.model,
+                samples=self.samples,
+                size=self.size,
+                quality=self.quality,
+                temperature=self.temperature,
+                seed=self.seed,
+                progress=progress,
+            )
+        return conclude((), f"drew {', '.join(map(str, paths))}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspect:
+    """Say how a picture degraded, by its pixels: JPEG quality and grid, with probabilities."""
+
+    inputs: Inputs
+    """Pictures, folders (searched recursively) and globs."""
+    model: Model = "jpeg"
+    """A shipped model, or a trained one's file."""
+
+    def run(self) -> int:
+        """Prints a line for each picture."""
+        keep_compiled_programs()
+        from perceptual_jax.degradation.sample_files import inspect_files
+
+        failed = inspect_files(self.inputs, model=self.model, report=print)
+        for source, reason in failed:
+            say(f"{source}: {reason}")
+        return 1 if failed else 0

@@ -28,6 +28,7 @@ Component = Literal["logistic", "gaussian"]
 HALF_BIN = 1 / 255
 _EDGE = 1 - HALF_BIN
 """Grid values beyond it are the outermost levels, whatever the rounding."""
+_LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class Mixture(NamedTuple):
@@ -61,7 +62,8 @@ def mixture_from(
     Args:
         raw: 10 k numbers: logits (k), means (3 k), log-scales (3 k), coefficients (3 k).
         anchors: Added to the means; None for zeros.
-        min_log_scale: Smaller log-scales are raised to it.
+        min_log_scale: Smaller log-scales are raised to it. May be traced, so that a restoration
+            can start from a flatter likelihood.
 
     Raises:
         ValueError: If the number of outputs is no multiple of 10.
@@ -77,7 +79,7 @@ def mixture_from(
     return Mixture(
         logits=raw[..., :k],
         means=means + anchors,
-        log_scales=jnp.maximum(log_scales, min_log_scale),
+        log_scales=jnp.maximum(log_scales, jnp.asarray(min_log_scale, raw.dtype)),
         coefficients=jnp.tanh(coefficients),
         anchors=anchors,
     )
@@ -145,63 +147,88 @@ def _(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, A
 
 
 def _log_bin_logistic_parts(z: Array, h: Array, side: Array) -> tuple[Array, Array, Array]:
-    """The log P of a bin and its derivatives, from four exponentials and two logarithms.
+    """The log P of a bin and its derivatives, from four exponentials and one logarithm.
 
     With the larger of |z| and h taken out, all exponents are at most 0:
         2 cosh z + 2 cosh h = e^most (1 + e^(least - most) + e^(-least - most) + e^(-2 most))
+    An open bin is one logistic function, of y = z + h at x = -1 and of y = h - z at x = 1, whose
+    e^-|y| is one of the same terms.
     """
     size = jnp.abs(z)
     most, least = jnp.maximum(size, h), jnp.minimum(size, h)
-    near, far, twice = jnp.exp(least - most), jnp.exp(-least - most), jnp.exp(-2 * most)
-    total = 1 + near + far + twice
-    missing = -jnp.expm1(-2 * h)  # 1 - e^-2h
-    inner = h - most + jnp.log(missing / total)
-    # sinh z and sinh h over cosh z + cosh h: the larger of the two has no exponent.
-    of_most, of_least = (1 - twice) / total, (near - far) / total
-    z_larger = size > h
-    inner_by_z = -jnp.sign(z) * jnp.where(z_larger, of_most, of_least)
-    inner_by_h = (2 - missing) / missing - jnp.where(z_larger, of_least, of_most)
-    # An open bin is one logistic function: of z + h at x = -1, of h - z at x = 1.
+    z_larger, open_ = size > h, side != 0
+    shrunk = jnp.expm1(-h)  # e^-h - 1, kept so that 1 - e^-2h loses nothing where h is small.
+    missing = -shrunk * (2 + shrunk)
+    of_z, of_h = jnp.exp(-size), 1 + shrunk
+    near, far = jnp.exp(least - most), of_z * of_h
+    twice = jnp.minimum(of_z, of_h) ** 2
     y = h - side * z
-    small = jnp.exp(-jnp.abs(y))
-    outer = jnp.minimum(y, 0.0) - jnp.log1p(small)
-    slope = jnp.where(y > 0, small, 1.0) / (1 + small)
-    open_ = side != 0
-    return (
-        jnp.where(open_, outer, inner),
-        jnp.where(open_, -side * slope, inner_by_z),
-        jnp.where(open_, slope, inner_by_h),
-    )
-
-
-def _log_bin_gaussian(z: Array, h: Array, side: Array) -> Array:
-    # Mirrored to the left tail, where a log of the distribution function loses nothing.
-    size = jnp.abs(z)
-    upper, lower = log_ndtr(h - size), log_ndtr(-h - size)
-    # Where a bin is narrow the two are nearly equal, and its middle is exact to h^2 / 6.
-    narrow = h < 1e-2
-    gap = jnp.where(narrow, 1.0, upper - lower)
-    wide = upper + jnp.where(gap > 0.7, jnp.log1p(-jnp.exp(-gap)), jnp.log(-jnp.expm1(-gap)))
-    middle = jnp.log(2 * h) - 0.5 * z**2 - 0.5 * math.log(2 * math.pi)
-    return jnp.where(side == 0, jnp.where(narrow, middle, wide), log_ndtr(h - side * z))
+    small = jnp.where(side * z > 0, near, far)
+    inverse = 1 / jnp.where(open_, 1 + small, 1 + near + far + twice)
+    exponent = jnp.where(open_, jnp.minimum(y, 0.0), h - most)
+    value = exponent + jnp.log(jnp.where(open_, 1.0, missing) * inverse)
+    # sinh z and sinh h over cosh z + cosh h: the larger of the two has no exponent.
+    of_most, of_least = (1 - twice) * inverse, (near - far) * inverse
+    by_z = -jnp.sign(z) * jnp.where(z_larger, of_most, of_least)
+    by_h = (2 - missing) / missing - jnp.where(z_larger, of_least, of_most)
+    slope = jnp.where(y > 0, small, 1.0) * inverse
+    return value, jnp.where(open_, -side * slope, by_z), jnp.where(open_, slope, by_h)
 
 
 @jax.custom_jvp
-def log_ndtr(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Log of the standard normal distribution function, with a derivative that never overflows."""
-    return jax.scipy.special.log_ndtr(x)
+def _log_bin_gaussian(z: Array, h: Array, side: Array) -> Array:
+    return _log_bin_gaussian_parts(z, h, side)[0]
 
 
-@log_ndtr.defjvp
-def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,), value = primals, log_ndtr(primals[0])
-    # JAX's own is exp(-x^2 / 2 - value), the difference of two large numbers far to the left.
-    far = jnp.minimum(x, -6.0)
-    inverse = 1 / far**2
-    tail = -far / (1 - inverse * (1 - inverse * (3 - 15 * inverse)))
-    near = jnp.maximum(x, -6.0)
-    body = jnp.exp(-0.5 * near**2 - 0.5 * math.log(2 * math.pi) - jax.scipy.special.log_ndtr(near))
-    return value, jnp.where(x < -6, tail, body) * tangents[0]
+@_log_bin_gaussian.defjvp
+def _(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    value, by_z, by_h = _log_bin_gaussian_parts(*primals)
+    return value, by_z * tangents[0] + by_h * tangents[1]
+
+
+def _log_bin_gaussian_parts(z: Array, h: Array, side: Array) -> tuple[Array, Array, Array]:
+    """The log P of a bin and its derivatives, from the logs of two distribution functions.
+
+        log P = log F(h - |z|) + log(1 - e^-gap),   gap = log F(h - |z|) - log F(-h - |z|)
+
+    Mirrored to the left tail, where a log of F loses nothing. Where h is small the two are nearly
+    equal, and P is the density at z times 2 h (1 + h^2 (z^2 - 1) / 6) instead: for |x - m| <= 2
+    and h below the limit, log P is off by less than 1e-6.
+    """
+    size = jnp.abs(z)
+    open_, narrow = side != 0, h < 1e-2
+    upper = jnp.where(open_, h - side * z, h - size)
+    lower = -h - size
+    log_upper, log_lower = (jax.scipy.special.log_ndtr(edge) for edge in (upper, lower))
+    # The gap is never less than that of e^(-z^2 / 2), where rounding has eaten the difference.
+    gap = jnp.maximum(log_upper - log_lower, 2 * h * size)
+    missing = jnp.where(narrow, 1.0, -jnp.expm1(-gap))
+    bend = h**2 * (z**2 - 1) / 6
+    middle = -0.5 * z**2 - _LOG_ROOT_2PI + jnp.where(narrow, bend, 0.0)
+    base = jnp.where(narrow, middle, log_upper)
+    inner = base + jnp.log(jnp.where(narrow, 2 * h, missing))
+    of_upper = _slope_of_log_ndtr(upper, log_upper)
+    at_upper = of_upper / missing
+    at_lower = _slope_of_log_ndtr(lower, log_lower) * (1 - missing) / missing
+    by_z = jnp.where(narrow, z * (h**2 / 3 - 1), jnp.sign(z) * (at_lower - at_upper))
+    by_h = jnp.where(narrow, 1 / h + h * (z**2 - 1) / 3, at_upper + at_lower)
+    return (
+        jnp.where(open_, log_upper, inner),
+        jnp.where(open_, -side * of_upper, by_z),
+        jnp.where(open_, of_upper, by_h),
+    )
+
+
+def _slope_of_log_ndtr(x: Array, value: Array) -> Array:
+    """The normal density over its distribution function, given the log of the latter."""
+    body = jnp.exp(-0.5 * jnp.maximum(x, -6.0) ** 2 - _LOG_ROOT_2PI - value)
+    # Far to the left that is a difference of large numbers: Laplace's continued fraction instead,
+    # t + 1 / (t + 2 / (t + ...)), off by 2e-8 of itself at t = 6 and less beyond.
+    t = jnp.maximum(-x, 6.0)
+    tail = t
+    for level in range(6, 0, -1):
+        tail = t + level / tail
+    return jnp.where(x < -6, tail, body)
 
 
 def draw_noise(key: Key[Array, ""], shape: tuple[int, ...], components: int) -> Noise:
@@ -213,10 +240,10 @@ def draw_noise(key: Key[Array, ""], shape: tuple[int, ...], components: int) -> 
         components: Of the mixture.
     """
     gumbel_key, uniform_key = jax.random.split(key)
-    return Noise(
-        jax.random.gumbel(gumbel_key, (*shape, components)),
-        jax.random.uniform(uniform_key, (*shape, 3), minval=1e-5, maxval=1 - 1e-5),
-    )
+    uniform = jax.random.uniform(uniform_key, (*shape, 3))
+    # Half a step up, from [0, 1) to (0, 1): quantiles are finite and no tail is cut off.
+    uniform = uniform + float(jnp.finfo(uniform.dtype).eps) / 2
+    return Noise(jax.random.gumbel(gumbel_key, (*shape, components)), uniform)
 
 
 def sample(

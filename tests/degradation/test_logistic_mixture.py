@@ -6,6 +6,7 @@ from scipy import special, stats
 
 from perceptual_jax.degradation.logistic_mixture import (
     Mixture,
+    Noise,
     bits_per_dim,
     channel_means,
     draw_noise,
@@ -17,18 +18,38 @@ from perceptual_jax.degradation.logistic_mixture import (
 
 LEVELS = np.arange(256) / 127.5 - 1
 COMPONENTS = ("logistic", "gaussian")
+DISTRIBUTION = {"logistic": stats.logistic, "gaussian": stats.norm}
 
 
-def one(mean=0.0, log_scale=-3.0, k=1):
-    """A mixture of equal components for one pixel, channels independent."""
-    full = jnp.full((3, k), 0.0, jnp.result_type(float))
-    return Mixture(full[0], full + mean, full + log_scale, full, full)
+def equal_channels(mean, log_scale):
+    """Pixels of one component whose channels are independent and alike."""
+    shape = (*jnp.shape(mean), 3, 1)
+    full = jnp.zeros(shape, jnp.result_type(mean))
+    mean, log_scale = (jnp.broadcast_to(p[..., None, None], shape) for p in (mean, log_scale))
+    return Mixture(full[..., 0, :], mean, log_scale, full, full)
+
+
+def log_prob_of_level(x, mean, log_scale, component="logistic"):
+    """Log-probability of one channel: a third of a pixel whose three are alike."""
+    pixels = jnp.broadcast_to(x[..., None], (*x.shape, 3))
+    return log_prob(equal_channels(mean, log_scale), pixels, component=component) / 3
 
 
 def random_raw(shape, k, seed=0):
     raw = np.random.default_rng(seed).normal(size=(*shape, 10 * k))
     raw[..., 4 * k : 7 * k] = raw[..., 4 * k : 7 * k] * 1.5 - 3
     return raw
+
+
+def log_bin(x, mean, scale, component):
+    """Log-probability of a level in float64, from the side where nothing cancels."""
+    dist = DISTRIBUTION[component]
+    if x > 0.999 or (x > mean and x > -0.999):
+        x, mean = -x, -mean  # Both kinds are symmetric.
+    high = dist.logcdf(x + 1 / 255, mean, scale)
+    if x < -0.999:
+        return high
+    return high + np.log(-np.expm1(dist.logcdf(x - 1 / 255, mean, scale) - high))
 
 
 def oracle(raw, x, anchors, component):
@@ -42,21 +63,8 @@ def oracle(raw, x, anchors, component):
         m = means[:, i] + anchors[:, i]
         m[1] += a[i] * (x[0] - anchors[0, i])
         m[2] += b[i] * (x[0] - anchors[0, i]) + c[i] * (x[1] - anchors[1, i])
-        dist = stats.logistic if component == "logistic" else stats.norm
         for channel in range(3):
-            loc, scale, value = m[channel], scales[channel, i], x[channel]
-            upper, lower = value + 1 / 255, value - 1 / 255
-            if value < -0.999:
-                p = dist.logcdf(upper, loc, scale)
-            elif value > 0.999:
-                p = dist.logsf(lower, loc, scale)
-            elif value > loc:  # From the side where nothing cancels.
-                high, low = dist.logsf(lower, loc, scale), dist.logsf(upper, loc, scale)
-                p = high + np.log1p(-np.exp(low - high))
-            else:
-                high, low = dist.logcdf(upper, loc, scale), dist.logcdf(lower, loc, scale)
-                p = high + np.log1p(-np.exp(low - high))
-            joint[i] += p
+            joint[i] += log_bin(x[channel], m[channel], scales[channel, i], component)
     return special.logsumexp(joint)
 
 
@@ -66,14 +74,14 @@ def test_values_are_those_of_the_definition(component):
     raw = random_raw((40,), k)
     rng = np.random.default_rng(1)
     x = LEVELS[rng.integers(256, size=(40, 3))]
-    x[:6] = [[-1, -1, -1], [1, 1, 1], [-1, 1, 0.0039], [1, -1, 1], [-1, 0.0039, 1], [1, 1, -1]]
-    x = np.rint((x + 1) * 127.5) / 127.5 - 1
+    x[:6] = [[-1, -1, -1], [1, 1, 1], [-1, 1, 1 / 255], [1, -1, 1], [-1, 1 / 255, 1], [1, 1, -1]]
     anchors = LEVELS[rng.integers(256, size=(40, 3, k))] * 0.2
     expected = [oracle(r, v, a, component) for r, v, a in zip(raw, x, anchors, strict=True)]
     with jax.enable_x64(True):
-        mixture = Mixture(*(jnp.asarray(p) for p in _split(raw, anchors, k)))
+        mixture = mixture_from(jnp.asarray(raw), anchors=jnp.asarray(anchors), min_log_scale=-7.0)
         values = log_prob(mixture, jnp.asarray(x), component=component)
-        np.testing.assert_allclose(values, expected, rtol=2e-6 if component == "gaussian" else 1e-9)
+        np.testing.assert_allclose(values, expected, rtol=1e-6 if component == "gaussian" else 1e-9)
+    # float32 rounds x - m before it is divided by scales down to e^-7.
     mixture = mixture_from(
         jnp.asarray(raw, jnp.float32), anchors=jnp.asarray(anchors, jnp.float32), min_log_scale=-7.0
     )
@@ -81,88 +89,163 @@ def test_values_are_those_of_the_definition(component):
     np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-3)
 
 
-def _split(raw, anchors, k):
-    parts = raw[:, k:].reshape(-1, 3, 3, k)
-    return (
-        raw[:, :k],
-        parts[:, 0] + anchors,
-        np.maximum(parts[:, 1], -7),
-        np.tanh(parts[:, 2]),
-        anchors,
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_channel_is_exact_at_every_scale_and_distance(component):
+    x, distance, log_scale = (
+        part.ravel()
+        for part in np.meshgrid(
+            LEVELS[[0, 1, 77, 128, 254, 255]],
+            [0.0, 1e-4, -1 / 255, 0.01, -0.06, 0.3, -1.1, 2.0],
+            np.linspace(-10, 3, 27),
+        )
     )
+    mean = x - distance
+    rows = zip(x, mean, np.exp(log_scale), strict=True)
+    expected = np.array([log_bin(*row, component) for row in rows])
+    with jax.enable_x64(True):
+        values = log_prob_of_level(*map(jnp.asarray, (x, mean, log_scale)), component)
+        limits = {"logistic": 1e-11, "gaussian": 1e-6}
+        np.testing.assert_allclose(values, expected, rtol=limits[component], atol=limits[component])
+    # What float32 makes of z = (x - m) / s, times how steeply log P falls there.
+    parts = (jnp.asarray(p, jnp.float32) for p in (x, mean, log_scale))
+    values = log_prob_of_level(*parts, component)
+    unknown = 4e-7 * np.exp(-log_scale)
+    if component == "gaussian":
+        unknown *= 1 + (np.abs(distance) + 1 / 255) * np.exp(-log_scale)
+    error = np.abs(np.asarray(values) - expected)
+    assert np.all(error <= 1e-5 + 2e-6 * np.abs(expected) + unknown)
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-@pytest.mark.parametrize("log_scale", [-10.0, -7.0, -3.0, 0.0, 2.0])
-@pytest.mark.parametrize("mean", [-1.4, -1.0, 0.1, 0.99])
-def test_the_256_probabilities_of_a_channel_sum_to_one(component, log_scale, mean):
-    # All pixels of equal channels: the cube of a channel's probability.
-    mixture = one(mean, log_scale)
-    x = jnp.repeat(jnp.asarray(LEVELS, jnp.float32)[:, None], 3, axis=1)
-    values = jax.vmap(lambda x: log_prob(mixture, x, component=component))(x)
-    assert np.exp(np.asarray(values, np.float64) / 3).sum() == pytest.approx(1, abs=2e-4)
+def test_the_256_probabilities_of_a_channel_sum_to_one(component):
+    mean, log_scale = np.meshgrid([-1.4, -1.0, 0.1, 0.99], [-10.0, -7.0, -5.0, -3.0, 0.0, 2.0])
+    x, mean, log_scale = np.broadcast_arrays(LEVELS, mean[..., None], log_scale[..., None])
+    with jax.enable_x64(True):
+        values = log_prob_of_level(*map(jnp.asarray, (x, mean, log_scale)), component)
+        np.testing.assert_allclose(np.exp(values).sum(axis=-1), 1, atol=1e-6)
+    values = log_prob_of_level(
+        *(jnp.asarray(p, jnp.float32) for p in (x, mean, log_scale)), component
+    )
+    total = np.exp(np.asarray(values, np.float64)).sum(axis=-1)
+    np.testing.assert_allclose(total[2:], 1, atol=1e-5)
+    # Bins far narrower than the rounding of x - m in units of the scale do not quite meet.
+    np.testing.assert_allclose(total[:2], 1, atol=1e-3)
 
 
-def test_red_and_green_together_sum_to_one():
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_red_and_green_together_sum_to_one(component):
     raw = jnp.asarray(random_raw((), 2, seed=3), jnp.float32)
     mixture = mixture_from(raw, anchors=None, min_log_scale=-7.0)
-    grid = jnp.asarray(LEVELS, jnp.float32)
-    red, green = jnp.meshgrid(grid, grid, indexing="ij")
-    # With a blue so wide that it hardly tells, summed over all its levels.
-    blue = jnp.full_like(red, 1.0)
-    wide = mixture._replace(log_scales=mixture.log_scales.at[2].set(12.0))
-    x = jnp.stack([red, green, blue], axis=-1)
-    at_top = jnp.exp(jax.vmap(jax.vmap(lambda x: log_prob(wide, x)))(x)).sum()
-    at_bottom = jnp.exp(jax.vmap(jax.vmap(lambda x: log_prob(wide, x)))(x.at[..., 2].set(-1))).sum()
-    # An infinitely wide logistic has all its mass in the two open bins.
-    assert float(at_top + at_bottom) == pytest.approx(1, abs=1e-3)
+    # An infinitely wide blue has all its mass in the two open bins, so two levels of it do.
+    wide = mixture._replace(log_scales=mixture.log_scales.at[2].set(14.0))
+    x = np.stack(np.meshgrid(LEVELS, LEVELS, [-1.0, 1.0], indexing="ij"), axis=-1)
+    x = jnp.asarray(x.reshape(-1, 3), jnp.float32)
+    wide = jax.tree.map(lambda p: jnp.broadcast_to(p[None], (len(x), *p.shape)), wide)
+    values = np.asarray(log_prob(wide, x, component=component), np.float64)
+    assert np.exp(values).sum() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_values_and_gradients_are_finite_at_the_extremes(component):
-    for x in (-1.0, 1.0, 0.0):
-        for mean in (-1.0, 1.0, -3.0, 3.0, x, x - 2, x + 2):
-            for log_scale in (-10.0, -7.0, 0.0, 5.0):
-                value, slopes = jax.value_and_grad(
-                    lambda mean, s, x=x: log_prob(
-                        one(mean, s), jnp.full(3, x), component=component
-                    ),
-                    (0, 1),
-                )(jnp.float32(mean), jnp.float32(log_scale))
-                assert np.isfinite(value), (x, mean, log_scale)
-                assert np.all(np.isfinite(slopes)), (x, mean, log_scale)
+    grid = np.meshgrid(
+        [-1.0, 1.0, 0.0, 1 / 255],
+        [0.0, 1 / 255, -1 / 255, 2.0, -2.0, 4.0],
+        [-12.0, -10.0, -7.0, -4.60517, 0.0, 5.0, 10.0],
+    )
+    x, distance, log_scale = (part.ravel() for part in grid)
+    raw = np.zeros((len(x), 10, 2))
+    raw[:, 1:4] = (x - distance)[:, None, None]
+    raw[:, 4:7] = log_scale[:, None, None]
+    raw[:, 0, 1] = 30.0
+    raw, x = jnp.asarray(raw.reshape(-1, 20), jnp.float32), jnp.asarray(x, jnp.float32)
+    pixels = jnp.broadcast_to(x[:, None], (len(x), 3))
+
+    def values(raw, pixels):
+        mixture = mixture_from(raw, anchors=None, min_log_scale=-10.0)
+        return log_prob(mixture, pixels, component=component)
+
+    assert np.all(np.isfinite(jax.jit(values)(raw, pixels)))
+    for slopes in jax.jit(jax.grad(lambda *args: values(*args).sum(), (0, 1)))(raw, pixels):
+        assert np.all(np.isfinite(slopes))
 
 
-def test_far_from_the_mean_the_slope_stays_that_of_the_tail():
-    slope = jax.grad(lambda m: log_prob(one(m, -7.0), jnp.zeros(3)))(jnp.float32(1.0))
-    assert float(slope) == pytest.approx(-3 * np.exp(7), rel=1e-4)
+@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("x", [1.0, 0.0])
+def test_far_from_the_mean_the_slopes_stay_those_of_the_tail(component, x):
+    # Up to 44 000 scales away: logistics fall in proportion to distance, Gaussians to its square.
+    log_scale = np.array([-10.0, -7.0, -5.0, -3.0])
+    z, h = 2 / np.exp(log_scale), 1 / 255 / np.exp(log_scale)
+    slopes = jax.grad(lambda *p: log_prob_of_level(jnp.full(4, x), *p, component).sum(), (0, 1))
+    by_mean, by_log_scale = slopes(jnp.full(4, x - 2), jnp.asarray(log_scale, jnp.float32))
+    # What log P loses for each of the near and of the far edge's distance.
+    near, far = np.ones(4), np.zeros(4)
+    if component == "gaussian":
+        near = 1 / _mills(z - h)
+    if x < 1:  # Not an open bin, so there is a far edge.
+        ratio = np.exp(-2 * h)
+        if component == "gaussian":
+            ratio = np.exp(-2 * z * h) * _mills(z + h) / _mills(z - h)
+        near, far = near / (1 - ratio), ratio / (1 - ratio)
+        far = far / (_mills(z + h) if component == "gaussian" else 1)
+    np.testing.assert_allclose(by_mean, (near - far) / np.exp(log_scale), rtol=1e-5)
+    np.testing.assert_allclose(by_log_scale, near * (z - h) - far * (z + h), rtol=1e-5)
+
+
+def _mills(x):
+    """Upper tail of the normal distribution over its density."""
+    return np.sqrt(np.pi / 2) * special.erfcx(x / np.sqrt(2))
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_gradients_are_those_of_finite_differences(component):
     with jax.enable_x64(True):
-        raw = jnp.asarray(random_raw((6,), 2, seed=5))
+        # All ways of a bin: open, wide, narrow, and more than six Gaussian scales away.
+        raw = random_raw((6,), 2, seed=5)
+        raw[3:, 8:14] += np.array([2.0, -2.0, 3.0])[:, None]
         x = jnp.asarray(LEVELS[[0, 255, 100, 128, 3, 200]])[:, None] + jnp.zeros((6, 3))
+        rng = np.random.default_rng(0)
+        place = (jnp.asarray(raw), jnp.asarray(rng.normal(size=(6, 3, 2)) * 0.1))
 
-        def total(raw):
-            k = 2
-            parts = raw[:, k:].reshape(-1, 3, 3, k)
-            zero = jnp.zeros_like(parts[:, 0])
-            mixture = Mixture(raw[:, :k], parts[:, 0], parts[:, 1], jnp.tanh(parts[:, 2]), zero)
+        @jax.jit
+        def total(raw, anchors):
+            mixture = mixture_from(raw, anchors=anchors, min_log_scale=-20.0)
             return jnp.sum(log_prob(mixture, x, component=component))
 
-        slope = jax.grad(total)(raw)
-        direction = jnp.asarray(np.random.default_rng(0).normal(size=raw.shape))
-        step = 1e-5
-        difference = (total(raw + step * direction) - total(raw - step * direction)) / (2 * step)
-        np.testing.assert_allclose(jnp.sum(slope * direction), difference, rtol=1e-5)
+        slopes = jax.grad(total, (0, 1))(*place)
+        for _ in range(5):
+            ways = [jnp.asarray(rng.normal(size=p.shape)) for p in place]
+            step = 1e-6
+            after = total(*(p + step * way for p, way in zip(place, ways, strict=True)))
+            before = total(*(p - step * way for p, way in zip(place, ways, strict=True)))
+            slope = sum(jnp.sum(s * way) for s, way in zip(slopes, ways, strict=True))
+            np.testing.assert_allclose(slope, (after - before) / (2 * step), rtol=1e-5)
 
 
 def test_the_smallest_scale_is_a_floor_of_bits():
     # log tanh(w / 4), w = 2 / (255 s): 0.0391 bits/dim at -7, none at -10.
-    bits = [float(bits_per_dim(log_prob(one(0.0, s), jnp.zeros(3)))) for s in (-7.0, -10.0)]
-    assert bits[0] == pytest.approx(0.0391, abs=1e-4)
-    assert bits[1] == pytest.approx(0, abs=1e-6)
+    raw = jnp.zeros(10).at[4:7].set(-12.0)
+
+    def bits(floor):
+        mixture = mixture_from(raw, anchors=None, min_log_scale=floor)
+        return float(bits_per_dim(log_prob(mixture, jnp.zeros(3))))
+
+    assert bits(-7.0) == pytest.approx(-np.log2(np.tanh(np.exp(7) / 510)), abs=1e-6)
+    assert bits(-7.0) == pytest.approx(0.0391, abs=5e-5)
+    assert bits(-10.0) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_floor_of_scales_may_be_traced():
+    raw = jnp.asarray(random_raw((4,), 2, seed=6), jnp.float32)
+
+    @jax.jit
+    def raised(raw, floor):
+        return mixture_from(raw, anchors=None, min_log_scale=floor).log_scales
+
+    for floor in (-7.0, -3.0):
+        expected = np.maximum(np.asarray(raw)[:, 8:14].reshape(4, 3, 2), floor)
+        np.testing.assert_array_equal(raised(raw, jnp.float32(floor)), expected)
+    slopes = jax.grad(lambda raw: raised(raw, -3.0).sum())(raw)[:, 8:14]
+    np.testing.assert_array_equal(slopes, np.asarray(raw)[:, 8:14] > -3)
 
 
 def test_anchors_of_zero_give_the_plain_recursion():
@@ -179,6 +262,11 @@ def test_outputs_are_float32_whatever_comes_in():
     raw = jnp.asarray(random_raw((2,), 2), jnp.bfloat16)
     mixture = mixture_from(raw, anchors=None, min_log_scale=-7.0)
     assert {part.dtype for part in mixture} == {jnp.dtype("float32")}
+    x = jnp.asarray(LEVELS[[[0, 7, 90], [3, 255, 8]]], jnp.float32)
+    values = log_prob(mixture, x)
+    assert values.dtype == jnp.float32
+    wide = mixture_from(raw.astype(jnp.float32), anchors=None, min_log_scale=-7.0)
+    np.testing.assert_array_equal(values, log_prob(wide, x))
     with pytest.raises(ValueError, match="multiple of 10 outputs, got 19"):
         mixture_from(raw[:, :19], anchors=None, min_log_scale=-7.0)
 
@@ -188,27 +276,29 @@ def test_samples_have_the_frequencies_of_the_probabilities(component, key):
     n = 20_000
     raw = jnp.asarray(random_raw((), 2, seed=11), jnp.float32)
     anchors = jnp.full((3, 2), 0.1)
-    mixture = mixture_from(raw, anchors=anchors, min_log_scale=-2.5)
+    mixture = mixture_from(raw, anchors=anchors, min_log_scale=-1.0)
     many = jax.tree.map(lambda p: jnp.broadcast_to(p[None], (n, *p.shape)), mixture)
     x = sample(many, draw_noise(key, (n,), 2), component=component)
     levels = np.rint((np.asarray(x) + 1) * 127.5).astype(int)
     np.testing.assert_allclose(levels / 127.5 - 1, x, atol=1e-6)
-    # Joint bins of red and green, 8 x 8, by the exact probabilities over all blues.
-    grid = jnp.asarray(LEVELS, jnp.float32)
-    cells = jnp.stack(jnp.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2)
-    parts = jax.tree.map(lambda p: p[..., :2, :] if p.ndim == 2 else p, mixture)
-    p = np.exp(_log_prob_of_two(parts, cells, component)).reshape(8, 32, 8, 32).sum(axis=(1, 3))
-    counts, *_ = np.histogram2d(levels[:, 0], levels[:, 1], bins=np.arange(0, 257, 32))
+    # Joint bins of red and green, by the exact probabilities; the open levels stand alone.
+    cells = np.stack(np.meshgrid(LEVELS, LEVELS, indexing="ij"), axis=-1).reshape(-1, 2)
+    p = np.exp(_log_prob_of_two(mixture, cells, component)).reshape(256, 256)
+    edges = np.array([0, 1, 32, 64, 96, 128, 160, 192, 224, 255, 256])
+    p = np.add.reduceat(np.add.reduceat(p, edges[:-1], axis=0), edges[:-1], axis=1)
+    assert p.sum() == pytest.approx(1, abs=1e-9)
+    counts, *_ = np.histogram2d(levels[:, 0], levels[:, 1], bins=edges)
     keep = p * n > 5
+    assert keep[0].any()
+    assert keep[:, -1].any()
     statistic = ((counts - n * p)[keep] ** 2 / (n * p)[keep]).sum()
-    assert statistic < stats.chi2.ppf(0.9999, keep.sum() - 1)
+    assert statistic < stats.chi2.ppf(0.9999, keep.sum())
 
 
 def _log_prob_of_two(mixture, cells, component):
     """log p(red, green), from the definition with scipy in float64."""
-    dist = stats.logistic if component == "logistic" else stats.norm
+    dist = DISTRIBUTION[component]
     logits, means, log_scales, coefficients, anchors = (np.asarray(p, np.float64) for p in mixture)
-    cells = np.asarray(cells, np.float64)
     joint = np.zeros((len(cells), len(logits))) + special.log_softmax(logits)
     for i in range(len(logits)):
         green = means[1, i] + coefficients[0, i] * (cells[:, 0] - anchors[0, i])
@@ -219,6 +309,55 @@ def _log_prob_of_two(mixture, cells, component):
             p = dist.cdf(upper, m, s) - dist.cdf(lower, m, s)
             joint[:, i] += np.log(np.maximum(p, 1e-300))
     return special.logsumexp(joint, axis=1)
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_samples_are_those_of_a_loop(component, temperature, key):
+    n, k = 50, 3
+    raw = random_raw((n,), k, seed=12)
+    anchors = np.random.default_rng(3).uniform(-0.5, 0.5, (n, 3, k))
+    with jax.enable_x64(True):
+        mixture = mixture_from(jnp.asarray(raw), anchors=jnp.asarray(anchors), min_log_scale=-7.0)
+        noise = draw_noise(key, (n,), k)
+        x = sample(mixture, noise, temperature=temperature, component=component)
+    gumbel, uniform = (np.asarray(part) for part in noise)
+    for i in range(n):
+        chosen = np.argmax(raw[i, :k] / temperature + gumbel[i])
+        _, means, log_scales, (a, b, c), at = (np.asarray(p)[i, ..., chosen] for p in mixture)
+        pixel = np.zeros(3)
+        for channel, follows in enumerate([(0, 0), (a, 0), (b, c)]):
+            m = means[channel] + follows[0] * (pixel[0] - at[0]) + follows[1] * (pixel[1] - at[1])
+            spread = temperature * np.exp(log_scales[channel])
+            value = DISTRIBUTION[component].ppf(uniform[i, channel], m, spread)
+            pixel[channel] = LEVELS[np.argmin(np.abs(LEVELS - value))]
+        np.testing.assert_allclose(x[i], pixel, atol=1e-9)
+
+
+def test_the_same_noise_gives_the_same_pixels_in_any_order(key):
+    raw = jnp.asarray(random_raw((4, 5), 2, seed=13), jnp.float32)
+    mixture = mixture_from(raw, anchors=None, min_log_scale=-7.0)
+    noise = draw_noise(key, (4, 5), 2)
+    again = draw_noise(jax.random.key(0), (4, 5), 2)
+    np.testing.assert_array_equal(noise.gumbel, again.gumbel)
+    np.testing.assert_array_equal(noise.uniform, again.uniform)
+    together = sample(mixture, noise)
+    at = jax.jit(lambda i, j: sample(*jax.tree.map(lambda p: p[i, j], (mixture, noise))))
+    for i in reversed(range(4)):
+        for j in range(5):
+            np.testing.assert_allclose(at(i, j), together[i, j], atol=1e-6)
+
+
+def test_noise_reaches_both_tails_and_stays_finite(key):
+    uniform = draw_noise(key, (400_000,), 1).uniform
+    assert 0 < uniform.min() < 1e-5
+    assert 1 - 1e-5 < uniform.max() < 1
+    ends = jnp.array([[2.0**-24, 0.5, 1 - 2.0**-24]])
+    mixture = equal_channels(jnp.zeros(1), jnp.full(1, -4.0))
+    for component, reach in (("logistic", np.log(2.0**24 - 1)), ("gaussian", 5.2947)):
+        x = sample(mixture, Noise(jnp.zeros((1, 1)), ends), component=component)
+        expected = np.array([[-reach, 0, reach]]) * np.exp(-4)
+        np.testing.assert_allclose(x, to_grid(jnp.asarray(expected, jnp.float32)), atol=1e-6)
 
 
 def test_temperature_zero_takes_the_likeliest_component(key):
