@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from perceptual_jax.degradation.consistency import downscale as downscale
     from perceptual_jax.degradation.corruptions import degrade as degrade
     from perceptual_jax.degradation.files import degrade_files as degrade_files
+    from perceptual_jax.degradation.inspection import inspect_picture as inspect_picture
+    from perceptual_jax.degradation.jpeg import JpegHeader as JpegHeader
+    from perceptual_jax.degradation.jpeg import read_header as read_header
+    from perceptual_jax.degradation.likelihood import Likelihood as Likelihood
+    from perceptual_jax.degradation.models import load_model as load_model
+    from perceptual_jax.degradation.sampling import sample_degraded as sample_degraded
     from perceptual_jax.evaluation.index import write_index as write_index
     from perceptual_jax.evaluation.samples import generate_files as generate_files
     from perceptual_jax.evaluation.samples import sample_image as sample_image
@@ -51,6 +57,11 @@ _MODULES = {
     "degradation.consistency": ("DownscaleL2", "consistency_psnr", "downscale"),
     "degradation.corruptions": ("degrade",),
     "degradation.files": ("degrade_files",),
+    "degradation.inspection": ("inspect_picture",),
+    "degradation.jpeg": ("JpegHeader", "read_header"),
+    "degradation.likelihood": ("Likelihood",),
+    "degradation.models": ("load_model",),
+    "degradation.sampling": ("sample_degraded",),
     "evaluation.index": ("write_index",),
     "evaluation.samples": ("generate_files", "sample_image"),
     "evaluation.sheet": ("contact_sheet",),

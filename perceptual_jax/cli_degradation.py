@@ -95,7 +95,7 @@ class TrainDegradation:
         """Trains, and says which model is best."""
         keep_compiled_programs()
         from perceptual_jax.degradation.fitting import Job, fit
-        from perceptual_jax.degradation.pixelcnn import PRESETS
+        from perceptual_jax.degradation.pixelcnn_config import PRESETS
         from perceptual_jax.degradation.training import TrainConfig
 
         train = TrainConfig(

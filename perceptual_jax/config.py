@@ -93,7 +93,7 @@ class DataConfig(Checked):
     """Weight of the mean squared error (of images in [0, 1]) on the draft."""
     floor: NonNegative = 0.0
     """Smallest value of the term that still has a gradient (PULSE's eps: 2e-3)."""
-    nll_weight: NonNegative = 1.0
+    nll_weight: NonNegative = 10.0
     """Weight of the bits/dim under a learned likelihood (the paper's "pixelcnn coefficient": 1, 10
     and 50 in its Table 2)."""
     min_log_scale: Annotated[float, Range(-10, 0)] = -5.0
@@ -177,7 +177,7 @@ class FinishConfig(Checked):
     """Peak, on the same schedule over `steps`."""
     data_weight: NonNegative = 1000.0
     """Weight of the data term in place of `data.weight`."""
-    nll_weight: NonNegative = 3.0
+    nll_weight: NonNegative = 30.0
     """Weight of the likelihood in place of `data.nll_weight`."""
 
 

@@ -140,6 +140,13 @@ def test_the_sheet_survives_inputs_that_are_gone(tmp_path, face, restore):
         (["restore", "face.png", "--out", "out", "--generator", "tony"], "'tony'; known gener"),
         (["restore", "face.png", "--out", "out", "--fidelity", "2"], "fidelity must be"),
         (["degrade", "face.png", "--out", "out", "--kind", "sr"], "kind must be one of"),
+        (["degrade", "face.png", "--out", "out"], "give either a kind, .* or a profile"),
+        (["degrade", "face.png", "--out", "out", "--profile", "jpg"], "'jpg'; profiles are blind"),
+        (
+            ["degrade", "face.png", "--out", "out", "--profile", "jpeg", "--kind", "sr8"],
+            "give either a kind, .* or a profile",
+        ),
+        (["degrade", "face.png", "--out", "out", "--profile", "bad.toml"], "unknown key 'stepps'"),
         (["generate", "--seeds", "3-1", "--out", "out"], "seeds must be numbers and ranges"),
         (["weights", "path", "tony"], "'tony'; the known ones are"),
         (["weights", "verify", "tony"], "'tony'; the known ones are"),
@@ -215,6 +222,16 @@ def test_degrade_makes_inputs(tmp_path, capsys):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["clean.png"]
     with Image.open(tmp_path / "out" / "clean.png") as image:
         assert image.size == (32, 32)
+
+
+def test_degrade_by_a_profile(tmp_path, capsys):
+    Image.new("RGB", (64, 64), "#336699").save(tmp_path / "clean.png")
+    args = ["degrade", str(tmp_path / "clean.png"), "--out", str(tmp_path / "out")]
+    assert cli.main([*args, "--profile", "jpeg", "--seed", "5"]) == 0
+    assert "degraded 1, failed 0" in capsys.readouterr().err
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"clean.jpg", "degraded.jsonl"}
+    record = json.loads((tmp_path / "out" / "degraded.jsonl").read_text())
+    assert (record["seed"], record["steps"][0]["operation"]) == (5, "jpeg")
 
 
 def test_generate(tmp_path, narrow_path):

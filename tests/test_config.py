@@ -65,7 +65,7 @@ def test_file_over_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("toml", "message"),
     [
-        ("stepps = 3", "unknown key 'stepps' in the top level; valid keys are data, dtype, "),
+        ("stepps = 3", "unknown key 'stepps' in the top level; valid keys are data, degradation, "),
         ("[search]\nstep = 3", r"unknown key 'step' in \[search\]; valid keys are coarse, "),
         ("search = 3", "search must be a table, got 3"),
         ("[search]\nsteps = -1", "search.steps must be a whole number of at least 0, got -1"),

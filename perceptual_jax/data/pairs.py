@@ -33,6 +33,8 @@ RECONSTRUCTION_SHARE = 0.15
 """Of pictures that have a reconstruction, how often it is the condition."""
 
 _TRIES = 20
+_EPOCHS = 2**31
+"""As good as endless; grain's own endless length overflows when it is batched by one."""
 
 
 def training_batches(
@@ -78,7 +80,7 @@ def training_batches(
         grain.MapDataset.range(len(source))
         .seed(seed)
         .shuffle()
-        .repeat()
+        .repeat(_EPOCHS)
         .random_map(cut)
         .batch(batch_size // crops_per_image, batch_fn=join)
         .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4))

@@ -82,7 +82,7 @@ class PictureSource:
         return self._entries[index].name
 
 
-def reduce_picture(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "h w 3"]:
+def reduce_picture(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "h2 w2 3"]:
     """The picture with `size` pixels of its shorter side, or as it is if it has fewer."""
     height, width, _ = image.shape
     scale = size / min(height, width)

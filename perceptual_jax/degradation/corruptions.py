@@ -122,16 +122,20 @@ class JpegFile(NamedTuple):
     encoded: bytes
 
 
-def jpeg(image: Picture, *, quality: int, subsampling: str) -> JpegFile:
+def jpeg(image: Picture, *, quality: int, subsampling: str, progressive: bool = False) -> JpegFile:
     """JPEG and back, with the file between.
 
     Args:
-        image: Of any size.
+        image: Of any size that a JPEG can have.
         quality: 1 to 100, libjpeg's.
         subsampling: Of chroma: 4:4:4, 4:2:2 or 4:2:0.
+        progressive: Coarse to fine in the file; the pixels are the same.
+
+    Raises:
+        ValueError: If the image is too large for the format.
     """
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    options = {"quality": quality, "subsampling": subsampling, "progressive": progressive}
+    file = _encode(image, "JPEG", **options)
     decoded = Image.open(file)
     header = read_header(decoded)
     assert header is not None
@@ -144,8 +148,18 @@ def jpeg2000(image: Picture, *, rate: float) -> Picture:
     return _through(image, "JPEG2000", **options)
 
 
+def jpeg2000_decibels(image: Picture, *, decibels: float) -> Picture:
+    """JPEG 2000 and back, of about this PSNR: easy places do not pay for busy ones."""
+    options = {"quality_mode": "dB", "quality_layers": [decibels], "irreversible": True}
+    return _through(image, "JPEG2000", **options)
+
+
 def webp(image: Picture, *, quality: int) -> Picture:
-    """Lossy WebP and back."""
+    """Lossy WebP and back.
+
+    Raises:
+        ValueError: If the image is too large for the format.
+    """
     return _through(image, "WEBP", quality=quality)
 
 
@@ -153,17 +167,33 @@ def avif(image: Picture, *, quality: int) -> Picture:
     """AVIF and back.
 
     Raises:
-        ValueError: If this Pillow was built without AVIF.
+        ValueError: If this Pillow was built without AVIF, or the image is too large for it.
     """
     if not features.check("avif"):
         raise ValueError("this Pillow cannot write AVIF; install one that can or leave avif out")
     return _through(image, "AVIF", quality=quality, speed=8)
 
 
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 32_768}
+"""Pixels that a format holds, or for AVIF that its decoder reads."""
+
+
 def _through(image: Picture, format: str, **options: Any) -> Picture:
+    return np.array(Image.open(_encode(image, format, **options)).convert("RGB"))
+
+
+def _encode(image: Picture, format: str, **options: Any) -> io.BytesIO:
+    height, width, _ = image.shape
+    limit = _LONGEST_SIDE.get(format)
+    # Said here, for every library says it by another kind of error.
+    if limit is not None and max(height, width) > limit:
+        raise ValueError(
+            f"the image is too large: {format} holds sides of up to {limit} pixels, "
+            f"got {width} x {height}"
+        )
     file = io.BytesIO()
     Image.fromarray(image).save(file, format, **options)
-    return np.array(Image.open(file).convert("RGB"))
+    return file
 
 
 def resize(image: Picture, size: tuple[int, int], *, filter: str) -> UInt8[np.ndarray, "h2 w2 3"]:

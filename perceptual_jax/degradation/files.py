@@ -1,14 +1,14 @@
 """Degrades files: inputs for the tool, made from clean faces.
 
-With a profile, `degraded.jsonl` tells what was drawn for each picture, and where its last step
-is a JPEG the file itself is kept, for its header is what a restoration can read.
+With a profile, `degraded.jsonl` tells what was drawn for each picture and what failed, and where
+the last step is a JPEG the file itself is kept, for its header is what a restoration can read.
 """
 
 import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -66,24 +66,23 @@ def degrade_files(
     pictures, problems = collect_inputs(sources, out=out)
     make_folder(out)
     written = []
-    records = []
     failed = [(problem.source, problem.reason) for problem in problems]
+    records = [_failure(*each) for each in failed]
     for done, (path, name) in enumerate(pictures, start=1):
         try:
             image = read_image(path)
             degraded = degrade_one(image, _own_seed(image, seed))
         except ValueError as error:  # `ImageError`, or too small for this kind
             failed.append((str(path), str(error).removeprefix(f"cannot read {path}: ")))
+            records.append(_failure(*failed[-1]))
         else:
             written.append(_write(out / name, degraded))
-            height, width, _ = degraded.image.shape
-            about = {"file": written[-1].name, "source": os.fsencode(path).decode(errors="replace")}
-            steps = {"size": [width, height], "steps": list(degraded.record)}
-            records.append(about | {"seed": seed, "profile": str(profile)} | steps)
+            records.append(_success(written[-1].name, path, degraded))
         if progress is not None:
             progress(done, len(pictures))
     if profile is not None:
-        lines = "".join(json_text(record) + "\n" for record in records)
+        drawn_from = {"profile": str(profile), "seed": seed}
+        lines = "".join(json_text(record | drawn_from) + "\n" for record in records)
         write_atomically(out / RECORD, lines.encode())
     return Degraded(tuple(written), tuple(failed))
 
@@ -116,6 +115,26 @@ def _write(path: Path, degraded: Degradation) -> Path:
         path = path.with_name(f"{path.name}.jpg")
         write_atomically(path, degraded.encoded)
     return path
+
+
+def _success(name: str, path: Path, degraded: Degradation) -> dict[str, Any]:
+    height, width, _ = degraded.image.shape
+    tables = degraded.header.tables  # Steps are whole numbers.
+    return {
+        "file": name,
+        "source": _printable(path),
+        "size": [width, height],
+        "steps": list(degraded.record),
+        "tables": None if degraded.encoded is None else np.asarray(tables, int).tolist(),
+    }
+
+
+def _failure(source: str, reason: str) -> dict[str, Any]:
+    return {"file": None, "source": _printable(source), "message": reason}
+
+
+def _printable(path: str | os.PathLike[str]) -> str:
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _own_seed(image: UInt8[np.ndarray, "h w 3"], seed: int) -> int:

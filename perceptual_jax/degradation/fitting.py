@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -31,17 +30,17 @@ from perceptual_jax.data.images import json_text, save_json, write_atomically, w
 from perceptual_jax.data.output import check_folder, make_folder
 from perceptual_jax.data.pairs import evaluation_pairs, training_batches
 from perceptual_jax.data.sources import open_sources
-from perceptual_jax.degradation.layers import fold, unfold
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.models import load_model, save_model
-from perceptual_jax.degradation.pixelcnn import PixelCNNConfig
-from perceptual_jax.degradation.profiles import load_profile
-from perceptual_jax.degradation.ranking import (
-    PAIRED,
-    bits_of_conditions,
-    decoys,
-    ranking_accuracy,
+from perceptual_jax.degradation.evaluating import (
+    Record,
+    best_of,
+    evaluate,
+    evaluation_batch,
+    line_of,
 )
+from perceptual_jax.degradation.layers import unfold
+from perceptual_jax.degradation.models import load_model
+from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
+from perceptual_jax.degradation.profiles import load_profile
 from perceptual_jax.degradation.training import (
     Batch,
     TrainConfig,
@@ -51,8 +50,6 @@ from perceptual_jax.degradation.training import (
     train_step,
 )
 from perceptual_jax.evaluation.curves import draw_curves
-
-Record = dict[str, Any]
 
 
 class TrainingError(RuntimeError):
@@ -133,7 +130,7 @@ def fit(
     source = open_sources(job.data, size=job.size)
     held_out = open_sources(job.held_out, size=job.size)
     pairs = evaluation_pairs(held_out, profile, seed=train.seed, count=evaluation_images)
-    evaluation = _evaluation_batch(pairs)
+    evaluation = evaluation_batch(pairs)
     batches = training_batches(
         source,
         profile,
@@ -173,16 +170,18 @@ def fit(
                     )
                 records.append({"step": step, "loss": mean, "seconds": seconds})
             if step % evaluate_every == 0 or last:
-                records.append(_evaluate(out, job, state, evaluation, records))
+                records.append(
+                    evaluate(out, state, job.network, evaluation, records, settings_of(job))
+                )
                 _write_records(out, records)
                 if report is not None:
-                    report(_line(records[-1]))
+                    report(line_of(records[-1]))
                 began = time.monotonic()
             if step % checkpoint_every == 0 or last:
                 _save(checkpoints, state, batches)
                 _write_records(out, records)
         checkpoints.wait_until_finished()
-    return Summary(out, step, _best(records))
+    return Summary(out, step, best_of(records))
 
 
 def settings_of(job: Job) -> Record:
@@ -278,71 +277,6 @@ def _begin_with(state: TrainState, job: Job) -> TrainState:
         raise UsageError(f"{job.init_from} is another network than the one to train")
     weights = unfold(model.weights)
     return state._replace(weights=weights, average=jax.tree.map(jnp.copy, weights))
-
-
-EVALUATION_CROP = 128
-"""Pixels of a side: a window of the whole picture, so that evaluations take seconds."""
-
-
-def _evaluation_batch(pairs: Sequence[dict[str, np.ndarray]]) -> Batch:
-    """The middle of every pair; of every second one the tables are withheld."""
-    crops = []
-    for i, pair in enumerate(pairs):
-        height, width, _ = pair["degraded"].shape
-        side = min(EVALUATION_CROP, *(min(p["degraded"].shape[:2]) for p in pairs)) // 16 * 16
-        top, left = ((height - side) // 32 * 16, (width - side) // 32 * 16)
-        window = np.s_[top : top + side, left : left + side]
-        offset = np.array([top, left], np.int32)
-        phase = np.where(pair["phase"] >= 0, (pair["phase"] + offset) % 16, -1)
-        crops.append(
-            {
-                "degraded": pair["degraded"][window],
-                "original": pair["original"][window],
-                "tables": pair["tables"] * (i % 2),
-                "subsampling": pair["subsampling"] if i % 2 else np.int32(-1),
-                "phase": phase.astype(np.int32),
-            }
-        )
-    return to_batch({name: np.stack([crop[name] for crop in crops]) for name in crops[0]})
-
-
-def _evaluate(
-    out: Path, job: Job, state: TrainState, evaluation: Batch, records: Sequence[Record]
-) -> Record:
-    """Ranks the moving average; keeps it as the model if it is the best so far."""
-    weights = fold(state.average)
-    bits = _bits_of_decoys(weights, job.network, evaluation)
-    bits = {name: np.asarray(values) for name, values in bits.items()}
-    accuracy = ranking_accuracy(bits)
-    record = {
-        "step": int(state.step),
-        "bits": float(bits[PAIRED].mean()),
-        "ranking": float(np.mean(list(accuracy.values()))),
-        "accuracy": accuracy,
-        "margin": {k: float((v - bits[PAIRED]).mean()) for k, v in bits.items() if k != PAIRED},
-    }
-    model = Likelihood(weights, job.network)
-    about = settings_of(job) | {"steps": record["step"], "evaluation": record}
-    save_model(out / "last.safetensors", model, about)
-    if _best([*records, record]) is record:
-        save_model(out / "model.safetensors", model, about)
-    return record
-
-
-@jax.jit(static_argnames="config")
-def _bits_of_decoys(weights: Any, config: PixelCNNConfig, batch: Batch) -> dict[str, jax.Array]:
-    return bits_of_conditions(weights, config, batch, decoys(batch.restored))
-
-
-def _best(records: Sequence[Record]) -> Record:
-    """The evaluation that ranked best; among equals, that of the largest mean margin."""
-    evaluations = [record for record in records if "ranking" in record]
-    return max(evaluations, key=lambda r: (r["ranking"], np.mean(list(r["margin"].values()))))
-
-
-def _line(record: Record) -> str:
-    accuracy = ", ".join(f"{name} {share:.0%}" for name, share in record["accuracy"].items())
-    return f"step {record['step']}: {record['bits']:.3f} bits/dim; ranking {accuracy}"
 
 
 def _write_records(out: Path, records: Sequence[Record]) -> None:

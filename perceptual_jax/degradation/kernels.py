@@ -17,18 +17,16 @@ from jaxtyping import Float, UInt8
 Kernel = Float[np.ndarray, "k k"]
 
 
-def gaussian(
-    sigma: float, minor: float | None = None, angle: float = 0.0, *, shape: float = 1.0
-) -> Kernel:
+def gaussian(sigma: float, minor: float, angle: float, *, shape: float = 1.0) -> Kernel:
     """A Gaussian, or a generalised one.
 
     Args:
         sigma: Standard deviation along the angle, in pixels.
-        minor: Across it; None for the same.
+        minor: Across it.
         angle: In degrees.
         shape: 1 is the Gaussian; smaller has longer tails, larger is flatter.
     """
-    radius2, _ = _radius2(sigma, sigma if minor is None else minor, angle)
+    radius2, _ = _radius2(sigma, minor, angle)
     return _normalised(np.exp(-0.5 * radius2**shape))
 
 
@@ -58,7 +56,7 @@ def motion(length: float, angle: float) -> Kernel:
     return _normalised(kernel)
 
 
-def sinc(cutoff: float, size: int = 21) -> Kernel:
+def sinc(cutoff: float, *, size: int = 21) -> Kernel:
     """A circular low-pass filter, which rings as an over-sharpened picture does.
 
     Args:

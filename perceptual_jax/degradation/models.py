@@ -16,7 +16,8 @@ import numpy as np
 
 from perceptual_jax.config import ConfigError, UsageError, from_dict
 from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.pixelcnn import PixelCNNConfig, weight_shapes
+from perceptual_jax.degradation.pixelcnn import weight_shapes
+from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
 from perceptual_jax.weights import store
 from perceptual_jax.weights.catalogue import WeightsError
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from perceptual_jax.data.images import MAX_PIXELS
 from perceptual_jax.degradation import corruptions, kernels
 from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
 
@@ -114,6 +115,11 @@ def _resized(run: Run, size: tuple[float, float], filter: str) -> Run:
             f"the image is too small: it would become {width} x {height} pixels, "
             "at least 4 x 4 are needed"
         )
+    if height * width > MAX_PIXELS:
+        raise ValueError(
+            f"the image is too large: it would become {width} x {height} pixels, "
+            f"at most {MAX_PIXELS:,} in all are allowed"
+        )
     if (height, width) == run.image.shape[:2]:
         return run
     return _changed(run, corruptions.resize(run.image, (height, width), filter=filter))
@@ -150,6 +156,9 @@ OPERATIONS: dict[str, Operation] = {
         },
     ),
     "jpeg2000": Operation(_pure(corruptions.jpeg2000), {"rate": Parameter(1, 1000)}),
+    "jpeg2000_decibels": Operation(
+        _pure(corruptions.jpeg2000_decibels), {"decibels": Parameter(10, 60)}
+    ),
     "webp": Operation(_pure(corruptions.webp), {"quality": _QUALITY}),
     "avif": Operation(_pure(corruptions.avif), {"quality": _QUALITY}),
     "blur": Operation(

@@ -20,15 +20,13 @@ Source: the paper, Section 3.2; Salimans et al., "PixelCNN++", 2017; van den Oor
 "Conditional image generation with PixelCNN decoders", 2016 (conditions inside the gate).
 """
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from perceptual_jax.config import Checked, Count, Share, Size
 from perceptual_jax.degradation.jpeg import JpegHeader, requantise, unknown_header
 from perceptual_jax.degradation.layers import (
     Scope,
@@ -44,57 +42,7 @@ from perceptual_jax.degradation.layers import (
     space_to_depth,
 )
 from perceptual_jax.degradation.logistic_mixture import Mixture, mixture_from
-
-
-@dataclasses.dataclass(frozen=True)
-class PixelCNNConfig(Checked):
-    """Sizes and switches of the network. Hashable: static under `jax.jit`."""
-
-    channels: Size = 32
-    """Of both streams."""
-    blocks: Size = 3
-    """Gated blocks in each stream; they reach 2 blocks + 3 rows up."""
-    components: Size = 5
-    """Of the mixture."""
-    component: Literal["logistic", "gaussian"] = "logistic"
-    """Kind of the mixture's components."""
-    encoder: Literal["none", "local"] = "local"
-    """The condition itself, or features of it that see 9 pixels and more around."""
-    encoder_channels: Size = 32
-    """Of the encoder, at half the resolution."""
-    injection: Literal["both", "rightward", "late"] = "late"
-    """Where the condition enters."""
-    fusion_blocks: Count = 1
-    """Gated 1x1 blocks after the streams, where `injection` is late."""
-    phase: Literal["none", 8, 16] = 16
-    """Pixels after which the grid repeats that a pixel's place is told in."""
-    quality: Literal["none", "table"] = "table"
-    """Whether the quantisation tables are told, where they are known."""
-    mean: Literal["plain", "condition", "anchored"] = "anchored"
-    """Means of the mixture: free, or what is added to the pixel of the condition, or to that or
-    a neighbour in the degraded image."""
-    min_log_scale: float = -10.0
-    """Smallest log-scale of a component; -7 is PixelCNN++'s, a floor of 0.039 bits/dim."""
-    dropout: Share = 0.0
-    """Share of activations dropped in each block in training."""
-
-
-PRESETS = {
-    "paper": PixelCNNConfig(
-        channels=100,
-        blocks=6,
-        components=10,
-        encoder="none",
-        injection="both",
-        phase="none",
-        quality="none",
-        mean="plain",
-        min_log_scale=-7.0,
-        dropout=0.5,
-    ),
-    "fast": PixelCNNConfig(),
-}
-"""The paper's network, and the one that is shipped."""
+from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
 
 PHASE_CHANNELS = 16
 TABLE_CHANNELS = 32

@@ -165,17 +165,21 @@ def _load(name_or_path: str | os.PathLike[str], *, depth: int) -> Profile:
         _refuse_unknown(values, ("step",), "the top level")
         nodes = _nodes(values.get("step"), "step", depth)
     except ProfileError as error:
-        raise ProfileError(f"{path.name}: {error}") from error
+        # A profile that runs itself names itself once.
+        message = str(error).removeprefix(f"{path.name}: ")
+        raise ProfileError(f"{path.name}: {message}") from error
     return Profile(path.stem, Chain(nodes))
 
 
-def _nodes(values: Any, where: str, depth: int) -> tuple[Node, ...]:
+def _nodes(values: Any, where: str, depth: int, *own: str) -> tuple[Node, ...]:
+    """Nodes of a list, whose tables may have a probability and the keys `own`."""
     if not isinstance(values, list) or not values:
         raise ProfileError(f"{where} must be a list of at least one step, got {values!r}")
-    return tuple(_node(value, f"{where}[{i}]", depth) for i, value in enumerate(values))
+    shared = ("probability", *own)
+    return tuple(_node(value, f"{where}[{i}]", depth, shared) for i, value in enumerate(values))
 
 
-def _node(values: Any, where: str, depth: int) -> Node:
+def _node(values: Any, where: str, depth: int, shared: tuple[str, ...]) -> Node:
     if depth > _DEEPEST:
         raise ProfileError(f"{where} is nested too deeply; does a profile run itself?")
     if not isinstance(values, dict):
@@ -186,13 +190,12 @@ def _node(values: Any, where: str, depth: int) -> Node:
             f"{where} must have one of operation, one_of, steps and profile, got {kinds or 'none'}"
         )
     probability = _number(values.get("probability", 1.0), 0, 1, f"{where}.probability")
-    own = {k: v for k, v in values.items() if k not in ("probability", "weight")}
     if kinds == ["operation"]:
-        return _step(own, probability, where)
-    _refuse_unknown(own, (kinds[0],), where)
-    inner = own[kinds[0]]
+        return _step(values, probability, where, shared)
+    _refuse_unknown(values, (kinds[0], *shared), where)
+    inner = values[kinds[0]]
     if kinds == ["one_of"]:
-        nodes = _nodes(inner, f"{where}.one_of", depth + 1)
+        nodes = _nodes(inner, f"{where}.one_of", depth + 1, "weight")
         weights = [_number(v.get("weight", 1.0), 0, 1e6, f"{where}.weight") for v in inner]
         if sum(weights) == 0:
             raise ProfileError(f"{where}.one_of must have a weight above 0")
@@ -204,20 +207,22 @@ def _node(values: Any, where: str, depth: int) -> Node:
     return dataclasses.replace(_load(inner, depth=depth + 1).chain, probability=probability)
 
 
-def _step(values: Mapping[str, Any], probability: float, where: str) -> Step:
+def _step(
+    values: Mapping[str, Any], probability: float, where: str, shared: tuple[str, ...]
+) -> Step:
     name = values["operation"]
-    if name not in OPERATIONS:
+    if not isinstance(name, str) or name not in OPERATIONS:
         raise ProfileError(
             f"{where}.operation must be one of {', '.join(sorted(OPERATIONS))}, got {name!r}"
         )
     parameters = OPERATIONS[name].parameters
-    _refuse_unknown(values, ("operation", *parameters), where)
+    _refuse_unknown(values, ("operation", *shared, *parameters), where)
     for key, parameter in parameters.items():
         if key not in values and parameter.default is None:
             raise ProfileError(f"{where} lacks {key}, which {name} needs")
         if key in values:
             _check_parameter(values[key], parameter, f"{where}.{key}")
-    return Step(name, {k: v for k, v in values.items() if k != "operation"}, probability)
+    return Step(name, {k: values[k] for k in parameters if k in values}, probability)
 
 
 def _check_parameter(value: Any, parameter: Parameter, where: str) -> None:

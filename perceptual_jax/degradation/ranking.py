@@ -15,11 +15,8 @@ from jaxtyping import Array, Float
 
 from perceptual_jax.degradation.layers import Scope, Weights
 from perceptual_jax.degradation.logistic_mixture import bits_per_dim, log_prob
-from perceptual_jax.degradation.pixelcnn import (
-    PixelCNNConfig,
-    make_context,
-    mixture_parameters,
-)
+from perceptual_jax.degradation.pixelcnn import make_context, mixture_parameters
+from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
 from perceptual_jax.degradation.training import Batch, gaussian_blur
 
 PAIRED = "paired"

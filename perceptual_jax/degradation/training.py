@@ -21,12 +21,8 @@ from perceptual_jax.config import Checked, Count, Positive, Range, Share
 from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.layers import Scope, Weights
 from perceptual_jax.degradation.logistic_mixture import bits_per_dim, log_prob
-from perceptual_jax.degradation.pixelcnn import (
-    PixelCNNConfig,
-    init_weights,
-    make_context,
-    mixture_parameters,
-)
+from perceptual_jax.degradation.pixelcnn import init_weights, make_context, mixture_parameters
+from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
 
 LEVEL = 2 / 255
 """Distance of two neighbouring 8-bit levels in [-1, 1]."""

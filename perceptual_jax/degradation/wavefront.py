@@ -24,14 +24,8 @@ from perceptual_jax.degradation.jpeg import JpegHeader, requantise
 from perceptual_jax.degradation.layers import Scope, concat_elu, gate
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.logistic_mixture import Noise, mixture_from, sample
-from perceptual_jax.degradation.pixelcnn import (
-    PixelCNNConfig,
-    Side,
-    choose_anchors,
-    encode,
-    head,
-    make_side,
-)
+from perceptual_jax.degradation.pixelcnn import Side, choose_anchors, encode, head, make_side
+from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
 
 Rings = dict[str, Float[Array, "r d c"]]
 

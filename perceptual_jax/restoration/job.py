@@ -329,4 +329,4 @@ def _restore_batch(
         own = slice(i * job.samples, (i + 1) * job.samples)
         one = jax.tree.map(lambda x, own=own: x[own], result)
         about = job.about | {"seconds": seconds}
-        yield records.write_result(job.out, picture, one, config, about, likelihood)
+        yield records.write_result(job.out, picture, one, config, about, likelihood=likelihood)

@@ -99,6 +99,7 @@ def write_result(
     result: Restoration,
     config: RestoreConfig,
     about: Record,
+    *,
     likelihood: Likelihood | None = None,
 ) -> Record:
     """Writes the files of one picture, its record last, in place of what an earlier job wrote.

@@ -10,7 +10,8 @@ from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.layers import fold
 from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.pixelcnn import PRESETS, init_weights
+from perceptual_jax.degradation.pixelcnn import init_weights
+from perceptual_jax.degradation.pixelcnn_config import PRESETS
 from perceptual_jax.degradation.training import Batch
 
 NARROW = {"channels": 6, "blocks": 2, "components": 3, "encoder_channels": 8}

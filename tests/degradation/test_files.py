@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,7 +8,8 @@ from perceptual_jax.config import UsageError
 from perceptual_jax.data.collect import InputError
 from perceptual_jax.data.images import read_image
 from perceptual_jax.degradation.corruptions import degrade, find_kind
-from perceptual_jax.degradation.files import degrade_files
+from perceptual_jax.degradation.files import RECORD, degrade_files
+from perceptual_jax.degradation.jpeg import read_header
 
 
 def write(path, seed, *, side=16):
@@ -77,8 +80,82 @@ def test_wrong_usage(tmp_path):
     write(tmp_path / "a.png", 0)
     with pytest.raises(UsageError, match="seed must be at least 0, got -1"):
         degrade_files(tmp_path / "a.png", tmp_path / "out", kind="sr8", seed=-1)
+    for both in ({}, {"kind": "sr8", "profile": "jpeg"}):
+        with pytest.raises(UsageError, match="give either a kind, such as jpeg10, or a profile"):
+            degrade_files(tmp_path / "a.png", tmp_path / "out", **both)
+    with pytest.raises(UsageError, match="profiles are blind, jpeg"):
+        degrade_files(tmp_path / "a.png", tmp_path / "out", profile="jpg")
     with pytest.raises(UsageError, match="is a file"):
         degrade_files(tmp_path / "a.png", tmp_path / "a.png", kind="sr8")
     with pytest.raises(InputError, match="no image to work on"):
         degrade_files([], tmp_path / "out", kind="sr8")
     assert not (tmp_path / "out").exists()
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / RECORD).read_text().splitlines()]
+
+
+def test_a_profile_keeps_a_last_jpeg_and_says_what_was_drawn(tmp_path):
+    write(tmp_path / "a.png", 0, side=24)
+    (path,) = degrade_files(tmp_path / "a.png", tmp_path / "out", profile="jpeg", seed=4).written
+    (record,) = lines(tmp_path / "out")
+    assert path.name == record["file"] == "a.jpg"
+    assert record["source"] == str(tmp_path / "a.png")
+    assert (record["profile"], record["seed"], record["size"]) == ("jpeg", 4, [24, 24])
+    (step,) = record["steps"]
+    assert step["operation"] == "jpeg"
+    with Image.open(path) as stored:
+        np.testing.assert_array_equal(record["tables"], read_header(stored).tables)
+
+
+def test_a_profile_that_ends_otherwise_writes_png(tmp_path):
+    write(tmp_path / "a.png", 0, side=24)
+    own = tmp_path / "own.toml"
+    own.write_text("[[step]]\noperation = 'resize'\nscale = 0.5")
+    (path,) = degrade_files(tmp_path / "a.png", tmp_path / "out", profile=own).written
+    (record,) = lines(tmp_path / "out")
+    assert path.name == record["file"] == "a.png"
+    assert read_image(path).shape == (12, 12, 3)
+    assert record["size"] == [12, 12]
+    assert record["tables"] is None
+    assert record["profile"] == str(own)
+
+
+def test_a_profile_draws_by_picture_and_seed_whatever_else_is_there(tmp_path):
+    for name in "abc":
+        write(tmp_path / "in" / f"{name}.png", ord(name), side=24)
+
+    def run(source, seed):
+        out = tmp_path / f"{source.name}{seed}"
+        paths = degrade_files(source, out, profile="real_world", seed=seed).written
+        return {path.stem: path.read_bytes() for path in paths}
+
+    all_of_them, alone = run(tmp_path / "in", 1), run(tmp_path / "in" / "b.png", 1)
+    assert alone == {"b": all_of_them["b"]}
+    assert run(tmp_path / "in" / "b.png", 2) != alone
+    steps = [record["steps"] for record in lines(tmp_path / "in1")]
+    assert steps[0] != steps[1] != steps[2]
+
+
+def test_what_failed_is_in_the_record_too(tmp_path):
+    write(tmp_path / "in" / "good.png", 0)
+    write(tmp_path / "in" / "small.png", 1, side=4)
+    (tmp_path / "in" / "broken.png").write_bytes(b"x")
+    own = tmp_path / "own.toml"
+    own.write_text("[[step]]\noperation = 'resize'\nscale = 0.5")
+    done = degrade_files([tmp_path / "in", "nowhere.png"], tmp_path / "out", profile=own, seed=3)
+    records = lines(tmp_path / "out")
+    assert [record["file"] for record in records].count(None) == 3
+    failed = [(r["source"], r["message"]) for r in records if r["file"] is None]
+    assert failed == list(done.failed)
+    assert any("would become 2 x 2 pixels" in message for _, message in failed)
+    assert all((r["profile"], r["seed"]) == (str(own), 3) for r in records)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"good.png", RECORD}
+
+
+def test_a_kind_writes_no_record(tmp_path):
+    write(tmp_path / "a.png", 0)
+    degrade_files(tmp_path / "a.png", tmp_path / "out", kind="sr8")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]

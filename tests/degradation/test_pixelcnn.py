@@ -14,14 +14,13 @@ from perceptual_jax.degradation.layers import (
     unfold,
 )
 from perceptual_jax.degradation.pixelcnn import (
-    PRESETS,
-    PixelCNNConfig,
     count_parameters,
     init_weights,
     make_context,
     mixture_parameters,
     weight_shapes,
 )
+from perceptual_jax.degradation.pixelcnn_config import PRESETS, PixelCNNConfig
 
 
 def reach(config, place, size, weights):

@@ -19,6 +19,7 @@ EXAMPLES = {
     "gaussian_noise": "sigma = 9",
     "jpeg": "quality = [10, 20]",
     "jpeg2000": "rate = 40",
+    "jpeg2000_decibels": "decibels = 28",
     "motion_blur": "length = 5\nangle = 30",
     "plateau_blur": "sigma = 2\nshape = 1.5",
     "poisson_noise": "scale = 2",
@@ -90,6 +91,50 @@ def test_a_header_comes_from_a_last_jpeg_only(tmp_path):
     assert after.encoded is None
 
 
+def test_a_step_that_changes_nothing_keeps_the_header(tmp_path):
+    text = """
+[[step]]
+operation = "jpeg"
+quality = 30
+[[step]]
+operation = "resize"
+scale = 1
+[[step]]
+operation = "resize_back"
+[[step]]
+operation = "grey"
+probability = 0
+"""
+    result = apply_profile(load_profile(profile(tmp_path, text)), picture(), rng())
+    assert quality_of(result.header.tables) == 30
+    assert [step["operation"] for step in result.record] == ["jpeg", "resize", "resize_back"]
+
+
+def test_the_parts_of_the_shipped_profiles():
+    def operations(name):
+        loaded = load_profile(name)
+        records = [apply_profile(loaded, picture(1, 48, 64), rng(i)).record for i in range(150)]
+        return [[step["operation"] for step in record] for record in records], records
+
+    runs, records = operations("jpeg")
+    assert all(run == ["jpeg"] for run in runs)
+    assert {record[0]["quality"] for record in records} >= {5, 60}
+    subsamplings = [record[0]["subsampling"] for record in records]
+    assert subsamplings.count("4:2:0") > 75
+    assert set(subsamplings) == {"4:2:0", "4:4:4", "4:2:2"}
+    runs, _ = operations("real_world")
+    assert 40 < sum(run[-1] == "jpeg" for run in runs) < 110
+    assert all(run.count("jpeg") == 2 and run.count("resize_back") == 1 for run in runs)
+    runs, _ = operations("blind")
+    assert {"avif", "webp", "jpeg2000", "motion_blur"} <= {run[-1] for run in runs}
+
+
+def test_jpeg_resized_leaves_no_grid():
+    result = apply_profile(load_profile("jpeg_resized"), picture(0, 300, 320), rng())
+    assert result.image.shape == (256, 273, 3)
+    assert (result.header.tables == 0).all()
+
+
 def test_ranges_probabilities_and_weights_are_kept(tmp_path):
     text = """
 [[step]]
@@ -129,6 +174,12 @@ one_of = [
         ("[[step]]\nprofile = 'jpg'", r"no profile is called 'jpg'"),
         ("[[step]]\nprofile = 'jpeg'\noperation = 'grey'", r"one of operation, one_of, steps"),
         ("[[step]\n", r"is not a TOML file"),
+        ("[[step]]\noperation = ['jpeg']", r"operation must be one of .*, got \['jpeg'\]"),
+        ("[[step]]\noperation = 'grey'\nweight = 2", r"valid keys are operation, probability$"),
+        ("[[step]]\none_of = [{operation = 'grey', x = 2}]", r"operation, probability, weight$"),
+        ("[[step]]\none_of = [{steps = [{weight = 1, profile = 'jpeg'}]}]", r"key 'weight' in"),
+        ("[[step]]\none_of = [{weight = nan, operation = 'grey'}]", r"a number from 0 to"),
+        ("[[step]]\noperation = 'blur'\nsigma = [1, 2, 3]", r"\[lowest, highest\] of such"),
     ],
 )
 def test_mistakes_are_one_sentence(text, message, tmp_path):
@@ -141,14 +192,17 @@ def test_mistakes_are_one_sentence(text, message, tmp_path):
 def test_a_profile_that_runs_itself_is_refused(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text(f"[[step]]\nprofile = '{path}'")
-    with pytest.raises(ProfileError, match="nested too deeply"):
+    with pytest.raises(ProfileError, match=r"^own.toml: step\[0\] is nested too deeply"):
         load_profile(path)
 
 
-def test_too_small_pictures_and_missing_files(tmp_path):
+def test_too_small_and_too_large_pictures_and_missing_files(tmp_path):
     text = "[[step]]\noperation = 'resize'\nscale = 0.1"
     with pytest.raises(ValueError, match="would become 2 x 2 pixels"):
         apply_profile(load_profile(profile(tmp_path, text)), picture(0, 16, 16), rng())
+    text = "[[step]]\noperation = 'resize_shorter'\nside = 4096"
+    with pytest.raises(ValueError, match="would become 409600 x 4096 pixels"):
+        apply_profile(load_profile(profile(tmp_path, text)), picture(0, 4, 400), rng())
     with pytest.raises(ProfileError, match="cannot read the profile"):
         load_profile(tmp_path / "none.toml")
     with pytest.raises(ProfileError, match="profiles are blind, jpeg"):

@@ -1,0 +1,92 @@
+"""Evaluations during a training: they rank the moving average and choose the model that is kept."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from perceptual_jax.degradation.layers import fold
+from perceptual_jax.degradation.likelihood import Likelihood
+from perceptual_jax.degradation.models import save_model
+from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
+from perceptual_jax.degradation.ranking import (
+    PAIRED,
+    bits_of_conditions,
+    decoys,
+    ranking_accuracy,
+)
+from perceptual_jax.degradation.training import Batch, TrainState, to_batch
+
+Record = dict[str, Any]
+
+EVALUATION_CROP = 128
+"""Pixels of a side: a window of the whole picture, so that evaluations take seconds."""
+
+
+def evaluation_batch(pairs: Sequence[dict[str, np.ndarray]]) -> Batch:
+    """The middle of every pair; of every second one the tables are withheld."""
+    crops = []
+    for i, pair in enumerate(pairs):
+        height, width, _ = pair["degraded"].shape
+        side = min(EVALUATION_CROP, *(min(p["degraded"].shape[:2]) for p in pairs)) // 16 * 16
+        top, left = ((height - side) // 32 * 16, (width - side) // 32 * 16)
+        window = np.s_[top : top + side, left : left + side]
+        offset = np.array([top, left], np.int32)
+        phase = np.where(pair["phase"] >= 0, (pair["phase"] + offset) % 16, -1)
+        crops.append(
+            {
+                "degraded": pair["degraded"][window],
+                "original": pair["original"][window],
+                "tables": pair["tables"] * (i % 2),
+                "subsampling": pair["subsampling"] if i % 2 else np.int32(-1),
+                "phase": phase.astype(np.int32),
+            }
+        )
+    return to_batch({name: np.stack([crop[name] for crop in crops]) for name in crops[0]})
+
+
+def evaluate(
+    out: Path,
+    state: TrainState,
+    network: PixelCNNConfig,
+    evaluation: Batch,
+    records: Sequence[Record],
+    settings: Record,
+) -> Record:
+    """Ranks the moving average; keeps it as the model if it is the best so far."""
+    weights = fold(state.average)
+    bits = _bits_of_decoys(weights, network, evaluation)
+    bits = {name: np.asarray(values) for name, values in bits.items()}
+    accuracy = ranking_accuracy(bits)
+    record = {
+        "step": int(state.step),
+        "bits": float(bits[PAIRED].mean()),
+        "ranking": float(np.mean(list(accuracy.values()))),
+        "accuracy": accuracy,
+        "margin": {k: float((v - bits[PAIRED]).mean()) for k, v in bits.items() if k != PAIRED},
+    }
+    model = Likelihood(weights, network)
+    about = settings | {"steps": record["step"], "evaluation": record}
+    save_model(out / "last.safetensors", model, about)
+    if best_of([*records, record]) is record:
+        save_model(out / "model.safetensors", model, about)
+    return record
+
+
+@jax.jit(static_argnames="config")
+def _bits_of_decoys(weights: Any, config: PixelCNNConfig, batch: Batch) -> dict[str, jax.Array]:
+    return bits_of_conditions(weights, config, batch, decoys(batch.restored))
+
+
+def best_of(records: Sequence[Record]) -> Record:
+    """The evaluation that ranked best; among equals, that of the largest mean margin."""
+    evaluations = [record for record in records if "ranking" in record]
+    return max(evaluations, key=lambda r: (r["ranking"], np.mean(list(r["margin"].values()))))
+
+
+def line_of(record: Record) -> str:
+    """An evaluation as one line for the user."""
+    accuracy = ", ".join(f"{name} {share:.0%}" for name, share in record["accuracy"].items())
+    return f"step {record['step']}: {record['bits']:.3f} bits/dim; ranking {accuracy}"

@@ -1,0 +1,133 @@
+"""Measures the likelihood and its samplers, on the device there is.
+
+    python scripts/benchmark_likelihood.py [--size 256] [--sample-size 256] [--paper]
+
+The step of a search (bits/dim and its gradient with respect to the restored image) with the cache
+and without it, beside the step of a draft; then the samplers: the wavefront on a whole picture,
+all three on one that the slow ones can do. Of all repeats the fastest counts, and a plain matrix
+product is timed beside them.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from perceptual_jax.config import DataConfig
+from perceptual_jax.data.images import to_float
+from perceptual_jax.degradation.corruptions import jpeg
+from perceptual_jax.degradation.jpeg import JpegHeader
+from perceptual_jax.degradation.layers import fold
+from perceptual_jax.degradation.likelihood import Likelihood
+from perceptual_jax.degradation.models import load_model
+from perceptual_jax.degradation.pixelcnn import init_weights
+from perceptual_jax.degradation.pixelcnn_config import PRESETS
+from perceptual_jax.degradation.sampling import Method, sample_degraded
+from perceptual_jax.evaluation.samples import sample_image
+from perceptual_jax.restoration.records import environment
+from perceptual_jax.weights.load import load_generator
+
+
+def fastest(function: Callable[..., Any], *args: Any, repeats: int = 7) -> float:
+    jax.block_until_ready(function(*args))
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*args))
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def matmul_gflops() -> float:
+    x = jnp.ones((2048, 2048)) / 2048
+    return 2e-9 * 2048**3 / fastest(jax.jit(lambda x: x @ x), x)
+
+
+def paper_network(degraded: Any, restored: Any, header: JpegHeader) -> Likelihood:
+    """The paper's network with random weights: its speed does not depend on them."""
+    config = PRESETS["paper"]
+    make = jax.jit(init_weights, static_argnums=0)
+    small = (degraded[None, :32, :32], restored[None, :32, :32])
+    batched = JpegHeader(*(jnp.asarray(x)[None] for x in header))
+    return Likelihood(fold(make(config, jax.random.key(0), *small, batched)), config)
+
+
+def measure_step(model: Likelihood, degraded: Any, restored: Any, header: JpegHeader) -> Any:
+    def value(model, cache, x):
+        return jax.value_and_grad(lambda x: model.evaluate(cache, x)[0])(x)
+
+    def whole(model, degraded, x):
+        return jax.value_and_grad(lambda x: model.evaluate(model.prepare(degraded, header), x)[0])(
+            x
+        )
+
+    cache = jax.jit(lambda model, x: model.prepare(x, header))(model, degraded)
+    cached = fastest(jax.jit(value), model, cache, restored)
+    uncached = fastest(jax.jit(whole), model, degraded, restored)
+    return {"cached s": cached, "uncached s": uncached, "ratio": uncached / cached}
+
+
+def measure_draft(generator: Any, size: int) -> float:
+    noise = generator.noise_maps()
+    styles = jnp.repeat(generator.w_mean[None], generator.num_styles, axis=0)
+
+    def loss(styles, generator):
+        return jnp.mean(generator.draft(styles, noise, size) ** 2)
+
+    return fastest(jax.jit(jax.grad(loss)), styles, generator)
+
+
+def measure_sampling(
+    model: Likelihood, restored: Any, header: JpegHeader, methods: tuple[Method, ...]
+) -> dict[str, float]:
+    row = {}
+    for method in methods:
+        for run in ("first", "second"):  # The first one compiles.
+            start = time.perf_counter()
+            key = jax.random.key(0)
+            sample_degraded(model, np.asarray(restored), key, header=header, method=method)
+            row[f"{method} s" if run == "second" else f"{method} first s"] = (
+                time.perf_counter() - start
+            )
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--model", default="jpeg")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--sample-size", type=int, default=256)
+    parser.add_argument("--slow-size", type=int, default=16, help="for jacobi and naive")
+    parser.add_argument("--paper", action="store_true", help="sample with the paper's network")
+    args = parser.parse_args()
+    print(json.dumps(environment()))
+    generator = load_generator("mobilestylegan-ffhq", report=print)
+    face = np.asarray(sample_image(generator, jax.random.key(0), psi=0.7))
+    step = face.shape[0] // args.size
+    clean = np.rint((face[::step, ::step].clip(-1, 1) + 1) * 127.5).astype(np.uint8)
+    file = jpeg(clean, quality=10, subsampling="4:2:0")
+    degraded, restored = jnp.asarray(to_float(file.image)), jnp.asarray(to_float(clean))
+    model = load_model(args.model)
+    data = DataConfig()
+    in_search = dataclasses.replace(model, every=data.nll_rows, min_log_scale=data.min_log_scale)
+    print(f"plain product: {matmul_gflops():.0f} GFLOP/s")
+    print("step, all rows:", measure_step(model, degraded, restored, file.header))
+    row = measure_step(in_search, degraded, restored, file.header)
+    draft = measure_draft(generator, args.size)
+    print("step, as in a search:", row, "draft step s", draft, "share", row["cached s"] / draft)
+    sampled = paper_network(degraded, restored, file.header) if args.paper else model
+    n = args.sample_size
+    print(f"{n} px:", measure_sampling(sampled, restored[:n, :n], file.header, ("wavefront",)))
+    n = args.slow_size
+    methods: tuple[Method, ...] = ("wavefront", "jacobi", "naive")
+    print(f"{n} px:", measure_sampling(sampled, restored[:n, :n], file.header, methods))
+
+
+if __name__ == "__main__":
+    main()
