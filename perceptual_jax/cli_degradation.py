@@ -140,7 +140,7 @@ class SampleDegradation:
     """PNG for the samples; of several, NAME_0.png, NAME_1.png and so on."""
     model: Model = "jpeg"
     """A shipped model, jpeg or blind, or a trained one's file."""
-    samples: Annotated[int, arg(name="n", metavar="N")] = 1
+    samples: Annotated[int, arg(aliases=["-n"], metavar="N")] = 1
     """How many."""
     size: Number = 256
     """A larger picture is first reduced to this many pixels of the shorter side."""

@@ -119,6 +119,8 @@ def model_path(name_or_path: str | os.PathLike[str]) -> Path:
     """
     path = Path(name_or_path)
     if path.suffix == ".safetensors" or len(path.parts) > 1:
+        if not path.is_file():
+            raise UsageError(f"there is no degradation model {path}")
         return path
     known = shipped_models()
     if str(path) not in known:

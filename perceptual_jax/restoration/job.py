@@ -125,18 +125,19 @@ def restore_files(
     check_folder(out)
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     pictures, problems = collect_inputs(sources, out=out, reserved=[Path(INDEX).stem])
-    config = from_different_starts(config, samples=samples)
-    if generator is None:
-        generator = load_generator(config.generator, report=report, dtype=config.dtype)
-    _check_fit(config, generator)
     looks = {
         p.path: look_at(p.path, config.degradation, max_size=config.data.max_size) for p in pictures
     }
     models = _load_models(looks.values(), dtype=config.dtype)
+    degradation_sha256 = files_sha256(config.degradation)
+    config = from_different_starts(config, samples=samples)
+    if generator is None:
+        generator = load_generator(config.generator, report=report, dtype=config.dtype)
+    _check_fit(config, generator)
     settings = records.settings_of(
         config,
         generator,
-        degradation_sha256=files_sha256(config.degradation),
+        degradation_sha256=degradation_sha256,
         seed=seed,
         samples=samples,
     )

@@ -5,7 +5,7 @@ from pictures import picture
 from perceptual_jax.degradation import kernels
 
 KERNELS = {
-    "gaussian": kernels.gaussian(1.5),
+    "gaussian": kernels.gaussian(1.5, 1.5, 0),
     "turned": kernels.gaussian(3, 1, 30),
     "generalised": kernels.gaussian(2, 1, 70, shape=0.6),
     "plateau": kernels.plateau(2, 1, -20, shape=1.5),
@@ -43,14 +43,14 @@ def test_a_gaussian_has_its_deviations_along_its_angle():
 
 def test_shapes_are_the_formulas_on_the_axis():
     offsets = np.arange(-6, 7)
-    row = kernels.gaussian(2, shape=0.5)[6]
+    row = kernels.gaussian(2, 2, 0, shape=0.5)[6]
     np.testing.assert_allclose(row / row[6], np.exp(-0.5 * np.abs(offsets / 2)), rtol=1e-12)
     row = kernels.plateau(2, 2, 0, shape=2)[6]
     np.testing.assert_allclose(row / row[6], 1 / (1 + (offsets / 2) ** 4), rtol=1e-12)
 
 
 def test_large_gaussians_are_cut_at_41_pixels():
-    assert kernels.gaussian(10).shape == (41, 41)
+    assert kernels.gaussian(10, 10, 0).shape == (41, 41)
 
 
 @pytest.mark.parametrize("angle", [0, 40, 90])
@@ -96,4 +96,4 @@ def test_convolution_does_not_turn_a_kernel_and_leaves_flat_pictures():
     assert moved[3, 5].tolist() == [200] * 3
     assert moved.sum() == 600
     flat = np.full((1, 2, 3), 77, np.uint8)
-    np.testing.assert_array_equal(kernels.convolve(flat, kernels.gaussian(7)), flat)
+    np.testing.assert_array_equal(kernels.convolve(flat, kernels.gaussian(7, 7, 0)), flat)
