@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from perceptual_jax.weights.load import load_generator
 
@@ -29,6 +31,46 @@ def run_script(name, *arguments):
 @pytest.mark.parametrize("name", ["benchmark.py", "figure2_superresolution.py", "fit_draft.py"])
 def test_script_tells_its_options(name):
     assert "--out" in run_script(name, "--help")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two smooth pictures of 96 pixels, and the JPEG of the first."""
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        small = Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8))
+        small.resize((96, 96)).save(tmp_path / f"{i}.png")
+    Image.open(tmp_path / "0.png").save(tmp_path / "given.jpg", quality=10)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_table1_prefers_the_originals(pictures):
+    options = ["--count", "2", "--qualities", "10"]
+    row = run_script("table1_nll.py", str(pictures / "[01].png"), *options).splitlines()[-1]
+    quality, paired, unpaired, *_, ranking = (cell.strip() for cell in row.strip("| ").split("|"))
+    assert quality == "10"
+    assert float(paired) < float(unpaired)
+    assert ranking.startswith("100%")
+
+
+@pytest.mark.slow
+def test_figure4_prefers_the_original_to_another_picture(pictures):
+    files = [str(pictures / name) for name in ("given.jpg", "1.png", "0.png")]
+    out = pictures / "sheet.png"
+    text = run_script("figure4_ranking.py", *files, "--model", "jpeg", "--out", str(out))
+    assert "preferred: 0.png" in text
+    assert out.exists()
+
+
+def test_figure3_draws_what_a_log_says(tmp_path):
+    records = [{"step": s, "bits": 3 - s, "ranking": s / 2} for s in (1, 2)]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, records)))
+    out = tmp_path / "curve.png"
+    assert "step 2 ranks best" in run_script(
+        "figure3_training.py", str(tmp_path), "--out", str(out)
+    )
+    assert out.exists()
 
 
 @pytest.mark.slow
