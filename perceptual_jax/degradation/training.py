@@ -9,6 +9,7 @@ Source: the paper, Section 4.1; Salimans et al., "PixelCNN++", 2017 (Adam's mome
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -81,7 +82,7 @@ class Batch(NamedTuple):
     header: JpegHeader
 
 
-def to_batch(arrays: dict[str, np.ndarray]) -> Batch:
+def to_batch(arrays: Mapping[str, np.ndarray | Array]) -> Batch:
     """From what `data.pairs` streams, 8-bit images to [-1, 1]."""
     degraded, original = (
         jnp.asarray(arrays[name], jnp.float32) * LEVEL - 1 for name in ("degraded", "original")

@@ -27,6 +27,15 @@ TRAIN = TrainConfig(steps=6, batch_size=4, crop=16, warmup=2)
 OPTIONS = {"evaluate_every": 3, "checkpoint_every": 2, "log_every": 1, "evaluation_images": 2}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compile_once(tmp_path_factory):
+    """The trainings of this file are the same program, which takes long to compile."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
@@ -162,7 +171,8 @@ def test_decoys_and_their_ranking():
     conditions = decoys(data.restored)
     np.testing.assert_array_equal(conditions["another"][0], data.restored[2])
     np.testing.assert_array_equal(conditions["shift2"][:, :, 5], data.restored[:, :, 3])
-    bits = bits_of_conditions(init_state(FAST, TRAIN, data).weights, FAST, data, conditions)
+    weights = jax.jit(init_state, static_argnums=(0, 1))(FAST, TRAIN, data).weights
+    bits = bits_of_conditions(weights, FAST, data, conditions)
     assert {value.shape for value in bits.values()} == {(3,)}
     accuracy = ranking_accuracy({"paired": np.zeros(2), "blur": np.array([0.0, 1.0])})
     assert accuracy == {"blur": 0.5}
