@@ -14,6 +14,16 @@ from perceptual_jax.weights import store
 from perceptual_jax.weights.catalogue import WeightsError
 
 
+@jax.jit
+def prepare(model, degraded, header):
+    return model.prepare(degraded, header)
+
+
+@jax.jit
+def evaluate(model, cache, restored):
+    return model.evaluate(cache, restored)
+
+
 def first(data):
     return data.degraded[0], data.restored[0], jax.tree.map(lambda x: x[0], data.header)
 
@@ -28,7 +38,7 @@ def test_the_cache_changes_nothing(name):
     np.testing.assert_allclose(value, whole(model, degraded, restored)[0], atol=1e-5)
     np.testing.assert_allclose(jnp.mean(where), value, rtol=1e-5)
     assert where.shape == degraded.shape[:2]
-    together = batch_bits(model.weights, model.config, batch())
+    together = jax.jit(batch_bits, static_argnums=1)(model.weights, model.config, batch())
     np.testing.assert_allclose(together[0], value, rtol=1e-4)
 
 
@@ -55,8 +65,9 @@ def test_gradients_into_the_restored_image_are_those_of_differences(name):
 def test_no_gradient_goes_into_the_degraded_image():
     model = network(PAPER)
     degraded, restored, header = first(batch())
-    cache = model.prepare(degraded, header)
-    gradient = jax.grad(lambda c: model.evaluate(c, restored)[0], allow_int=True)(cache)
+    cache = prepare(model, degraded, header)
+    value = jax.jit(lambda c: model.evaluate(c, restored)[0])
+    gradient = jax.grad(value, allow_int=True)(cache)
     streams = jax.tree.leaves(gradient.streams)
     assert all(float(jnp.abs(x).max()) == 0 for x in streams)
 
@@ -64,11 +75,11 @@ def test_no_gradient_goes_into_the_degraded_image():
 def test_larger_and_smaller_pictures_are_brought_to_size():
     model = network(FAST)
     degraded, restored, header = first(batch())
-    cache = model.prepare(degraded, header)
+    cache = prepare(model, degraded, header)
     large = jnp.repeat(jnp.repeat(restored, 2, axis=0), 2, axis=1)
-    own, _ = model.evaluate(cache, restored)
-    np.testing.assert_allclose(model.evaluate(cache, large)[0], own, rtol=1e-4)
-    assert np.isfinite(model.evaluate(cache, restored[::2, ::2])[0])
+    own, _ = evaluate(model, cache, restored)
+    np.testing.assert_allclose(evaluate(model, cache, large)[0], own, rtol=1e-4)
+    assert np.isfinite(evaluate(model, cache, restored[::2, ::2])[0])
     with pytest.raises(ValueError, match="at least 8 x 8 pixels, got 4 x 32; use the l2"):
         model.prepare(degraded[:4])
 
@@ -80,10 +91,10 @@ def test_tempering_bounds_the_pull_of_a_pixel():
     peaks = []
     for floor in (-10.0, -2.0):
         tempered = dataclasses.replace(model, min_log_scale=floor)
-        cache = tempered.prepare(degraded, header)
-        mixture = tempered.mixture(cache, far)
+        cache = prepare(tempered, degraded, header)
+        mixture = jax.jit(lambda m, c, x: m.mixture(c, x))(tempered, cache, far)
         assert float(mixture.log_scales.min()) >= floor
-        slope = jax.grad(lambda x, m=tempered, c=cache: m.evaluate(c, x)[0])(far)
+        slope = jax.grad(lambda x, m=tempered, c=cache: evaluate(m, c, x)[0])(far)
         peaks.append(float(jnp.abs(slope).max()))
     assert peaks[1] < peaks[0]
 
@@ -92,11 +103,11 @@ def test_bfloat16_changes_little_and_the_mixture_stays_float32():
     model = network(FAST)
     degraded, restored, header = first(batch())
     low = dataclasses.replace(model, dtype="bfloat16")
-    cache = low.prepare(degraded, header)
+    cache = prepare(low, degraded, header)
     assert cache.streams["joined"].dtype == jnp.bfloat16
     assert low.mixture(cache, restored).means.dtype == jnp.float32
-    exact, _ = model.evaluate(model.prepare(degraded, header), restored)
-    np.testing.assert_allclose(low.evaluate(cache, restored)[0], exact, rtol=0.02)
+    exact, _ = evaluate(model, prepare(model, degraded, header), restored)
+    np.testing.assert_allclose(evaluate(low, cache, restored)[0], exact, rtol=0.02)
 
 
 def test_images_of_a_batch_are_independent():
@@ -106,7 +117,7 @@ def test_images_of_a_batch_are_independent():
         return model.evaluate(model.prepare(degraded, header), restored)[0]
 
     together = jax.jit(jax.vmap(one))(data.degraded, data.restored, data.header)
-    np.testing.assert_allclose(together[0], one(*first(data)), rtol=1e-4)
+    np.testing.assert_allclose(together[0], jax.jit(one)(*first(data)), rtol=1e-4)
 
 
 def test_models_are_stored_whole(tmp_path):

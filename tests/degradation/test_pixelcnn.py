@@ -23,28 +23,28 @@ from perceptual_jax.degradation.pixelcnn import (
 from perceptual_jax.degradation.pixelcnn_config import PRESETS, PixelCNNConfig
 
 
-def reach(config, place, size, weights):
-    """Where all outputs at a place depend on the degraded image: a mask [h w]."""
+def reach_of(config, size, weights):
+    """A function of a place: where all outputs there depend on the degraded image, [h w]."""
     data = batch(1, *size)
     header = jax.tree.map(lambda x: x[:1], data.header)
 
-    def outputs(degraded):
+    def outputs(degraded, i, j):
         scope = Scope(weights)
         context = make_context(scope, config, degraded, header)
         mixture = mixture_parameters(scope, config, context, data.restored)
         # Squares, so that no two dependencies cancel.
-        return sum(jnp.sum(part[0, *place] ** 2) for part in mixture[:4])
+        return sum(jnp.sum(part[0, i, j] ** 2) for part in mixture[:4])
 
-    gradient = jax.jit(jax.grad(outputs))(data.degraded)
-    return np.abs(np.asarray(gradient[0])).max(axis=-1) > 0
+    gradient = jax.jit(jax.grad(outputs))
+    return lambda i, j: np.abs(np.asarray(gradient(data.degraded, i, j)[0])).max(axis=-1) > 0
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_no_output_depends_on_its_own_pixel_or_a_later_one(name):
     config = CONFIGS[name]
-    weights = network(config).weights
+    reach = reach_of(config, (16, 20), network(config).weights)
     for i, j in ((0, 0), (9, 7), (12, 19), (15, 0)):
-        seen = reach(config, (i, j), (16, 20), weights)
+        seen = reach(i, j)
         before = np.zeros((16, 20), bool)
         before[:i] = True
         before[i, :j] = True
@@ -64,7 +64,7 @@ def test_the_receptive_field_of_the_papers_network_is_433_pixels():
         quality="none",
         mean="plain",
     )
-    seen = reach(config, (20, 20), (24, 40), network(config).weights)
+    seen = reach_of(config, (24, 40), network(config).weights)(20, 20)
     assert seen.sum() == 433
     rows, columns = np.nonzero(seen)
     assert (rows.min(), columns.min(), columns.max()) == (20 - 15, 20 - 14, 20 + 13)
@@ -87,24 +87,30 @@ def test_the_papers_network_has_3758000_parameters():
 
 def test_initialised_activations_have_the_asked_for_spread():
     data = batch(8)
-    weights = init_weights(FAST, jax.random.key(1), data.degraded, data.restored, data.header)
-    scope = Scope(weights)
-    context = make_context(scope, FAST, data.degraded, data.header)
-    joined = context.streams["joined"]
+
+    @jax.jit
+    def initialise(data):
+        weights = init_weights(FAST, jax.random.key(1), data.degraded, data.restored, data.header)
+        return make_context(Scope(weights), FAST, data.degraded, data.header).streams["joined"]
+
+    joined = initialise(data)
     np.testing.assert_allclose(jnp.mean(joined, axis=(0, 1, 2)), 0, atol=1e-3)
     np.testing.assert_allclose(jnp.std(joined, axis=(0, 1, 2)), 1, atol=1e-3)
 
 
 def test_folded_weights_are_the_same_network():
     data = batch()
-    weights = init_weights(FAST, jax.random.key(1), data.degraded, data.restored, data.header)
+    make = jax.jit(init_weights, static_argnums=0)
+    weights = make(FAST, jax.random.key(1), data.degraded, data.restored, data.header)
+
+    @jax.jit
+    def mixture_of(weights):
+        scope = Scope(weights)
+        context = make_context(scope, FAST, data.degraded, data.header)
+        return mixture_parameters(scope, FAST, context, data.restored)
+
     for other in (fold(weights), unfold(fold(weights))):
-        mixtures = []
-        for one in (weights, other):
-            scope = Scope(one)
-            context = make_context(scope, FAST, data.degraded, data.header)
-            mixtures.append(mixture_parameters(scope, FAST, context, data.restored))
-        for a, b in zip(*mixtures, strict=True):
+        for a, b in zip(mixture_of(weights), mixture_of(other), strict=True):
             np.testing.assert_allclose(a, b, atol=2e-5)
     shapes = {f"{k}.{n}": x.shape for k, v in fold(weights).items() for n, x in v.items()}
     assert shapes == weight_shapes(FAST)
@@ -121,8 +127,11 @@ def test_pictures_and_features_of_odd_sizes():
 def test_tables_and_places_reach_the_output():
     model, data = network(FAST), batch(1)
     header = jax.tree.map(lambda x: x[0], data.header)
+    evaluate = jax.jit(
+        lambda header: model.evaluate(model.prepare(data.degraded[0], header), data.restored[0])[0]
+    )
     bits = [
-        float(model.evaluate(model.prepare(data.degraded[0], other), data.restored[0])[0])
+        float(evaluate(other))
         for other in (
             header,
             header._replace(phase=jnp.array([3, 0])),
