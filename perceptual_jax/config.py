@@ -253,6 +253,7 @@ def to_toml(config: Any) -> str:
         steps = 5
         learning_rate = 0.05
         data_weight = 1000.0
+        nll_weight = 30.0
     """
     values = [(field.name, getattr(config, field.name)) for field in dataclasses.fields(config)]
     plain = [f"{n} = {_toml(v)}\n" for n, v in values if not dataclasses.is_dataclass(v)]

@@ -2,7 +2,8 @@
 
     python scripts/figure3_training.py TRAINING [TRAINING...] --out curve.png
 
-Held-out bits/dim, and ranking accuracy as the share of decoys told apart, from each `log.jsonl`.
+From each `log.jsonl`: bits/dim in training and of held-out pictures, and ranking accuracy as the
+share of decoys told apart. Prints which evaluation was kept as the model.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import json
 from pathlib import Path
 
 from perceptual_jax.data.images import write_png
+from perceptual_jax.degradation.evaluating import best_of
 from perceptual_jax.evaluation.curves import draw_curves
 
 
@@ -19,13 +21,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     curves = {}
+    unique = len({folder.name for folder in args.trainings}) == len(args.trainings)
     for folder in args.trainings:
         lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-        records = [record for record in map(json.loads, lines) if "bits" in record]
-        for name in ("bits", "ranking"):
-            curves[f"{folder.name} {name}"] = [(r["step"], r[name]) for r in records]
-        best = max(records, key=lambda record: record["ranking"])
-        print(f"{folder.name}: step {best['step']} ranks best, {best['ranking']:.1%}")
+        records = list(map(json.loads, lines))
+        for name, key in {"training": "loss", "held out": "bits", "ranking": "ranking"}.items():
+            points = [(r["step"], r[key]) for r in records if key in r]
+            curves[f"{folder.name if unique else folder} {name}"] = points
+        if any("ranking" in record for record in records):
+            best = best_of(records)
+            print(f"{folder}: step {best['step']} ranks best, {best['ranking']:.1%}", end="; ")
+            print(f"{best['bits']:.3f} bits/dim")
+        else:
+            print(f"{folder}: not evaluated yet")
     write_png(args.out, draw_curves(curves, x="step", y="bits/dim; share"))
 
 

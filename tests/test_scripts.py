@@ -28,7 +28,17 @@ def run_script(name, *arguments):
     return run.stdout
 
 
-@pytest.mark.parametrize("name", ["benchmark.py", "figure2_superresolution.py", "fit_draft.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "benchmark.py",
+        "figure2_superresolution.py",
+        "figure3_training.py",
+        "figure4_ranking.py",
+        "figure5_samples.py",
+        "fit_draft.py",
+    ],
+)
 def test_script_tells_its_options(name):
     assert "--out" in run_script(name, "--help")
 
@@ -44,14 +54,38 @@ def pictures(tmp_path):
     return tmp_path
 
 
+def table_rows(text):
+    """The body of a markdown table, as dicts by heading."""
+    heads, _, *rows = (
+        [x.strip() for x in line.strip("| ").split("|")] for line in text.split("\n")
+    )
+    return [dict(zip(heads, row, strict=True)) for row in rows if len(row) > 1]
+
+
 @pytest.mark.slow
-def test_table1_prefers_the_originals(pictures):
-    options = ["--count", "2", "--qualities", "10"]
-    row = run_script("table1_nll.py", str(pictures / "[01].png"), *options).splitlines()[-1]
-    quality, paired, unpaired, *_, ranking = (cell.strip() for cell in row.strip("| ").split("|"))
-    assert quality == "10"
-    assert float(paired) < float(unpaired)
-    assert ranking.startswith("100%")
+def test_table1_prefers_the_originals_and_the_quality_helps(pictures):
+    options = ["--count", "2", "--qualities", "10", "--unknown-quality"]
+    text = run_script("table1_nll.py", str(pictures / "[01].png"), *options)
+    rows = {row["tables"]: row for row in table_rows(text)}
+    assert list(rows) == ["known", "withheld", "guessed"]
+    bits = {name: float(row["paired"]) for name, row in rows.items()}
+    # A mean over 56 qualities loses at most log2(56) bits a picture, 0.0002 a dimension.
+    assert bits["guessed"] <= bits["known"] + 0.001
+    assert bits["guessed"] < bits["withheld"]
+    for row in rows.values():
+        assert row["quality"] == "10"
+        assert float(row["paired"]) < float(row["unpaired"])
+        assert float(row["paired / file"]) == pytest.approx(
+            float(row["paired"]) / float(row["file"]), rel=0.02
+        )
+    assert rows["known"]["ranking"] == "100% 100% 100%"
+    # What follows the scan's header of 14 bytes; a colour baseline JPEG has only one scan.
+    sizes = []
+    for i in range(2):
+        Image.open(pictures / f"{i}.png").save(pictures / "own.jpg", quality=10)
+        encoded = (pictures / "own.jpg").read_bytes()
+        sizes.append(len(encoded) - encoded.rindex(b"\xff\xda") - 14)
+    assert float(rows["known"]["file"]) == pytest.approx(8 * np.mean(sizes) / 96**2 / 3, abs=6e-4)
 
 
 @pytest.mark.slow
@@ -64,13 +98,35 @@ def test_figure4_prefers_the_original_to_another_picture(pictures):
 
 
 def test_figure3_draws_what_a_log_says(tmp_path):
-    records = [{"step": s, "bits": 3 - s, "ranking": s / 2} for s in (1, 2)]
-    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, records)))
+    # Two rank alike: the one with the larger margin was kept as the model.
+    records = [{"step": 1, "loss": 3.0}]
+    for step, ranking, margin in ((2, 0.5, 1.0), (4, 1.0, 0.1), (6, 1.0, 0.2), (8, 1.0, 0.1)):
+        records.append(
+            {"step": step, "bits": 3 / step, "ranking": ranking, "margin": {"blur": margin}}
+        )
+    for name, some in {"whole": records, "begun": records[:1]}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log.jsonl").write_text("\n".join(map(json.dumps, some)))
     out = tmp_path / "curve.png"
-    assert "step 2 ranks best" in run_script(
-        "figure3_training.py", str(tmp_path), "--out", str(out)
-    )
-    assert out.exists()
+    folders = [str(tmp_path / name) for name in ("whole", "begun")]
+    text = run_script("figure3_training.py", *folders, "--out", str(out))
+    assert "whole: step 6 ranks best, 100.0%; 0.500 bits/dim" in text
+    assert "begun: not evaluated yet" in text
+    with Image.open(out) as image:
+        assert np.asarray(image).min() < np.asarray(image).max()
+
+
+@pytest.mark.slow
+def test_figure5_draws_a_sample_that_is_no_noise(tmp_path):
+    out = tmp_path / "sheet.png"
+    small = ["--seeds", "1", "--size", "32", "--quality", "20"]
+    text = run_script("figure5_samples.py", *small, "--out", str(out))
+    found = re.findall(r"seed 1, temperature ([\d.]+): ([\d.]+) levels", text)
+    assert [temperature for temperature, _ in found] == ["1.0", "0.7"]
+    # Noise of even levels is 85 and more away from any picture.
+    assert all(float(error) < 30 for _, error in found)
+    with Image.open(out) as image:
+        assert image.width > 4 * 256
 
 
 @pytest.mark.slow

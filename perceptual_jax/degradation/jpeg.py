@@ -290,7 +290,8 @@ def requantise(
     coefficients = _transform(planes.reshape(3, h // 8, 8, w // 8, 8), _DCT)
     coded = _transform(round_(coefficients / steps) * steps, _DCT.T).reshape(3, h, w)
     if library:
-        coded = jnp.clip(_whole(coded), -128.0, 127.0)
+        # Exact halves are common here, and float32 puts some of them just below.
+        coded = jnp.clip(_whole(coded + 1e-4), -128.0, 127.0)
     chromas = [_unpacked(coded[i], kind, library=library) for i in (1, 2)]
     shown = from_ycc(jnp.stack([coded[0], *chromas], axis=-1))
     if library:

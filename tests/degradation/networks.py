@@ -15,9 +15,9 @@ from perceptual_jax.degradation.pixelcnn_config import PRESETS
 from perceptual_jax.degradation.training import Batch
 
 NARROW = {"channels": 6, "blocks": 2, "components": 3, "encoder_channels": 8}
-FAST = dataclasses.replace(PRESETS["fast"], **NARROW)
+FAST = dataclasses.replace(PRESETS["fast"], **NARROW | {"blocks": 1})
 PAPER = dataclasses.replace(PRESETS["paper"], **NARROW)
-RIGHTWARD = dataclasses.replace(FAST, injection="rightward", mean="condition", phase=8)
+RIGHTWARD = dataclasses.replace(FAST, blocks=2, injection="rightward", mean="condition", phase=8)
 CONFIGS = {"fast": FAST, "paper": PAPER, "rightward": RIGHTWARD}
 
 
