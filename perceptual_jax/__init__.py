@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from perceptual_jax.config import ConfigError as ConfigError
+    from perceptual_jax.checked import ConfigError as ConfigError
+    from perceptual_jax.checked import UsageError as UsageError
     from perceptual_jax.config import RestoreConfig as RestoreConfig
-    from perceptual_jax.config import UsageError as UsageError
     from perceptual_jax.config import load_config as load_config
     from perceptual_jax.config import to_toml as to_toml
     from perceptual_jax.data.images import read_image as read_image
@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from perceptual_jax.weights.load import load_generator as load_generator
 
 _MODULES = {
-    "config": ("ConfigError", "RestoreConfig", "UsageError", "load_config", "to_toml"),
+    "checked": ("ConfigError", "UsageError"),
+    "config": ("RestoreConfig", "load_config", "to_toml"),
     "data.images": ("read_image", "to_float", "to_uint8"),
     "degradation.consistency": ("DownscaleL2", "consistency_psnr", "downscale"),
     "degradation.corruptions": ("degrade",),

@@ -15,6 +15,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from tyro.conf import subcommand as verb
 
 import perceptual_jax
+from perceptual_jax.checked import UsageError
 from perceptual_jax.cli_common import (
     Folder,
     Inputs,
@@ -25,7 +26,7 @@ from perceptual_jax.cli_common import (
     or_else,
 )
 from perceptual_jax.cli_degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
-from perceptual_jax.config import UsageError, load_config, override
+from perceptual_jax.config import load_config, override
 from perceptual_jax.terminal import progress_bar, say
 
 

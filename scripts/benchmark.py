@@ -5,7 +5,9 @@
 For each generator, resolution (a draft, where the generator's own is higher) and batch: a forward
 pass, and a step (forward + backward with respect to the styles, in a scan of dependent steps).
 XLA counts the operations of the program before it optimises it. Plain matrix products are timed
-between the repeats, so that a busy machine slows both. Of all repeats the fastest counts.
+between the repeats, so that a busy machine slows both. Of all repeats the fastest counts. The
+likelihood and its samplers are measured as `benchmark_likelihood.py` does, with the paper's network
+for the samples.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import benchmark_likelihood  # the script beside this one
 import jax
 import jax.numpy as jnp
 
@@ -167,6 +170,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--search-batch", type=int, default=4, help="0: no search")
+    parser.add_argument("--likelihood-size", type=int, default=256, help="0: no likelihood")
     parser.add_argument("--steps", type=int, help="of the search, in place of the preset's")
     parser.add_argument("--finish-steps", type=int)
     return parser.parse_args()
@@ -182,6 +186,12 @@ def main() -> None:
     if args.search_batch:
         report["search"] = measure_search(make_generator(DEFAULT, 0, args.dtype), args, matmul)
         show(report["search"], heading=True)
+    if args.likelihood_size:
+        generator, size = make_generator(DEFAULT, 0, args.dtype), args.likelihood_size
+        report["likelihood"] = benchmark_likelihood.measure(
+            generator, size=size, sample_size=size, paper=True
+        )
+        benchmark_likelihood.show(report["likelihood"])
     for name in args.generators:
         print(name)
         heading = True

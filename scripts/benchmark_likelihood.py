@@ -98,35 +98,58 @@ def measure_sampling(
     return row
 
 
+def measure(
+    generator: Any,
+    *,
+    model: str = "jpeg",
+    size: int = 256,
+    sample_size: int = 256,
+    slow_size: int = 12,
+    paper: bool = False,
+) -> dict[str, Any]:
+    """All rows; `scripts/benchmark.py` has them too."""
+    face = np.asarray(sample_image(generator, jax.random.key(0), psi=0.7))
+    step = face.shape[0] // size
+    clean = np.rint((face[::step, ::step].clip(-1, 1) + 1) * 127.5).astype(np.uint8)
+    file = jpeg(clean, quality=10, subsampling="4:2:0")
+    degraded, restored = jnp.asarray(to_float(file.image)), jnp.asarray(to_float(clean))
+    likelihood, data = load_model(model), DataConfig()
+    in_search = dataclasses.replace(
+        likelihood, every=data.nll_rows, min_log_scale=data.min_log_scale
+    )
+    report: dict[str, Any] = {"px": size, "plain product GFLOP/s": matmul_gflops()}
+    report["step, all rows"] = measure_step(likelihood, degraded, restored, file.header)
+    row = measure_step(in_search, degraded, restored, file.header)
+    draft = measure_draft(generator, size)
+    row |= {"draft step s": draft, "share of a draft step": row["cached s"] / draft}
+    report["step, as in a search"] = row
+    sampled = paper_network(degraded, restored, file.header) if paper else likelihood
+    large, small = restored[:sample_size, :sample_size], restored[:slow_size, :slow_size]
+    report[f"sample of {sample_size} px"] = measure_sampling(
+        sampled, large, file.header, ("wavefront",)
+    )
+    report[f"sample of {slow_size} px"] = measure_sampling(
+        sampled, small, file.header, ("wavefront", "jacobi", "naive")
+    )
+    return report
+
+
+def show(report: dict[str, Any]) -> None:
+    for name, values in report.items():
+        cells = values.items() if isinstance(values, dict) else [("", values)]
+        print(f"{name}:", ", ".join(f"{key} {value:.3g}".strip() for key, value in cells))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", default="jpeg")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--sample-size", type=int, default=256)
-    parser.add_argument("--slow-size", type=int, default=16, help="for jacobi and naive")
+    parser.add_argument("--slow-size", type=int, default=12, help="for jacobi and naive")
     parser.add_argument("--paper", action="store_true", help="sample with the paper's network")
     args = parser.parse_args()
     print(json.dumps(environment()))
-    generator = load_generator("mobilestylegan-ffhq", report=print)
-    face = np.asarray(sample_image(generator, jax.random.key(0), psi=0.7))
-    step = face.shape[0] // args.size
-    clean = np.rint((face[::step, ::step].clip(-1, 1) + 1) * 127.5).astype(np.uint8)
-    file = jpeg(clean, quality=10, subsampling="4:2:0")
-    degraded, restored = jnp.asarray(to_float(file.image)), jnp.asarray(to_float(clean))
-    model = load_model(args.model)
-    data = DataConfig()
-    in_search = dataclasses.replace(model, every=data.nll_rows, min_log_scale=data.min_log_scale)
-    print(f"plain product: {matmul_gflops():.0f} GFLOP/s")
-    print("step, all rows:", measure_step(model, degraded, restored, file.header))
-    row = measure_step(in_search, degraded, restored, file.header)
-    draft = measure_draft(generator, args.size)
-    print("step, as in a search:", row, "draft step s", draft, "share", row["cached s"] / draft)
-    sampled = paper_network(degraded, restored, file.header) if args.paper else model
-    n = args.sample_size
-    print(f"{n} px:", measure_sampling(sampled, restored[:n, :n], file.header, ("wavefront",)))
-    n = args.slow_size
-    methods: tuple[Method, ...] = ("wavefront", "jacobi", "naive")
-    print(f"{n} px:", measure_sampling(sampled, restored[:n, :n], file.header, methods))
+    show(measure(load_generator("mobilestylegan-ffhq", report=print), **vars(args)))
 
 
 if __name__ == "__main__":

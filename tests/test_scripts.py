@@ -145,7 +145,14 @@ def test_a_draft_head_is_fitted_to_any_generator_and_found_beside_it(narrow_path
 def test_benchmark_measures_one_case_and_says_what_it_skips(tmp_path):
     out = tmp_path / "benchmark.json"
     small = ["--resolutions", "128", "512", "--batches", "1", "--repeats", "1"]
-    no_search = ["--generators", "mobilestylegan-ffhq", "--search-batch", "0"]
+    no_search = [
+        "--generators",
+        "mobilestylegan-ffhq",
+        "--search-batch",
+        "0",
+        "--likelihood-size",
+        "0",
+    ]
     table = run_script("benchmark.py", *small, *no_search, "--out", str(out))
     report = json.loads(out.read_text(encoding="utf-8"))
     (row,) = report["networks"]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.checked import UsageError
 
 
 def check_folder(out: Path) -> None:

@@ -9,6 +9,7 @@ their names:
     tfds:celeb_a_hq/256:train[:90%]
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -160,8 +161,12 @@ def _dataset_entries(name: str) -> list[Entry]:
     import tensorflow_datasets as tfds
 
     dataset, _, split = name.partition(":")
+    # The library itself reads the variable once, when it is imported.
+    folder = os.environ.get("TFDS_DATA_DIR")
     try:
-        source: Any = tfds.data_source(dataset, split=split or "train", download=False)
+        source: Any = tfds.data_source(
+            dataset, split=split or "train", data_dir=folder, download=False
+        )
     except Exception as error:  # Whatever a dataset's own code raises.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(

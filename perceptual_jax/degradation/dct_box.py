@@ -18,14 +18,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from perceptual_jax.degradation.jpeg import (
-    JpegHeader,
-    blocks_dct,
-    off_grid,
-    on_grid,
-    subsample,
-    to_ycc,
-)
+from perceptual_jax.degradation.jpeg import JpegHeader
+from perceptual_jax.degradation.requantising import blocks_dct, off_grid, on_grid, subsample, to_ycc
 from perceptual_jax.degradation.resizing import resize
 
 

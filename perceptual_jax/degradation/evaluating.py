@@ -1,4 +1,7 @@
-"""Evaluations during a training: they rank the moving average and choose the model that is kept."""
+"""Evaluations during a training: they rank the moving average and choose the model that is kept.
+
+And samples show what it thinks that some pictures degrade to.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +9,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 
+from perceptual_jax.data.images import to_uint8
+from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.layers import fold
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.models import save_model
@@ -17,12 +23,17 @@ from perceptual_jax.degradation.ranking import (
     decoys,
     ranking_accuracy,
 )
+from perceptual_jax.degradation.sampling import sample_degraded
 from perceptual_jax.degradation.training import Batch, TrainState, to_batch
 
 Record = dict[str, Any]
+Row = list[UInt8[np.ndarray, "_ _ 3"]]
 
 EVALUATION_CROP = 128
 """Pixels of a side: a window of the whole picture, so that evaluations take seconds."""
+
+SAMPLES, SAMPLE_CROP = 4, 64
+"""Pictures that samples are drawn for, and pixels of a side of the part that is drawn."""
 
 
 def evaluation_batch(pairs: Sequence[dict[str, np.ndarray]]) -> Batch:
@@ -73,6 +84,30 @@ def evaluate(
     if best_of([*records, record]) is record:
         save_model(out / "model.safetensors", model, about)
     return record
+
+
+def sample_rows(state: TrainState, network: PixelCNNConfig, evaluation: Batch) -> list[Row]:
+    """What pictures degraded to, and what the moving average draws in its place.
+
+    Args:
+        state: Of the training.
+        network: Its config.
+        evaluation: The first few of its crops are shown, of each the upper left part.
+
+    Returns:
+        For each of them its original, degraded and drawn crop.
+    """
+    model = Likelihood(fold(state.average), network)
+    rows = []
+    for i in range(min(SAMPLES, len(evaluation.degraded))):
+        original, degraded = (
+            np.asarray(images[i, :SAMPLE_CROP, :SAMPLE_CROP])
+            for images in (evaluation.restored, evaluation.degraded)
+        )
+        header = JpegHeader(*(x[i] for x in evaluation.header))
+        sample = sample_degraded(model, original, jax.random.key(i), header=header)
+        rows.append([to_uint8(image) for image in (original, degraded, sample)])
+    return rows
 
 
 @jax.jit(static_argnames="config")

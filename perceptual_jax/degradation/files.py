@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.checked import UsageError
 from perceptual_jax.data.collect import collect_inputs
 from perceptual_jax.data.images import json_text, read_image, write_atomically, write_png
 from perceptual_jax.data.output import check_folder, make_folder

@@ -6,6 +6,7 @@
     model.safetensors   the moving average that ranked best
     last.safetensors    the moving average at the last evaluation
     loss.png            both curves
+    samples.png         of the last evaluation: degraded pictures, and samples in their place
 
 A checkpoint holds the state of the input as well, so a training that was stopped at any moment
 takes the same steps again as one that was not. Models are written whole or not at all.
@@ -22,10 +23,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.checked import UsageError
 from perceptual_jax.data.images import json_text, save_json, write_atomically, write_png
 from perceptual_jax.data.output import check_folder, make_folder
 from perceptual_jax.data.pairs import evaluation_pairs, training_batches
@@ -36,6 +38,7 @@ from perceptual_jax.degradation.evaluating import (
     evaluate,
     evaluation_batch,
     line_of,
+    sample_rows,
 )
 from perceptual_jax.degradation.layers import unfold
 from perceptual_jax.degradation.models import load_model
@@ -50,6 +53,7 @@ from perceptual_jax.degradation.training import (
     train_step,
 )
 from perceptual_jax.evaluation.curves import draw_curves
+from perceptual_jax.evaluation.sheet import contact_sheet
 
 
 class TrainingError(RuntimeError):
@@ -174,6 +178,7 @@ def fit(
                     evaluate(out, state, job.network, evaluation, records, settings_of(job))
                 )
                 _write_records(out, records)
+                _write_samples(out, state, job.network, evaluation)
                 if report is not None:
                     report(line_of(records[-1]))
                 began = time.monotonic()
@@ -287,3 +292,9 @@ def _write_records(out: Path, records: Sequence[Record]) -> None:
         "held out": [(r["step"], r["bits"]) for r in records if "bits" in r],
     }
     write_png(out / "loss.png", draw_curves(curves, x="step", y="bits/dim"))
+
+
+def _write_samples(out: Path, state: TrainState, network: PixelCNNConfig, batch: Batch) -> None:
+    rows = sample_rows(state, network, batch)
+    sheet = contact_sheet(rows, headings=["original", "degraded", "sample"], cell=128)
+    write_png(out / "samples.png", np.asarray(sheet))

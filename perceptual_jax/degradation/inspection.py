@@ -21,15 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from perceptual_jax.degradation.jpeg import (
-    JpegHeader,
-    blocks_dct,
-    on_grid,
-    standard_tables,
-    to_ycc,
-    unknown_header,
-)
+from perceptual_jax.degradation.jpeg import JpegHeader, standard_tables, unknown_header
 from perceptual_jax.degradation.likelihood import Likelihood
+from perceptual_jax.degradation.requantising import blocks_dct, on_grid, to_ycc
 
 WINDOW = 128
 """Pixels of a side that are looked at: the part of the picture with most detail."""

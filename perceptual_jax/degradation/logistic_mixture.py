@@ -17,7 +17,7 @@ Source: Salimans et al., "PixelCNN++", 2017; the closed form is ours.
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +114,11 @@ def log_prob(
         mixture: Of the pixels.
         x: The pixels, on the grid of 8-bit levels in [-1, 1].
         component: Kind of the components.
+
+    Raises:
+        ValueError: If there is no such kind.
     """
+    _check_kind(component)
     inverse = jnp.exp(-mixture.log_scales)
     z = (x[..., None] - channel_means(mixture, x)) * inverse
     h = HALF_BIN * inverse
@@ -265,7 +269,11 @@ def sample(
         noise: From `draw_noise`; the same noise gives the same pixels.
         temperature: 1 draws from the mixture, 0 takes the mean of the likeliest component.
         component: Kind of the components.
+
+    Raises:
+        ValueError: If there is no such kind.
     """
+    _check_kind(component)
     k = mixture.logits.shape[-1]
     chosen = jax.nn.one_hot(jnp.argmax(mixture.logits + temperature * noise.gumbel, axis=-1), k)
 
@@ -285,6 +293,11 @@ def sample(
     of_green = green - anchor[..., 1]
     blue = mean[..., 2] + coefficient[..., 1] * of_red + coefficient[..., 2] * of_green
     return jnp.stack([red, green, to_grid(blue + step[..., 2])], axis=-1)
+
+
+def _check_kind(component: str) -> None:
+    if component not in get_args(Component):
+        raise ValueError(f"component must be logistic or gaussian, got {component!r}")
 
 
 def to_grid(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -12,7 +12,8 @@
       {weight = 1, steps = [{operation = "grey"}, {profile = "jpeg"}]},
     ]
 
-`profile` runs another profile. The shipped ones are in `recipes`.
+`profile` runs another profile; a path is relative to the folder of the file that names it. The
+shipped ones are in `recipes`.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.checked import UsageError
 from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
 from perceptual_jax.degradation.operations import OPERATIONS, Parameter, Run
 
@@ -97,7 +98,7 @@ def load_profile(name_or_path: str | os.PathLike[str]) -> Profile:
     Raises:
         ProfileError: If there is none, it is no TOML, or something in it does not fit.
     """
-    return _load(name_or_path, depth=0)
+    return _load(Path(name_or_path), depth=0)
 
 
 def apply_profile(
@@ -145,8 +146,7 @@ def _apply(node: Node, run: Run, record: list[dict[str, Any]]) -> Run:
     return operation.apply(run, **drawn)
 
 
-def _load(name_or_path: str | os.PathLike[str], *, depth: int) -> Profile:
-    path = Path(name_or_path)
+def _load(path: Path, *, depth: int) -> Profile:
     if not path.suffix and len(path.parts) == 1:
         if str(path) not in profile_names():
             raise ProfileError(
@@ -163,7 +163,7 @@ def _load(name_or_path: str | os.PathLike[str], *, depth: int) -> Profile:
         raise ProfileError(f"{path} is not a TOML file: {error}") from error
     try:
         _refuse_unknown(values, ("step",), "the top level")
-        nodes = _nodes(values.get("step"), "step", depth)
+        nodes = _nodes(values.get("step"), "step", _Place(path.parent, depth))
     except ProfileError as error:
         # A profile that runs itself names itself once.
         message = str(error).removeprefix(f"{path.name}: ")
@@ -171,16 +171,26 @@ def _load(name_or_path: str | os.PathLike[str], *, depth: int) -> Profile:
     return Profile(path.stem, Chain(nodes))
 
 
-def _nodes(values: Any, where: str, depth: int, *own: str) -> tuple[Node, ...]:
+class _Place(NamedTuple):
+    """Where in a profile a node is."""
+
+    folder: Path
+    depth: int
+
+    def below(self) -> "_Place":
+        return self._replace(depth=self.depth + 1)
+
+
+def _nodes(values: Any, where: str, place: _Place, *own: str) -> tuple[Node, ...]:
     """Nodes of a list, whose tables may have a probability and the keys `own`."""
     if not isinstance(values, list) or not values:
         raise ProfileError(f"{where} must be a list of at least one step, got {values!r}")
     shared = ("probability", *own)
-    return tuple(_node(value, f"{where}[{i}]", depth, shared) for i, value in enumerate(values))
+    return tuple(_node(value, f"{where}[{i}]", place, shared) for i, value in enumerate(values))
 
 
-def _node(values: Any, where: str, depth: int, shared: tuple[str, ...]) -> Node:
-    if depth > _DEEPEST:
+def _node(values: Any, where: str, place: _Place, shared: tuple[str, ...]) -> Node:
+    if place.depth > _DEEPEST:
         raise ProfileError(f"{where} is nested too deeply; does a profile run itself?")
     if not isinstance(values, dict):
         raise ProfileError(f"{where} must be a table, got {values!r}")
@@ -195,16 +205,20 @@ def _node(values: Any, where: str, depth: int, shared: tuple[str, ...]) -> Node:
     _refuse_unknown(values, (kinds[0], *shared), where)
     inner = values[kinds[0]]
     if kinds == ["one_of"]:
-        nodes = _nodes(inner, f"{where}.one_of", depth + 1, "weight")
+        nodes = _nodes(inner, f"{where}.one_of", place.below(), "weight")
         weights = [_number(v.get("weight", 1.0), 0, 1e6, f"{where}.weight") for v in inner]
         if sum(weights) == 0:
             raise ProfileError(f"{where}.one_of must have a weight above 0")
         return OneOf(nodes, tuple(weights), probability)
     if kinds == ["steps"]:
-        return Chain(_nodes(inner, f"{where}.steps", depth + 1), probability)
+        return Chain(_nodes(inner, f"{where}.steps", place.below()), probability)
     if not isinstance(inner, str):
         raise ProfileError(f"{where}.profile must be a name, got {inner!r}")
-    return dataclasses.replace(_load(inner, depth=depth + 1).chain, probability=probability)
+    path = Path(inner)
+    if path.suffix:
+        path = place.folder / path
+    chain = _load(path, depth=place.depth + 1).chain
+    return dataclasses.replace(chain, probability=probability)
 
 
 def _step(

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.checked import UsageError
 from perceptual_jax.data.collect import collect_inputs
 from perceptual_jax.data.images import read_image, to_float, to_uint8, write_png
 from perceptual_jax.data.sources import reduce_picture

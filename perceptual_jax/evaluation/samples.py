@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.checked import UsageError
 from perceptual_jax.data.images import to_uint8, write_atomically, write_png
 from perceptual_jax.data.output import check_folder, make_folder
 from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from perceptual_jax.config import ConfigError
+from perceptual_jax.checked import ConfigError
 from perceptual_jax.degradation.jpeg import JpegHeader, quality_of, read_header, unknown_header
 
 SMALL = 128

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from perceptual_jax.config import ConfigError, RestoreConfig, UsageError, from_toml, to_toml
+from perceptual_jax.checked import ConfigError, UsageError
+from perceptual_jax.config import RestoreConfig, from_toml, to_toml
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import write_atomically
 from perceptual_jax.restoration.pictures import file_sha256

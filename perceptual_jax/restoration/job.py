@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from perceptual_jax.config import MIN_SIZE, ConfigError, RestoreConfig, UsageError
+from perceptual_jax.checked import ConfigError, UsageError
+from perceptual_jax.config import MIN_SIZE, RestoreConfig
 from perceptual_jax.data.collect import Input, collect_inputs
 from perceptual_jax.data.images import ImageError, to_float
 from perceptual_jax.data.output import check_folder, make_folder

@@ -19,6 +19,7 @@ from perceptual_jax.degradation.dct_box import DctBox
 from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.pixelcnn import Context
+from perceptual_jax.degradation.resizing import resize
 
 
 class Given(NamedTuple):
@@ -70,6 +71,9 @@ def evaluate(
     data, _ = term.evaluate(targets.data, picture)
     if likelihood is None or targets.likelihood is None:
         return data, jnp.zeros(())
+    size = config.data.condition_size
+    if size and size < picture.shape[0]:
+        picture = resize(picture, (size, size))
     bits, _ = likelihood.evaluate(targets.likelihood, picture)
     return data, bits
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.checked import UsageError
 from perceptual_jax.data.collect import InputError
 from perceptual_jax.data.images import read_image
 from perceptual_jax.degradation.corruptions import degrade, find_kind

@@ -9,7 +9,7 @@ from networks import FAST, batch
 from pictures import picture
 from PIL import Image
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.checked import UsageError
 from perceptual_jax.degradation import fitting
 from perceptual_jax.degradation.fitting import Job, TrainingError, fit
 from perceptual_jax.degradation.models import load_model
@@ -70,6 +70,8 @@ def test_a_training_leaves_models_log_and_curve(finished):
     assert sorted(losses(out)) == [1, 2, 3, 4, 5, 6]
     with Image.open(out / "loss.png") as curve:
         assert curve.size == (720, 432)
+    with Image.open(out / "samples.png") as grid:
+        assert len(grid.getcolors(2**16) or ()) > 1000
 
 
 def test_a_training_that_was_stopped_takes_the_same_steps(job, finished, tmp_path):
@@ -167,12 +169,12 @@ def test_the_learning_rate_rises_stays_and_falls():
 
 
 def test_decoys_and_their_ranking():
-    data = batch(3)
+    data = batch(8)
     conditions = decoys(data.restored)
-    np.testing.assert_array_equal(conditions["another"][0], data.restored[2])
+    np.testing.assert_array_equal(conditions["another"][0], data.restored[7])
     np.testing.assert_array_equal(conditions["shift2"][:, :, 5], data.restored[:, :, 3])
     weights = jax.jit(init_state, static_argnums=(0, 1))(FAST, TRAIN, data).weights
-    bits = bits_of_conditions(weights, FAST, data, conditions)
-    assert {value.shape for value in bits.values()} == {(3,)}
+    bits = jax.jit(bits_of_conditions, static_argnums=1)(weights, FAST, data, conditions)
+    assert {value.shape for value in bits.values()} == {(8,)}
     accuracy = ranking_accuracy({"paired": np.zeros(2), "blur": np.array([0.0, 1.0])})
     assert accuracy == {"blur": 0.5}

@@ -10,19 +10,21 @@ from PIL import Image
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.jpeg import (
     JpegHeader,
+    is_standard,
+    quality_of,
+    read_header,
+    standard_tables,
+    unknown_header,
+)
+from perceptual_jax.degradation.requantising import (
     blocks_dct,
     blocks_idct,
     from_ycc,
-    is_standard,
     off_grid,
     on_grid,
-    quality_of,
-    read_header,
     requantise,
     soft_round,
-    standard_tables,
     to_ycc,
-    unknown_header,
 )
 
 SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pictures import picture
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.checked import UsageError
 from perceptual_jax.degradation.jpeg import quality_of
 from perceptual_jax.degradation.operations import OPERATIONS
 from perceptual_jax.degradation.profiles import (
@@ -194,6 +194,15 @@ def test_a_profile_that_runs_itself_is_refused(tmp_path):
     path.write_text(f"[[step]]\nprofile = '{path}'")
     with pytest.raises(ProfileError, match=r"^own.toml: step\[0\] is nested too deeply"):
         load_profile(path)
+
+
+def test_a_path_in_a_profile_is_relative_to_its_own_folder(tmp_path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "grey.toml").write_text("[[step]]\noperation = 'grey'")
+    (inner / "again.toml").write_text("[[step]]\nprofile = 'grey.toml'")
+    own = load_profile(profile(tmp_path, "[[step]]\nprofile = 'inner/again.toml'"))
+    assert apply_profile(own, picture(0, 16, 16), rng()).record == ({"operation": "grey"},)
 
 
 def test_too_small_and_too_large_pictures_and_missing_files(tmp_path):

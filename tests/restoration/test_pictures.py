@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from job_files import CONFIG, picture, pixels_of
 
-from perceptual_jax.config import ConfigError, UsageError
+from perceptual_jax.checked import ConfigError, UsageError
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import ImageError, to_float
 from perceptual_jax.restoration import job
