@@ -1,6 +1,7 @@
 """Narrow networks of every kind, with random weights."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ RIGHTWARD = dataclasses.replace(FAST, blocks=2, injection="rightward", mean="con
 CONFIGS = {"fast": FAST, "paper": PAPER, "rightward": RIGHTWARD}
 
 
+@functools.cache
 def batch(n=4, height=32, width=32):
     """Pictures, their JPEGs of quality 15, and the headers."""
     images = [picture(i, height, width) for i in range(n)]
@@ -34,9 +36,12 @@ def batch(n=4, height=32, width=32):
     )
 
 
+@functools.cache
 def network(config, seed=0):
     """A likelihood with initialised weights."""
     data = batch()
     make = jax.jit(init_weights, static_argnums=0)
-    weights = make(config, jax.random.key(seed), data.degraded, data.restored, data.header)
+    weights = make(
+        config, jax.random.key(seed, impl="rbg"), data.degraded, data.restored, data.header
+    )
     return Likelihood(fold(weights), config)

@@ -27,15 +27,6 @@ TRAIN = TrainConfig(steps=6, batch_size=4, crop=16, warmup=2)
 OPTIONS = {"evaluate_every": 3, "checkpoint_every": 2, "log_every": 1, "evaluation_images": 2}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compile_once(tmp_path_factory):
-    """The trainings of this file are the same program, which takes long to compile."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-
-
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
