@@ -34,6 +34,7 @@ HOUSE = (
 
 UPWARD = {
     ("weights/load.py", "generator"),
+    ("weights/convert.py", "generator"),
     ("data/pairs.py", "degradation"),
     ("degradation/fitting.py", "evaluation"),
 }

@@ -1,0 +1,196 @@
+"""Checkpoints of others, read as arrays: nothing in the file is ever executed.
+
+    NVIDIA .pkl          stylegan2-ada-pytorch, stylegan3 (torch); stylegan2, stylegan2-ada (TF)
+    torch .pt .pth .ckpt zip files and older streams: rosinality, BasicSR, GFPGAN, Lightning
+    .safetensors         any names
+    .h5                  flaxmodels, where h5py is installed
+
+What is read is the file's own: its names, its layouts, its types. `convert` makes a generator of
+it.
+"""
+
+import mmap
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from perceptual_jax.weights import nvidia_pickles, torch_files
+from perceptual_jax.weights.inert import CheckpointError, DamagedCheckpointError, UnknownFormatError
+from perceptual_jax.weights.torch_files import Tensor
+from perceptual_jax.weights.unpickle import unpickle
+
+Format = Literal[
+    "nvidia-torch", "nvidia-tensorflow", "torch-zip", "torch-legacy", "safetensors", "hdf5"
+]
+
+
+class Network(NamedTuple):
+    """One network of a checkpoint."""
+
+    arrays: dict[str, np.ndarray]
+    """By the file's own names, in the file's own types."""
+    attributes: dict[str, Any]
+    """Plain values that the file has of the network and its layers, by dotted name."""
+    kind: str
+    """Its class or build function; `state_dict` where the file does not say."""
+
+
+class Checkpoint(NamedTuple):
+    """What a file holds."""
+
+    format: Format
+    networks: dict[str, Network]
+    """By the file's own names; a file that is one network has it under an empty name."""
+    loose: dict[str, np.ndarray]
+    """Arrays beside the networks, such as `latent_avg`."""
+    extra: dict[str, Any]
+    """Plain values beside them."""
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint of any known format.
+
+    The arrays are views of the file, which is mapped and must not change while they are used.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        CheckpointError: If there is none, its format is unknown (`UnknownFormatError`), it is not
+            whole (`DamagedCheckpointError`), or asks for more than data (`UnsafeCheckpointError`).
+    """
+    try:
+        with open(path, "rb") as file:
+            if not (size := file.seek(0, 2)):
+                raise DamagedCheckpointError("the file is empty; get it again")
+            data = memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
+        return _read(data, path)
+    except CheckpointError as error:
+        raise type(error)(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CheckpointError(f"cannot read {path} ({reason})") from None
+
+
+def _read(data: memoryview, path: Path) -> Checkpoint:
+    head = bytes(data[:512])
+    if head.startswith(b"PK\x03\x04"):
+        return _of_torch("torch-zip", torch_files.read_zip(data))
+    if head.startswith(b"\x89HDF\r\n"):
+        return _of_hdf5(path)
+    if len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < len(data):
+        return _of_safetensors(data)
+    _refuse_text(head)
+    if _is_stream(data):
+        return _of_torch("torch-legacy", torch_files.read_stream(data))
+    return _of_nvidia(nvidia_pickles.read_network_pickle(data))
+
+
+def _refuse_text(head: bytes) -> None:
+    start = head.lstrip()[:64].lower()
+    if start.startswith(b"version https://git-lfs"):
+        raise UnknownFormatError(
+            "the file is a pointer of git-lfs, not the checkpoint; fetch it with git lfs pull"
+        )
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise UnknownFormatError(
+            "the file is a web page, not a checkpoint; the download failed, get it again"
+        )
+    if head.startswith(b"\x1f\x8b"):
+        raise UnknownFormatError("the file is compressed by gzip; unpack it first")
+    if head[257:262] == b"ustar":
+        raise UnknownFormatError(
+            "the file is a tar archive; unpack it, or save a very old torch file again"
+        )
+    if head[:1] not in b"\x80(}]lcd":
+        raise UnknownFormatError(
+            "the file is no checkpoint of a known format: NVIDIA .pkl, torch .pt, safetensors or h5"
+        )
+
+
+def _is_stream(data: memoryview) -> bool:
+    try:
+        return unpickle(data[:64], {})[0] == torch_files.MAGIC
+    except CheckpointError:
+        return False
+
+
+def _of_torch(format: Format, value: Any) -> Checkpoint:
+    if isinstance(value, Tensor):
+        raise UnknownFormatError("the file holds a single tensor, not a network")
+    if type(value) is not dict:
+        kind = getattr(value, "kind", type(value).__name__)
+        raise UnknownFormatError(
+            f"the file holds a whole {kind}, not its tensors; save its state_dict() instead"
+        )
+    if any(isinstance(part, Tensor) and "." in str(name) for name, part in value.items()):
+        return Checkpoint(format, {"": _state_dict(value)}, {}, {})
+    networks = {
+        str(name): _state_dict(part)
+        for name, part in value.items()
+        if type(part) is dict and any(isinstance(t, Tensor) for t in part.values())
+    }
+    loose = {str(k): part.array() for k, part in value.items() if isinstance(part, Tensor)}
+    extra = {str(k): part for k, part in value.items() if type(part) in (int, float, str, bool)}
+    return Checkpoint(format, networks, loose, extra)
+
+
+def _state_dict(value: Mapping[Any, Any]) -> Network:
+    arrays = {str(k): part.array() for k, part in value.items() if isinstance(part, Tensor)}
+    return Network(arrays, {}, "state_dict")
+
+
+def _of_nvidia(value: Any) -> Checkpoint:
+    if type(value) is tuple and value and all(map(nvidia_pickles.is_tf_network, value)):
+        names = ("G", "D", "Gs") if len(value) == 3 else map(str, range(len(value)))
+        networks = {
+            name: Network(*nvidia_pickles.tf_network_of(part))
+            for name, part in zip(names, value, strict=True)
+        }
+        return Checkpoint("nvidia-tensorflow", networks, {}, {})
+    parts: dict[Any, Any] = value if type(value) is dict else {"": value}
+    networks = {
+        str(name): Network(*nvidia_pickles.module_of(part))
+        for name, part in parts.items()
+        if nvidia_pickles.is_module(part)
+    }
+    if not networks:
+        raise UnknownFormatError(
+            "the file is a pickle, but holds none of NVIDIA's networks (G, D, G_ema or Gs)"
+        )
+    return Checkpoint("nvidia-torch", networks, {}, {})
+
+
+def _of_safetensors(data: memoryview) -> Checkpoint:
+    try:
+        arrays = safetensors.numpy.load(bytes(data))
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise DamagedCheckpointError(f"the file is a damaged safetensors file ({error})") from None
+    return Checkpoint("safetensors", {"": Network(arrays, {}, "state_dict")}, {}, {})
+
+
+def _of_hdf5(path: Path) -> Checkpoint:
+    try:
+        import h5py  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise CheckpointError(
+            "HDF5 files need the package h5py: pip install h5py, then try again"
+        ) from None
+    arrays: dict[str, np.ndarray] = {}
+
+    def visit(name: str, item: Any) -> None:
+        # An external link or a virtual dataset would read other files.
+        if isinstance(item, h5py.Dataset) and not item.is_virtual and not item.external:
+            arrays[name] = np.asarray(item)
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise DamagedCheckpointError(f"the file is a damaged HDF5 file ({error})") from None
+    return Checkpoint("hdf5", {"": Network(arrays, {}, "state_dict")}, {}, {})

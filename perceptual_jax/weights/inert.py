@@ -1,0 +1,54 @@
+"""What stands for the things in a file that is read without executing it, and why one is refused."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from perceptual_jax.weights.catalogue import WeightsError
+
+
+class CheckpointError(WeightsError):
+    """A checkpoint cannot be read; the message is one sentence for the user."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A file asks for something that reading numbers does not need."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A file contradicts itself, or ends too early."""
+
+
+class UnknownFormatError(CheckpointError):
+    """A file is no checkpoint of a known format."""
+
+
+class Name(NamedTuple):
+    """A name of Python's that a file mentions; never imported."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        """With its module."""
+        return f"{self.module}.{self.name}"
+
+
+class Instance:
+    """What stands for an object of a class: its class, its arguments, its state."""
+
+    def __init__(self, kind: Name, args: tuple[Any, ...] = ()):
+        """Calls nothing."""
+        self.kind, self.args = kind, args
+        self.state: Any = None
+
+    def set_state(self, state: Any) -> None:
+        """Keeps what the object's state was."""
+        self.state = state
+
+    def __repr__(self) -> str:
+        """The name of the class only: the state may contain the object itself."""
+        return f"Instance({self.kind})"
+
+
+Maker = Callable[..., Any]
+"""Makes an inert value of a call's arguments."""

@@ -1,0 +1,262 @@
+"""NVIDIA's network pickles, without torch, TensorFlow or any of their code.
+
+    stylegan2-ada-pytorch, stylegan3    a dict of modules: G, D, G_ema, each a call of
+                                        `_reconstruct_persistent_obj` with a class's source in it,
+                                        which is ignored, and its state; a module's tensors lie in
+                                        `_parameters` and `_buffers`, its parts in `_modules`
+    stylegan2, stylegan2-ada            a tuple (G, D, Gs) of `Network`, each with its variables as
+                                        a list of names and arrays
+
+Source: the public files' own structure.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from perceptual_jax.weights.inert import (
+    DamagedCheckpointError,
+    Instance,
+    Maker,
+    Name,
+    UnsafeCheckpointError,
+)
+from perceptual_jax.weights.torch_files import LOAD, MAKERS, Tensor, load_from_bytes
+from perceptual_jax.weights.unpickle import unpickle
+
+_MAX_DEPTH = 16
+_MAX_AXES = 8
+_NUMBERS = "fiub"
+
+
+class Module(NamedTuple):
+    """What a module's pickle says of it."""
+
+    arrays: dict[str, np.ndarray]
+    attributes: dict[str, Any]
+    kind: str
+
+
+def read_network_pickle(data: memoryview) -> Any:
+    """The value of a network pickle: dicts, tuples and `Instance`s.
+
+    Raises:
+        CheckpointError: If it is none, or not safe.
+    """
+    value, _ = unpickle(data, NVIDIA_MAKERS)
+    return value
+
+
+def module_of(instance: Instance) -> Module:
+    """A torch module with all its parts, flat.
+
+    Raises:
+        CheckpointError: If its state is not that of a module.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    attributes: dict[str, Any] = {}
+    _gather(instance, "", arrays, attributes, 0)
+    return Module(arrays, attributes, str(attributes.get("class_name", "")))
+
+
+def tf_network_of(instance: Instance) -> Module:
+    """A TensorFlow network with its components, flat.
+
+    Raises:
+        CheckpointError: If its state is not that of a network.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    state = instance.state
+    if type(state) is not dict:
+        raise DamagedCheckpointError("the file is damaged: a network has no state")
+    _gather_tf(instance, "", arrays, 0)
+    attributes = {k: v for k, v in _dict(state, "static_kwargs").items() if _plain(v)}
+    attributes["version"] = state.get("version")
+    return Module(arrays, attributes, str(state.get("build_func_name", "")))
+
+
+def is_module(value: Any) -> bool:
+    """Whether a value stands for a torch module."""
+    return isinstance(value, Instance) and value.kind == _RECONSTRUCT
+
+
+def is_tf_network(value: Any) -> bool:
+    """Whether a value stands for a TensorFlow network."""
+    return isinstance(value, Instance) and value.kind == _NETWORK
+
+
+def _gather(
+    instance: Any,
+    prefix: str,
+    arrays: dict[str, np.ndarray],
+    attributes: dict[str, Any],
+    depth: int,
+) -> None:
+    if depth > _MAX_DEPTH or len(arrays) + len(attributes) > 100_000:
+        raise UnsafeCheckpointError("the file's modules are nested too deeply")
+    state = _state_of(instance)
+    for group in ("_parameters", "_buffers"):
+        for name, value in _dict(state, group).items():
+            if isinstance(value, Tensor):
+                arrays[f"{prefix}{name}"] = value.array()
+    for name, value in state.items():
+        if isinstance(name, str) and not name.startswith("_") and _plain(value):
+            attributes[f"{prefix}{name}"] = value
+        elif name == "_init_kwargs" and type(value) is dict:
+            for key, given in value.items():
+                if _plain(given):
+                    attributes[f"{prefix}init_kwargs.{key}"] = given
+    if is_module(instance):
+        attributes[f"{prefix}class_name"] = str(instance.args[0].get("class_name", ""))
+    for name, part in _dict(state, "_modules").items():
+        if part is not None:
+            _gather(part, f"{prefix}{name}.", arrays, attributes, depth + 1)
+
+
+def _state_of(instance: Any) -> dict[str, Any]:
+    state = getattr(instance, "state", None)
+    if is_module(instance):
+        meta = instance.args[0] if len(instance.args) == 1 else None
+        state = meta.get("state") if type(meta) is dict else None
+    if type(state) is not dict:
+        raise DamagedCheckpointError("the file is damaged: a module has no state")
+    return state
+
+
+def _dict(state: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = state.get(name, {})
+    if type(value) is not dict or not all(isinstance(key, str) for key in value):
+        raise DamagedCheckpointError(f"the file is damaged: a module's {name} are no dict")
+    return value
+
+
+def _plain(value: Any) -> bool:
+    if type(value) in (tuple, list):
+        return len(value) < 64 and all(type(v) in (int, float, str, bool) for v in value)
+    return value is None or type(value) in (int, float, str, bool)
+
+
+def _gather_tf(instance: Any, prefix: str, arrays: dict[str, np.ndarray], depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise UnsafeCheckpointError("the file's networks are nested too deeply")
+    state = instance.state
+    if type(state) is not dict:
+        raise DamagedCheckpointError("the file is damaged: a network has no state")
+    for name, value in state.get("variables") or ():
+        if isinstance(name, str) and isinstance(value, _PickledArray):
+            arrays[f"{prefix}{name}"] = value.array()
+    components = state.get("components") or {}
+    for name, part in components.items() if type(components) is dict else ():
+        if is_tf_network(part):
+            _gather_tf(part, f"{prefix}{name}/", arrays, depth + 1)
+
+
+class _PickledType:
+    """What stands for a numpy dtype of plain numbers."""
+
+    def __init__(self, code: Any, *_: Any):
+        name = bytes(code).decode() if isinstance(code, bytes) else str(code)
+        if name == "bfloat16":
+            self.dtype = np.dtype(ml_dtypes.bfloat16)
+            return
+        if len(name) > 4 or name[:1] not in _NUMBERS or not name[1:].isdecimal():
+            raise UnsafeCheckpointError(f"the file has an array of the type {name!r}")
+        self.dtype = np.dtype(name)
+
+    def set_state(self, state: Any) -> None:
+        order = state[1] if type(state) is tuple and len(state) > 1 else None
+        if order not in ("<", "|", "=", b"<", b"|", b"="):
+            raise UnsafeCheckpointError(f"the file has an array of byte order {order!r}")
+
+
+class _PickledArray:
+    """What stands for a numpy array: its state gives it shape, type and bytes."""
+
+    def __init__(self, *_: Any):
+        self._array: np.ndarray | None = None
+
+    def set_state(self, state: Any) -> None:
+        _, shape, kind, fortran, data = state
+        if not isinstance(kind, _PickledType) or not isinstance(data, bytes | memoryview):
+            raise UnsafeCheckpointError("the file has an array of objects")
+        self._array = _array_of(shape, kind, bool(fortran), data)
+
+    def array(self) -> np.ndarray:
+        if self._array is None:
+            raise DamagedCheckpointError("the file is damaged: an array has no numbers")
+        return self._array
+
+
+def _array_of(shape: Any, kind: _PickledType, fortran: bool, data: Any) -> np.ndarray:
+    sizes = tuple(shape)
+    if len(sizes) > _MAX_AXES or any(type(n) is not int or not 0 <= n < 2**40 for n in sizes):
+        raise UnsafeCheckpointError(f"the file has an array of shape {sizes}")
+    count = 1
+    for n in sizes:
+        count *= n
+    if count * kind.dtype.itemsize != len(data):
+        raise UnsafeCheckpointError(
+            f"the file has an array of shape {sizes} with {len(data):,} bytes of numbers"
+        )
+    flat = np.frombuffer(data, kind.dtype)
+    return flat.reshape(sizes, order="F" if fortran else "C")
+
+
+def _scalar(kind: Any, data: Any) -> Any:
+    if not isinstance(kind, _PickledType):
+        raise UnsafeCheckpointError("the file has a number that is an object")
+    return _array_of((), kind, False, data).item()
+
+
+def _frombuffer(data: Any, kind: Any, shape: Any, order: Any = "C") -> _PickledArray:
+    array = _PickledArray()
+    array.set_state((1, shape, kind, order == "F", data))
+    return array
+
+
+def _encode(text: Any, encoding: Any = "latin1", *_: Any) -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise UnsafeCheckpointError(f"the file encodes something as {encoding!r}")
+    return text.encode("latin1")
+
+
+def _set(items: Any = ()) -> set[Any]:
+    if len(items) > 10_000 or not all(isinstance(item, str | int) for item in items):
+        raise UnsafeCheckpointError("the file makes a set of odd things")
+    return set(items)
+
+
+def _easy_dict(*_: Any) -> dict[Any, Any]:
+    return {}
+
+
+_RECONSTRUCT = Name("torch_utils.persistence", "_reconstruct_persistent_obj")
+_NETWORK = Name("dnnlib.tflib.network", "Network")
+
+
+def _named(name: Name) -> Maker:
+    return lambda *args: Instance(name, args)
+
+
+NVIDIA_MAKERS: Mapping[Name, Maker] = {
+    **MAKERS,
+    LOAD: load_from_bytes,
+    _RECONSTRUCT: _named(_RECONSTRUCT),
+    _NETWORK: _named(_NETWORK),
+    Name("dnnlib", "EasyDict"): _easy_dict,
+    Name("dnnlib.util", "EasyDict"): _easy_dict,
+    **{Name(module, "set"): _set for module in ("builtins", "__builtin__")},
+    **{Name(module, "bytes"): lambda: b"" for module in ("builtins", "__builtin__")},
+    Name("_codecs", "encode"): _encode,
+    Name("numpy", "dtype"): _PickledType,
+    Name("numpy", "ndarray"): _PickledArray,
+    **{
+        Name(f"numpy.{core}.multiarray", function): maker
+        for core in ("core", "_core")
+        for function, maker in (("_reconstruct", _PickledArray), ("scalar", _scalar))
+    },
+    **{Name(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
+}
+"""What stands for the calls in a network pickle."""

@@ -1,0 +1,307 @@
+"""What `torch.save` writes, without torch: zip files and the older streams.
+
+A zip file holds a pickle and, beside it, the raw numbers of each storage; the older stream holds
+four pickles and the storages after them. Pickled tensors say which part of a storage they are,
+with what strides: both are checked against the storage before any view is made. All storages stay
+views of the file's own bytes.
+
+Source: the public documentation of torch's serialisation, and the files themselves.
+"""
+
+import math
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from perceptual_jax.weights.inert import (
+    DamagedCheckpointError,
+    Instance,
+    Maker,
+    Name,
+    UnknownFormatError,
+    UnsafeCheckpointError,
+)
+from perceptual_jax.weights.unpickle import unpickle
+
+MAGIC = 0x1950A86A20F9469CFC6C
+"""The number that the older streams begin with."""
+
+_MAX_DIRECTORY = 4 * 2**20
+_MAX_AXES = 8
+_TYPES = {
+    "Double": np.dtype("<f8"),
+    "Float": np.dtype("<f4"),
+    "Half": np.dtype("<f2"),
+    "BFloat16": np.dtype(ml_dtypes.bfloat16),
+    "Long": np.dtype("<i8"),
+    "Int": np.dtype("<i4"),
+    "Short": np.dtype("<i2"),
+    "Char": np.dtype("i1"),
+    "Byte": np.dtype("u1"),
+    "Bool": np.dtype("?"),
+}
+
+
+class Storage:
+    """Numbers in a row, of one type; in older streams they come after those who use them."""
+
+    def __init__(self, dtype: np.dtype, size: int):
+        """Holds nothing yet."""
+        self.dtype, self.size = dtype, size
+        self.numbers: np.ndarray | None = None
+
+    def fill(self, data: memoryview) -> None:
+        """Takes the bytes of all its numbers."""
+        if len(data) != self.size * self.dtype.itemsize:
+            raise DamagedCheckpointError(
+                f"the file is damaged: a storage of {self.size:,} numbers has {len(data):,} bytes"
+            )
+        self.numbers = np.frombuffer(data, self.dtype)
+
+
+class Tensor(NamedTuple):
+    """A view of a storage, checked."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def array(self) -> np.ndarray:
+        """The view as an array, which must not be written to."""
+        numbers = self.storage.numbers
+        if numbers is None:
+            raise DamagedCheckpointError("the file is damaged: a storage has no numbers")
+        steps = tuple(step * self.storage.dtype.itemsize for step in self.stride)
+        return np.lib.stride_tricks.as_strided(
+            numbers[self.offset :], self.size, steps, writeable=False
+        )
+
+
+def rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+    """A tensor, if all of it lies within its storage.
+
+    Raises:
+        UnsafeCheckpointError: If it does not, or names more numbers than there are.
+    """
+    if not isinstance(storage, Storage):
+        raise DamagedCheckpointError("the file is damaged: a tensor has no storage")
+    numbers = (offset, *size, *stride)
+    if len(size) != len(stride) or len(size) > _MAX_AXES:
+        raise UnsafeCheckpointError(f"the file has a tensor of shape {size} and strides {stride}")
+    if any(type(n) is not int or not 0 <= n < 2**40 for n in numbers):
+        raise UnsafeCheckpointError(f"the file has a tensor of shape {size} and strides {stride}")
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    count = math.prod(size)
+    if count and (last >= storage.size or count > storage.size):
+        raise UnsafeCheckpointError(
+            f"the file has a tensor of shape {tuple(size)} at {offset} that does not lie within "
+            f"its storage of {storage.size:,} numbers"
+        )
+    return Tensor(storage, offset if count else 0, tuple(size), tuple(stride))
+
+
+def read_zip(data: memoryview) -> Any:
+    """The value that a zip file of torch's holds.
+
+    Raises:
+        CheckpointError: If it is none, or not safe.
+    """
+    members = _members(data)
+    folders = [name.removesuffix("data.pkl") for name in members if name.endswith("data.pkl")]
+    if len(folders) != 1:
+        raise UnknownFormatError(
+            "the file is a zip archive, but not one that torch.save wrote: it lacks data.pkl"
+        )
+    order = members.get(f"{folders[0]}byteorder", b"little")
+    if bytes(order) != b"little":
+        raise UnknownFormatError("the file's numbers are big-endian; save it again elsewhere")
+    storages: dict[str, Storage] = {}
+
+    def find(reference: Any) -> Storage:
+        dtype, key, size = _reference(reference)
+        if key not in storages:
+            member = members.get(f"{folders[0]}data/{key}")
+            if member is None:
+                raise DamagedCheckpointError(f"the file is damaged: it has no storage {key!r}")
+            storages[key] = Storage(dtype, size)
+            storages[key].fill(member)
+        return _same(storages[key], dtype, size, key)
+
+    value, _ = unpickle(members[f"{folders[0]}data.pkl"], MAKERS, find_storage=find)
+    return value
+
+
+def read_stream(data: memoryview, *, nested: bool = False) -> Any:
+    """The value of an older stream.
+
+    Args:
+        data: The whole stream.
+        nested: Whether it lies within another pickle, where none may lie within it.
+
+    Raises:
+        CheckpointError: If it is none, or not safe.
+    """
+    storages: dict[str, Storage] = {}
+
+    def find(reference: Any) -> Storage:
+        dtype, key, size = _reference(reference)
+        if (size * dtype.itemsize) > len(data):
+            raise UnsafeCheckpointError(
+                f"the file has a storage of {size:,} numbers, more than its own {len(data):,} bytes"
+            )
+        storage = storages.setdefault(key, Storage(dtype, size))
+        return _same(storage, dtype, size, key)
+
+    at, head = 0, []
+    for _ in range(3):
+        value, at = unpickle(data, {}, start=at)
+        head.append(value)
+    if head[0] != MAGIC:
+        raise UnknownFormatError("the file is a pickle, but not one that torch.save wrote")
+    if isinstance(head[2], dict) and head[2].get("little_endian") is False:
+        raise UnknownFormatError("the file's numbers are big-endian; save it again elsewhere")
+    makers = MAKERS if nested else {**MAKERS, LOAD: load_from_bytes}
+    value, at = unpickle(data, makers, find_storage=find, start=at)
+    keys, at = unpickle(data, {}, start=at)
+    if type(keys) is not list or sorted(map(str, keys)) != sorted(storages):
+        raise DamagedCheckpointError("the file is damaged: its storages are not those it uses")
+    for key in keys:
+        storage = storages[str(key)]
+        if at + 8 > len(data) or struct.unpack_from("<q", data, at)[0] != storage.size:
+            raise DamagedCheckpointError(f"the file ends too early, before storage {key!r}")
+        end = at + 8 + storage.size * storage.dtype.itemsize
+        storage.fill(data[at + 8 : end])
+        at = end
+    return value
+
+
+def load_from_bytes(data: Any) -> Any:
+    """A storage that lies, as a whole older stream, within another pickle."""
+    if not isinstance(data, bytes | memoryview):
+        raise DamagedCheckpointError("the file is damaged: a nested storage is no byte string")
+    return read_stream(memoryview(data), nested=True)
+
+
+def _reference(reference: Any) -> tuple[np.dtype, str, int]:
+    if type(reference) is not tuple or len(reference) < 5 or reference[0] != "storage":
+        raise UnsafeCheckpointError("the file refers to data outside of its pickle")
+    _, kind, key, _, size, *view = reference
+    name = kind.name.removesuffix("Storage") if isinstance(kind, Name) else ""
+    if name not in _TYPES or not str(kind).startswith("torch."):
+        raise UnknownFormatError(f"the file has numbers of the type {kind}, which is not supported")
+    if type(size) is not int or size < 0 or not isinstance(key, str | int) or any(view):
+        raise UnsafeCheckpointError(f"the file has a storage {key!r} of {size!r} numbers")
+    return _TYPES[name], str(key), size
+
+
+def _same(storage: Storage, dtype: np.dtype, size: int, key: str) -> Storage:
+    if (storage.dtype, storage.size) != (dtype, size):
+        raise UnsafeCheckpointError(f"the file gives the storage {key!r} two types or sizes")
+    return storage
+
+
+def _members(data: memoryview) -> dict[str, memoryview]:
+    """The files of an archive as views; torch stores them uncompressed."""
+    tail = bytes(data[-65557:])
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) - at < 22:
+        raise DamagedCheckpointError(
+            "the file begins as a zip archive and lacks its end; get it again"
+        )
+    if struct.unpack_from("<I", tail, at + 12)[0] > _MAX_DIRECTORY:
+        raise UnsafeCheckpointError("the file is a zip archive with an absurdly large directory")
+    try:
+        with zipfile.ZipFile(_Reader(data)) as archive:
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+        raise DamagedCheckpointError(f"the file is a damaged zip archive ({error})") from None
+    members = {}
+    for info in infos:
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+            raise UnsafeCheckpointError(
+                f"the file is a zip archive with a compressed or encrypted part "
+                f"{info.filename!r}; torch.save writes none"
+            )
+        if info.filename in members:
+            raise UnsafeCheckpointError(f"the file is a zip archive with two {info.filename!r}")
+        if info.filename.startswith("/") or ".." in info.filename.split("/"):
+            raise UnsafeCheckpointError(
+                f"the file is a zip archive with the odd name {info.filename!r}"
+            )
+        members[info.filename] = _member(data, info)
+    return members
+
+
+def _member(data: memoryview, info: zipfile.ZipInfo) -> memoryview:
+    head = data[info.header_offset : info.header_offset + 30]
+    if len(head) < 30 or bytes(head[:4]) != b"PK\x03\x04":
+        raise DamagedCheckpointError(f"the file is damaged: {info.filename!r} is not in its place")
+    name, extra = struct.unpack_from("<HH", head, 26)
+    start = info.header_offset + 30 + name + extra
+    if start + info.file_size > len(data):
+        raise DamagedCheckpointError(f"the file ends too early, in {info.filename!r}; get it again")
+    return data[start : start + info.file_size]
+
+
+class _Reader:
+    """The bytes as a file that can be read and sought, without a copy of them all."""
+
+    def __init__(self, data: memoryview):
+        self.data, self.at = data, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.at = (0, self.at, len(self.data))[whence] + offset
+        if self.at < 0:
+            raise ValueError("negative position")
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def read(self, count: int = -1) -> bytes:
+        end = len(self.data) if count < 0 else min(self.at + count, len(self.data))
+        piece = bytes(self.data[self.at : end])
+        self.at += len(piece)
+        return piece
+
+
+def _first(value: Any, *_: Any) -> Any:
+    return value
+
+
+def _dict(*args: Any) -> dict[Any, Any]:
+    """An `OrderedDict` or the like, of nothing, of a dict or of pairs."""
+    if not args or args == ((),):
+        return {}
+    (items,) = args
+    pairs = list(items.items()) if isinstance(items, dict) else items
+    if len(pairs) > 10_000 or not all(isinstance(key, str | int) for key, _ in pairs):
+        raise UnsafeCheckpointError("the file makes a dict of odd keys")
+    return dict(pairs)
+
+
+def _instance(name: Name) -> Callable[..., Instance]:
+    return lambda *args: Instance(name, args)
+
+
+LOAD = Name("torch.storage", "_load_from_bytes")
+_INERT = (Name("torch", "device"), Name("argparse", "Namespace"))
+MAKERS: Mapping[Name, Maker] = {
+    Name("collections", "OrderedDict"): _dict,
+    Name("collections", "defaultdict"): lambda *_: {},
+    Name("torch._utils", "_rebuild_tensor"): rebuild_tensor,
+    Name("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
+    Name("torch._utils", "_rebuild_parameter"): _first,
+    Name("torch._utils", "_rebuild_parameter_with_state"): _first,
+    Name("torch", "Size"): lambda size=(): tuple(size),
+    **{name: _instance(name) for name in _INERT},
+}
+"""What stands for the calls in a file of torch's."""

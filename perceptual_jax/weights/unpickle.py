@@ -1,0 +1,324 @@
+"""Reads pickles without executing anything: a stack machine of its own for the data in them.
+
+A pickle is a program; Python's own machine imports names and calls them. This one knows the
+opcodes that build numbers, texts, lists and dicts. A name is an inert `Name`; where the program
+calls one, the caller's table of makers says what inert value stands for the result, and a name
+that is not in the table is refused. Large byte strings are views of the file, not copies.
+
+What a hostile file may cost is bounded: every length is checked against what is left of the file,
+the number of opcodes is limited, and nothing recurses.
+
+Source: the documentation of Python's `pickletools`; PEP 307, 3154 and 574.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from perceptual_jax.weights.inert import (
+    CheckpointError,
+    DamagedCheckpointError,
+    Maker,
+    Name,
+    UnsafeCheckpointError,
+)
+
+MAX_OPCODES = 100_000
+"""NVIDIA's pickles have some 20,000."""
+
+_MAX_INTEGER_BYTES = 64
+_MAX_ODD_KEYS = 10_000
+"""Keys of a dict that are no texts: a file can choose numbers whose hashes collide."""
+_LINE_LENGTHS = (256, 65536)
+_VIEW = 1024
+"""Longer byte strings are not copied."""
+
+
+class _Mark:
+    pass
+
+
+_MARK = _Mark()
+
+
+def unpickle(
+    data: memoryview,
+    makers: Mapping[Name, Maker],
+    *,
+    find_storage: Callable[[Any], Any] | None = None,
+    start: int = 0,
+) -> tuple[Any, int]:
+    """The value of one pickle, and where in the data it ends.
+
+    Args:
+        data: Read-only bytes.
+        makers: What stands for the call of a name; a call of another name is refused.
+        find_storage: What stands for a persistent id; None refuses all.
+        start: Of the pickle in the data.
+
+    Raises:
+        UnsafeCheckpointError: If it calls another name, or is too large a program.
+        DamagedCheckpointError: If it is no whole pickle.
+    """
+    machine = _Machine(data, makers, find_storage, start)
+    try:
+        return machine.run(), machine.at
+    except CheckpointError:
+        raise
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        TypeError,
+        ValueError,
+        struct.error,
+    ) as error:
+        reason = str(error) or type(error).__name__
+        raise DamagedCheckpointError(
+            f"the file is damaged: its pickle makes no sense at byte {machine.at} ({reason})"
+        ) from None
+
+
+class _Machine:
+    def __init__(self, data: memoryview, makers: Any, find_storage: Any, start: int):
+        self.data, self.at = data, start
+        self.makers, self.find_storage = makers, find_storage
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        for _ in range(MAX_OPCODES):
+            opcode = self.take(1)[0]
+            if opcode == 0x2E:  # STOP
+                return self.pop()
+            handler = _HANDLERS.get(opcode)
+            if handler is None:
+                raise UnsafeCheckpointError(
+                    f"the file's pickle has the opcode {bytes([opcode])!r} at byte {self.at - 1}, "
+                    "which no checkpoint needs"
+                )
+            handler(self)
+        raise UnsafeCheckpointError(
+            f"the file's pickle has more than {MAX_OPCODES:,} opcodes, no checkpoint needs as many"
+        )
+
+    # Bytes.
+
+    def take(self, count: int) -> memoryview:
+        end = self.at + count
+        if count < 0 or end > len(self.data):
+            raise DamagedCheckpointError(
+                f"the file ends too early: {count:,} bytes are announced at byte {self.at:,}, "
+                f"{len(self.data) - self.at:,} are left; get it again"
+            )
+        piece = self.data[self.at : end]
+        self.at = end
+        return piece
+
+    def number(self, form: str) -> Any:
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def line(self, encoding: str = "utf-8") -> str:
+        for length in _LINE_LENGTHS:  # so that many short lines copy little
+            text, newline, _ = bytes(self.data[self.at : self.at + length]).partition(b"\n")
+            if newline:
+                self.at += len(text) + 1
+                return text.decode(encoding)
+        raise DamagedCheckpointError("the file ends too early, in a line of its pickle")
+
+    # Stack.
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        value = self.stack.pop()
+        if value is _MARK:
+            raise ValueError("a mark stands where a value should")
+        return value
+
+    def pop_to_mark(self) -> list[Any]:
+        items: list[Any] = []
+        while (value := self.stack.pop()) is not _MARK:
+            items.append(value)
+        items.reverse()
+        return items
+
+    def top(self, kind: type) -> Any:
+        value = self.stack[-1]
+        if type(value) is not kind:
+            raise TypeError(f"a {type(value).__name__} stands where a {kind.__name__} should")
+        return value
+
+    def remember(self, index: int) -> None:
+        value = self.stack[-1]
+        if value is _MARK:
+            raise ValueError("a mark cannot be remembered")
+        self.memo[index] = value
+
+    # What opcodes do.
+
+    def text(self, form: str) -> None:
+        self.push(bytes(self.take(self.number(form))).decode("utf-8", "surrogatepass"))
+
+    def bytes_(self, form: str) -> None:
+        piece = self.take(self.number(form))
+        self.push(piece if len(piece) > _VIEW else bytes(piece))
+
+    def integer(self, form: str) -> None:
+        length = self.number(form)
+        if length > _MAX_INTEGER_BYTES:
+            raise UnsafeCheckpointError(f"the file has a whole number of {length:,} bytes")
+        self.push(int.from_bytes(self.take(length), "little", signed=True))
+
+    def integer_line(self) -> None:
+        text = self.line().removesuffix("L")
+        if len(text) > 2 * _MAX_INTEGER_BYTES:
+            raise UnsafeCheckpointError(f"the file has a whole number of {len(text):,} digits")
+        self.push({"00": False, "01": True}.get(text, int(text)))
+
+    def fill(self, pairs: list[Any]) -> None:
+        target = self.top(dict)
+        if len(pairs) % 2:
+            raise ValueError("a key has no value")
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            if not isinstance(key, str):
+                _check_odd_key(key, target)
+            target[key] = value
+
+    def dict_of(self, pairs: list[Any]) -> None:
+        self.push({})
+        self.fill(pairs)
+
+    def tuple_of(self, count: int) -> None:
+        items = [self.pop() for _ in range(count)]
+        self.push(tuple(reversed(items)))
+
+    def global_line(self) -> None:
+        module, name = self.line(), self.line()
+        self.push(Name(module, name))
+
+    def global_stack(self) -> None:
+        name, module = self.pop(), self.pop()
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise TypeError("a name is no text")
+        self.push(Name(module, name))
+
+    def call(self) -> None:
+        args, function = self.pop(), self.pop()
+        if not isinstance(function, Name) or type(args) is not tuple:
+            raise UnsafeCheckpointError("the file calls something that is not a plain name")
+        if function not in self.makers:
+            raise UnsafeCheckpointError(
+                f"the file calls {function}, which is not on the list of what a checkpoint "
+                "needs; nothing of it was executed"
+            )
+        self.push(self.makers[function](*args))
+
+    def build(self) -> None:
+        state, target = self.pop(), self.stack[-1]
+        set_state = getattr(target, "set_state", None)
+        if set_state is not None:
+            set_state(state)
+        elif type(target) is not dict or type(state) is not dict:
+            # Those of a dict are attributes of an `OrderedDict`: a state dict's versions.
+            raise TypeError(f"a {type(target).__name__} has no state")
+
+    def persistent(self) -> None:
+        if self.find_storage is None:
+            raise UnsafeCheckpointError("the file refers to data outside of its pickle")
+        self.push(self.find_storage(self.pop()))
+
+    def append(self, items: list[Any]) -> None:
+        self.top(list).extend(items)
+
+    def add(self, items: list[Any]) -> None:
+        target = self.top(set)
+        for item in items:
+            if not isinstance(item, str):
+                _check_odd_key(item, target)
+            target.add(item)
+
+
+def _check_odd_key(key: Any, target: Any) -> None:
+    plain = key is None or type(key) in (int, bool, bytes, Name, tuple)
+    if type(key) is tuple:
+        plain = len(key) < 16 and all(type(k) in (int, bool, str, Name) for k in key)
+    if not plain:
+        raise UnsafeCheckpointError(f"the file has a {type(key).__name__} as a key")
+    if len(target) >= _MAX_ODD_KEYS:
+        raise UnsafeCheckpointError(
+            f"the file has a dict of {len(target):,} keys that are no texts"
+        )
+
+
+def _recall(form: str) -> Maker:
+    return lambda m: m.push(m.memo[m.number(form)])
+
+
+def _ignore(count: int) -> Maker:
+    return lambda m: m.take(count)
+
+
+_HANDLERS: dict[int, Maker] = {
+    ord(code): handler
+    for code, handler in {
+        "\x80": _ignore(1),  # PROTO
+        "\x95": _ignore(8),  # FRAME
+        "(": lambda m: m.push(_MARK),
+        "0": lambda m: m.stack.pop(),
+        "1": lambda m: m.pop_to_mark(),
+        "2": lambda m: m.push(m.stack[-1]),
+        "N": lambda m: m.push(None),
+        "\x88": lambda m: m.push(True),
+        "\x89": lambda m: m.push(False),
+        "J": lambda m: m.push(m.number("<i")),
+        "K": lambda m: m.push(m.number("<B")),
+        "M": lambda m: m.push(m.number("<H")),
+        "\x8a": lambda m: m.integer("<B"),
+        "\x8b": lambda m: m.integer("<I"),
+        "I": lambda m: m.integer_line(),
+        "L": lambda m: m.integer_line(),
+        "G": lambda m: m.push(m.number(">d")),
+        "F": lambda m: m.push(float(m.line())),
+        "X": lambda m: m.text("<I"),
+        "\x8c": lambda m: m.text("<B"),
+        "\x8d": lambda m: m.text("<Q"),
+        "V": lambda m: m.push(m.line("raw-unicode-escape")),
+        "U": lambda m: m.bytes_("<B"),  # texts of Python 2
+        "T": lambda m: m.bytes_("<i"),
+        "B": lambda m: m.bytes_("<I"),
+        "C": lambda m: m.bytes_("<B"),
+        "\x8e": lambda m: m.bytes_("<Q"),
+        "\x96": lambda m: m.bytes_("<Q"),  # BYTEARRAY8
+        "]": lambda m: m.push([]),
+        "}": lambda m: m.push({}),
+        ")": lambda m: m.push(()),
+        "\x8f": lambda m: m.push(set()),
+        "l": lambda m: m.push(m.pop_to_mark()),
+        "t": lambda m: m.push(tuple(m.pop_to_mark())),
+        "d": lambda m: m.dict_of(m.pop_to_mark()),
+        "\x85": lambda m: m.tuple_of(1),
+        "\x86": lambda m: m.tuple_of(2),
+        "\x87": lambda m: m.tuple_of(3),
+        "a": lambda m: m.append([m.pop()]),
+        "e": lambda m: m.append(m.pop_to_mark()),
+        "s": lambda m: m.fill([m.pop(), m.pop()][::-1]),
+        "u": lambda m: m.fill(m.pop_to_mark()),
+        "\x90": lambda m: m.add(m.pop_to_mark()),
+        "p": lambda m: m.remember(int(m.line())),
+        "q": lambda m: m.remember(m.number("<B")),
+        "r": lambda m: m.remember(m.number("<I")),
+        "\x94": lambda m: m.remember(len(m.memo)),
+        "g": lambda m: m.push(m.memo[int(m.line())]),
+        "h": _recall("<B"),
+        "j": _recall("<I"),
+        "c": lambda m: m.global_line(),
+        "\x93": lambda m: m.global_stack(),
+        "R": lambda m: m.call(),
+        "\x81": lambda m: m.call(),  # NEWOBJ: a call of the class
+        "b": lambda m: m.build(),
+        "Q": lambda m: m.persistent(),
+    }.items()
+}

@@ -1,0 +1,116 @@
+"""A narrow StyleGAN2 with random weights: NVIDIA's torch arrays, and as others name them."""
+
+import numpy as np
+
+RESOLUTIONS = (4, 8, 16)
+CHANNELS = {4: 6, 8: 5, 16: 4}
+Z, W = 7, 6
+
+
+def nvidia_arrays(*, c_dim=0, seed=0):
+    """The state dict of NVIDIA's generator, with noise, a mean of W and filters as buffers."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
+    arrays = {"mapping.w_avg": normal(W)}
+    if c_dim:
+        arrays |= {"mapping.embed.weight": normal(W, c_dim), "mapping.embed.bias": normal(W)}
+    for i in range(2):
+        first = Z + (W if c_dim else 0)
+        arrays[f"mapping.fc{i}.weight"] = normal(W, W if i else first) * 100
+        arrays[f"mapping.fc{i}.bias"] = normal(W) * 10
+    arrays["synthesis.b4.const"] = normal(CHANNELS[4], 4, 4)
+    before = CHANNELS[4]
+    for r in RESOLUTIONS:
+        c, block = CHANNELS[r], f"synthesis.b{r}"
+        arrays[f"{block}.resample_filter"] = np.ones((4, 4), np.float32) / 16
+        for conv, fan_in in (("conv0", before), ("conv1", c))[r == 4 :]:
+            layer = f"{block}.{conv}"
+            arrays[f"{layer}.weight"] = normal(c, fan_in, 3, 3)
+            arrays[f"{layer}.bias"] = normal(c)
+            arrays[f"{layer}.noise_const"] = normal(r, r)
+            arrays[f"{layer}.noise_strength"] = np.float32(rng.normal())[()].reshape(())
+            arrays[f"{layer}.resample_filter"] = np.ones((4, 4), np.float32) / 16
+            arrays[f"{layer}.affine.weight"] = normal(fan_in, W)
+            arrays[f"{layer}.affine.bias"] = 1 + normal(fan_in)
+        arrays[f"{block}.torgb.weight"] = normal(3, c, 1, 1)
+        arrays[f"{block}.torgb.bias"] = normal(3)
+        arrays[f"{block}.torgb.affine.weight"] = normal(c, W)
+        arrays[f"{block}.torgb.affine.bias"] = 1 + normal(c)
+        before = c
+    return {name: np.asarray(value, np.float32) for name, value in arrays.items()}
+
+
+def _layers():
+    """Name in NVIDIA's torch files, in TensorFlow's, in rosinality's, number of the noise map."""
+    yield "b4.conv1", "4x4/Conv", "conv1", 0
+    for i, r in enumerate(RESOLUTIONS[1:]):
+        yield f"b{r}.conv0", f"{r}x{r}/Conv0_up", f"convs.{2 * i}", 2 * i + 1
+        yield f"b{r}.conv1", f"{r}x{r}/Conv1", f"convs.{2 * i + 1}", 2 * i + 2
+
+
+def _colours():
+    yield "b4.torgb", "4x4/ToRGB", "to_rgb1"
+    for i, r in enumerate(RESOLUTIONS[1:]):
+        yield f"b{r}.torgb", f"{r}x{r}/ToRGB", f"to_rgbs.{i}"
+
+
+def tensorflow_arrays(nvidia):
+    """The same network as NVIDIA's TensorFlow code stores it."""
+    arrays = {"dlatent_avg": nvidia["mapping.w_avg"], "lod": np.zeros((), np.float32)}
+    for name, value in nvidia.items():
+        if name.startswith(("mapping.fc", "mapping.embed")):
+            _, layer, array = name.split(".")
+            layer = "LabelEmbed" if layer == "embed" else f"Dense{layer[2:]}"
+            arrays[f"mapping/{layer}/{array}"] = value.T.copy()
+    arrays["synthesis/4x4/Const/const"] = nvidia["synthesis.b4.const"][None]
+    for ours, theirs, *_ in [*_layers(), *_colours()]:
+        layer, out = f"synthesis.{ours}", f"synthesis/{theirs}"
+        kernel = nvidia[f"{layer}.weight"].transpose(2, 3, 1, 0)
+        arrays[f"{out}/weight"] = (kernel[::-1, ::-1] if "conv0" in ours else kernel).copy()
+        arrays[f"{out}/bias"] = nvidia[f"{layer}.bias"]
+        arrays[f"{out}/mod_weight"] = nvidia[f"{layer}.affine.weight"].T.copy()
+        arrays[f"{out}/mod_bias"] = nvidia[f"{layer}.affine.bias"] - np.float32(1)
+    for ours, theirs, _, n in _layers():
+        arrays[f"synthesis/{theirs}/noise_strength"] = nvidia[f"synthesis.{ours}.noise_strength"]
+        arrays[f"synthesis/noise{n}"] = nvidia[f"synthesis.{ours}.noise_const"][None, None]
+    return {name: np.asarray(value, np.float32) for name, value in arrays.items()}
+
+
+def rosinality_arrays(nvidia):
+    """The same network as rosinality's code stores it, without the mean of W."""
+    arrays = {"input.input": nvidia["synthesis.b4.const"][None]}
+    for i in range(2):
+        arrays[f"style.{i + 1}.weight"] = nvidia[f"mapping.fc{i}.weight"]
+        arrays[f"style.{i + 1}.bias"] = nvidia[f"mapping.fc{i}.bias"]
+    for ours, _, theirs, *n in [*_layers(), *_colours()]:
+        layer = f"synthesis.{ours}"
+        arrays[f"{theirs}.conv.weight"] = nvidia[f"{layer}.weight"][None]
+        arrays[f"{theirs}.conv.modulation.weight"] = nvidia[f"{layer}.affine.weight"]
+        arrays[f"{theirs}.conv.modulation.bias"] = nvidia[f"{layer}.affine.bias"]
+        if n:
+            arrays[f"{theirs}.activate.bias"] = nvidia[f"{layer}.bias"]
+            arrays[f"{theirs}.noise.weight"] = nvidia[f"{layer}.noise_strength"].reshape(1)
+            arrays[f"noises.noise_{n[0]}"] = nvidia[f"{layer}.noise_const"][None, None]
+        else:
+            arrays[f"{theirs}.bias"] = nvidia[f"{layer}.bias"].reshape(1, 3, 1, 1)
+    for i in range(0, 4, 2):
+        arrays[f"convs.{i}.conv.blur.kernel"] = np.ones((4, 4), np.float32)
+    return arrays
+
+
+def basicsr_arrays(nvidia):
+    """The same network as BasicSR's and GFPGAN's code stores it."""
+    arrays = {}
+    for name, value in rosinality_arrays(nvidia).items():
+        if name.endswith("blur.kernel"):
+            continue
+        new = name.replace("style.", "style_mlp.").replace("input.input", "constant_input.weight")
+        new = new.replace("convs.", "style_convs.").replace("noises.noise_", "noises.noise")
+        new = new.replace("conv1.", "style_conv1.") if new.startswith("conv1.") else new
+        head, dot, rest = new.partition(".conv.")
+        new = f"{head}.modulated_conv.{rest}" if dot else new
+        arrays[new.replace(".noise.weight", ".weight")] = value
+    return arrays
