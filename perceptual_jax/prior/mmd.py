@@ -29,6 +29,11 @@ from jaxtyping import Array, Float
 
 Kernel = Literal["gaussian", "laplacian"]
 
+PAPER_BANDWIDTH = 512.0
+FFHQ_MEDIAN: dict[Kernel, float] = {"gaussian": 193.0, "laplacian": 13.9}
+"""Median squared distance, and distance, of 1,000 mapped samples of StyleGAN2's FFHQ networks,
+whose mapping `mobilestylegan-ffhq` has too."""
+
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +62,7 @@ def mmd2(
     y: Float[Array, "m d"],
     *,
     kernel: Kernel = "gaussian",
-    bandwidth: float | Literal["median"] = 512.0,
+    bandwidth: float | Literal["paper", "median"] = 512.0,
     unbiased: bool = False,
 ) -> Float[Array, ""]:
     """Squared maximum mean discrepancy between two samples, Eq. 7.
@@ -68,7 +73,8 @@ def mmd2(
         x: First sample, one point in each row.
         y: Second sample. Need not have as many rows as `x`.
         kernel: `gaussian` or `laplacian`, see the top of this file.
-        bandwidth: Positive number, or the median over the pairs of `y` of what the kernel divides.
+        bandwidth: Positive number, the median over the pairs of `y` of what the kernel divides, or
+            `paper_bandwidth` of that median.
         unbiased: Leave i = j out of the means within a sample (the U-statistic; it can be negative)
             instead of Eq. 7's means over all k^2 and m^2 pairs (the V-statistic; never negative).
 
@@ -98,7 +104,7 @@ def make_prior_bank(
     samples: Float[Array, "m d"],
     *,
     kernel: Kernel = "gaussian",
-    bandwidth: float | Literal["median"] = 512.0,
+    bandwidth: float | Literal["paper", "median"] = 512.0,
     unbiased: bool = False,
 ) -> PriorBank:
     """The prior's side of `mmd2`, computed once for all images and steps of a search.
@@ -106,7 +112,7 @@ def make_prior_bank(
     Args:
         samples: Mapped prior samples (1,000 in the paper), in the space of the styles.
         kernel: As in `mmd2`.
-        bandwidth: As in `mmd2`; with "median" it is taken from `samples`.
+        bandwidth: As in `mmd2`; "median" and "paper" are taken from `samples`.
         unbiased: As in `mmd2`.
 
     Raises:
@@ -120,17 +126,36 @@ def make_prior_bank(
     if kernel not in get_args(Kernel):
         raise ValueError(f"kernel must be one of {', '.join(get_args(Kernel))}, got {kernel!r}")
     m = samples.shape[0]
-    if m < 2 and (unbiased or bandwidth == "median"):
+    if m < 2 and (unbiased or isinstance(bandwidth, str)):
         raise ValueError(f"unbiased=True and bandwidth='median' need at least 2 samples, got {m}")
     divided = _divided_by_bandwidth(_squared_distances(samples, samples), kernel)
-    if bandwidth == "median":
+    if bandwidth in ("median", "paper"):
         width = jnp.median(divided[jnp.triu_indices(m, k=1)])
+        width = paper_bandwidth(width, kernel=kernel) if bandwidth == "paper" else width
     elif isinstance(bandwidth, str) or not 0 < bandwidth < math.inf:
-        raise ValueError(f"bandwidth must be a positive number or 'median', got {bandwidth!r}")
+        raise ValueError(
+            f"bandwidth must be a positive number, 'median' or 'paper', got {bandwidth!r}"
+        )
     else:
         width = jnp.asarray(bandwidth, samples.dtype)
     self_term = _mean_of_pairs(jnp.expm1(-divided / width), unbiased)
     return PriorBank(samples, width, self_term, Statistic(kernel, unbiased))
+
+
+def paper_bandwidth(median: Float[Array, ""], *, kernel: Kernel) -> Float[Array, ""]:
+    """The paper's 512 where latents are those of FFHQ's generators; elsewhere as wide beside them.
+
+    Args:
+        median: Over pairs of mapped samples, of what the kernel divides.
+        kernel: As in `mmd2`.
+
+    Example:
+        >>> widths = [paper_bandwidth(jnp.float32(m), kernel="gaussian") for m in (190, 386)]
+        >>> [float(width) for width in widths]
+        [512.0, 1024.0]
+    """
+    share = median / FFHQ_MEDIAN[kernel]
+    return PAPER_BANDWIDTH * jnp.where(jnp.abs(share - 1) < 0.1, 1.0, share)
 
 
 def mmd2_to_bank(styles: Float[Array, "k d"], bank: PriorBank) -> Float[Array, ""]:

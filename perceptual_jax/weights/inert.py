@@ -1,4 +1,4 @@
-"""What stands for the things in a file that is read without executing it, and why one is refused."""
+"""What stands for the things in a file that is read without being run, and why one is refused."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

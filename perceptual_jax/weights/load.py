@@ -1,9 +1,10 @@
-"""A generator from a name of the catalogue or a weights file.
+"""A generator from a name of the catalogue, a weights file, or anyone's checkpoint.
 
 The one place that knows which class belongs to which architecture; hence the only file of this
 folder that looks up to `perceptual_jax.generator`.
 """
 
+import hashlib
 import importlib.resources
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from perceptual_jax.generator.stylegan2 import StyleGAN2, StyleGAN2Config
 from perceptual_jax.types import Generator
 from perceptual_jax.weights import catalogue, fetch, store
 from perceptual_jax.weights.catalogue import UnknownGeneratorError, WeightsError
+from perceptual_jax.weights.convert import convert_file
 from perceptual_jax.weights.names import Arrays
 
 
@@ -28,8 +30,9 @@ def load_generator(
     """The generator of this name, fetched on first use, or the one stored in this file.
 
     Args:
-        name_or_path: A name of the catalogue, or the path of a converted file. Names go first.
-        report: Gets lines for the user while a generator is fetched.
+        name_or_path: A name of the catalogue, or the path of a converted file or of a checkpoint
+            (see `checkpoints`), which is converted once. Names go first.
+        report: Gets lines for the user while a generator is fetched or converted.
         dtype: Of the activations.
 
     Raises:
@@ -48,11 +51,13 @@ def load_generator(
 
 
 def generator_path(name_or_path: str | Path, *, report: fetch.Report | None = None) -> Path:
-    """The file of a generator, fetched first if it is known by this name.
+    """The file of a generator, first fetched if it is a name, or converted if it is another's.
+
+    A conversion is kept in the cache folder under the hash of the checkpoint's content.
 
     Args:
-        name_or_path: A name of the catalogue, or the path of a converted file. Names go first.
-        report: Gets lines for the user while a generator is fetched.
+        name_or_path: As in `load_generator`.
+        report: Gets lines for the user while a generator is fetched or converted.
 
     Raises:
         WeightsError: If there is no such name or file, or it cannot be fetched.
@@ -66,7 +71,32 @@ def generator_path(name_or_path: str | Path, *, report: fetch.Report | None = No
             f"there is no generator or file {str(name_or_path)!r}; "
             f"known generators are {', '.join(known)}"
         )
-    return path
+    return path if _is_ours(path) else _converted(path, report or (lambda line: None))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is a file of this project, damaged or not, and no checkpoint to convert."""
+    try:
+        store.inspect(path)
+    except WeightsError as error:
+        return path.suffix == ".safetensors" and "lacks its metadata" not in str(error)
+    return True
+
+
+def _converted(path: Path, report: fetch.Report) -> Path:
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise WeightsError(f"cannot read {path} ({reason})") from None
+    out = fetch.cache_folder() / "weights" / "converted" / f"{digest[:32]}.safetensors"
+    if not out.exists():
+        report(f"converting {path}; this takes some seconds, once")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        convert_file(path, out)
+        report(f"stored {out}")
+    return out
 
 
 def draft_heads(name: str) -> dict[int, Arrays]:

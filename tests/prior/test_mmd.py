@@ -250,3 +250,16 @@ def test_errors_say_what_to_do():
     # Without the type checks of the tests, as users call it.
     with pytest.raises(ValueError, match="one of gaussian, laplacian, got 'rbf'"):
         inspect.unwrap(mmd.make_prior_bank)(samples, kernel="rbf")
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "laplacian"])
+def test_the_papers_bandwidth_is_512_for_ffhq_and_as_wide_beside_other_latents(kernel):
+    points = jnp.array(normal(3, (40, 20)))
+    median = make_prior_bank(points, kernel=kernel, bandwidth="median").bandwidth
+    like_ffhq = {"gaussian": 193.0 * 1.05, "laplacian": 13.9 * 1.05}[kernel] / median
+    scale = like_ffhq**0.5 if kernel == "gaussian" else like_ffhq
+    banks = [make_prior_bank(s * points, kernel=kernel, bandwidth="paper") for s in (scale, 1.0)]
+    assert float(banks[0].bandwidth) == 512.0
+    np.testing.assert_allclose(
+        banks[1].bandwidth / median, 512 / like_ffhq / median * 1.05, rtol=1e-4
+    )

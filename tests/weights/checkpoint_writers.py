@@ -69,6 +69,11 @@ def _opcodes(value):
         yield b"t" if isinstance(value, tuple) else b"l"
 
 
+def called(module, name, *args, state=None):
+    """A pickle that calls a name."""
+    return dumps({"G": Call(Global(module, name), args, state)})
+
+
 STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage"}
 
 

@@ -14,6 +14,7 @@ from checkpoint_writers import (
     Call,
     Global,
     Persistent,
+    called,
     dumps,
     numpy_array,
     nvidia_tensorflow,
@@ -126,10 +127,6 @@ WHOLE = torch_zip({"g_ema": ARRAYS})
 STREAM = torch_stream({"g_ema": ARRAYS})
 PKL = nvidia_torch({"G_ema": ARRAYS})
 CANARY = "touch canary"
-
-
-def called(module, name, *args, state=None):
-    return dumps({"G": Call(Global(module, name), args, state)})
 
 
 def in_zip(value):
