@@ -97,7 +97,8 @@ class Convert:
 
     def run(self) -> int:
         """Converts, and says what it is."""
-        from perceptual_jax.weights.convert import convert_file, describe
+        from perceptual_jax.weights.convert import convert_file
+        from perceptual_jax.weights.describe import describe
 
         print(f"{self.out}: {describe(convert_file(self.checkpoint, self.out, which=self.which))}")
         return 0
@@ -112,7 +113,7 @@ class InspectFile:
 
     def run(self) -> int:
         """Prints a line for the file and for each of its networks."""
-        from perceptual_jax.weights.convert import inspect_file
+        from perceptual_jax.weights.describe import inspect_file
 
         for line in inspect_file(self.checkpoint):
             print(line)

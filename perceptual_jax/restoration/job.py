@@ -27,6 +27,7 @@ from perceptual_jax.data.images import ImageError, to_float
 from perceptual_jax.data.output import check_folder, make_folder
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.models import files_sha256, load_model
+from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.restoration import records
 from perceptual_jax.restoration.batch import default_batch_size, default_prior, restore_batch
 from perceptual_jax.restoration.degradations import Look, look_at, require_header
@@ -165,6 +166,7 @@ def restore_files(
         about |= records.environment()
         job = _Job(out, config, generator, prior, models, seed, samples, about)
         _report_looks([looks[picture.path] for picture in todo], report)
+        _report_bandwidth(prior, config, report)
         size = batch_size or default_batch_size(generator, config)
         progress = progress or (lambda done, total: None)
         _restore_all(job, todo, looks, size, add, progress)
@@ -214,6 +216,18 @@ def _report_looks(looks: Sequence[Look], report: Callable[[str], None] | None) -
         own = [look for look in looks if look.degradation == degradation]
         pictures = f"{len(own)} picture{'s' if len(own) > 1 else ''}"
         report(f"{degradation} for {pictures} ({own[0].reason})")
+
+
+def _report_bandwidth(
+    prior: Prior, config: RestoreConfig, report: Callable[[str], None] | None
+) -> None:
+    """Says where the paper's number is not used, because the latents are not FFHQ's."""
+    width = float(prior.bank.bandwidth)
+    if report is not None and config.prior.bandwidth == "paper" and width != PAPER_BANDWIDTH:
+        report(
+            f"the kernel's bandwidth is {width:.3g}, as wide beside this generator's latents as "
+            f"the paper's {PAPER_BANDWIDTH:g} is beside FFHQ's"
+        )
 
 
 def _read(source: Input, config: RestoreConfig) -> Picture:

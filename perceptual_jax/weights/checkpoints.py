@@ -20,7 +20,12 @@ import safetensors
 import safetensors.numpy
 
 from perceptual_jax.weights import nvidia_pickles, torch_files
-from perceptual_jax.weights.inert import CheckpointError, DamagedCheckpointError, UnknownFormatError
+from perceptual_jax.weights.inert import (
+    CheckpointError,
+    DamagedCheckpointError,
+    UnknownFormatError,
+    UnsafeCheckpointError,
+)
 from perceptual_jax.weights.torch_files import Tensor
 from perceptual_jax.weights.unpickle import unpickle
 
@@ -182,15 +187,20 @@ def _of_hdf5(path: Path) -> Checkpoint:
             "HDF5 files need the package h5py: pip install h5py, then try again"
         ) from None
     arrays: dict[str, np.ndarray] = {}
+    most = 16 * path.stat().st_size  # of bytes; a dataset may claim more than it stores
 
     def visit(name: str, item: Any) -> None:
         # An external link or a virtual dataset would read other files.
         if isinstance(item, h5py.Dataset) and not item.is_virtual and not item.external:
+            if sum(x.nbytes for x in arrays.values()) + item.nbytes > most:
+                raise UnsafeCheckpointError("the file's arrays are far larger than the file")
             arrays[name] = np.asarray(item)
 
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
+    except CheckpointError:
+        raise
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise DamagedCheckpointError(f"the file is a damaged HDF5 file ({error})") from None
     return Checkpoint("hdf5", {"": Network(arrays, {}, "state_dict")}, {}, {})

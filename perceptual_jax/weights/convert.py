@@ -6,7 +6,6 @@ Every array's shape is compared with that of the inferred configuration, so a fi
 whole of a network or not at all.
 """
 
-import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,11 +20,12 @@ from perceptual_jax.generator.arrays import nested
 from perceptual_jax.generator.mapping import estimate_w_mean, mapping_network
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config, weight_shapes
 from perceptual_jax.weights import store
-from perceptual_jax.weights.catalogue import WeightsError
+from perceptual_jax.weights.catalogue import Architecture
 from perceptual_jax.weights.checkpoints import Checkpoint, Network, read_checkpoint
 from perceptual_jax.weights.foreign_names import naming_of, to_nvidia
 from perceptual_jax.weights.inert import CheckpointError
-from perceptual_jax.weights.names import Arrays
+from perceptual_jax.weights.mobilestylegan_ckpt import from_training, is_mobilestylegan
+from perceptual_jax.weights.names import Arrays, mobilestylegan_config
 
 Which = Literal["ema", "raw"]
 
@@ -59,9 +59,10 @@ class Converted(NamedTuple):
 
     arrays: Arrays
     config: dict[str, Any]
-    """Of `StyleGAN2Config`."""
+    """Of `StyleGAN2Config`, or as in `names.mobilestylegan_config`."""
     about: dict[str, Any]
     """Where it came from: format, network, and what was made up for."""
+    architecture: Architecture = "stylegan2"
 
 
 def convert_file(path: Path, out: Path, *, which: Which = "ema") -> Converted:
@@ -80,7 +81,11 @@ def convert_file(path: Path, out: Path, *, which: Which = "ema") -> Converted:
     if out.exists() and out.samefile(path):
         raise UsageError(f"converting {path} would overwrite it; choose another name")
     result = convert(read_checkpoint(path), which=which)
-    metadata = {"architecture": "stylegan2", "config": result.config, "about": result.about}
+    metadata = {
+        "architecture": result.architecture,
+        "config": result.config,
+        "about": result.about,
+    }
     store.save(out, result.arrays, metadata)
     return result
 
@@ -91,6 +96,12 @@ def convert(checkpoint: Checkpoint, *, which: Which = "ema") -> Converted:
     Raises:
         CheckpointError: If it holds no generator that is served; the subclass says why.
     """
+    for name, network in checkpoint.networks.items():
+        if is_mobilestylegan(network.arrays):
+            arrays = from_training(network.arrays)
+            about = {"format": checkpoint.format, "network": name, "noise": "drawn anew"}
+            config = mobilestylegan_config(arrays)
+            return Converted(arrays, config, about, "mobilestylegan")
     name, network, naming = find_generator(checkpoint, which=which)
     _refuse_other_architectures(network)
     theirs = dict(network.arrays)
@@ -270,46 +281,3 @@ def _estimated_mean(arrays: Arrays, config: Mapping[str, Any]) -> np.ndarray:
         mapping, jax.random.key(0), z_dim=config["z_dim"], samples=_W_MEAN_SAMPLES
     )
     return np.asarray(mean)
-
-
-def describe(converted: Converted) -> str:
-    """A converted generator in words."""
-    config, about = converted.config, converted.about
-    words = [f"StyleGAN2, {4 * 2 ** (len(config['channels']) - 1)} px"]
-    words.append(f"channels {' '.join(map(str, config['channels']))}")
-    words.append(f"W of {config['w_dim']}, mapping of {config['mapping_layers']} layers")
-    if config["c_dim"]:
-        words.append(f"{config['c_dim']} labels")
-    if config["conv_clamp"]:
-        words.append(f"clamped to {config['conv_clamp']:g}")
-    if "w_mean" in about:
-        words.append(f"mean of W {about['w_mean']}")
-    return ", ".join(words)
-
-
-def inspect_file(path: Path) -> list[str]:
-    """What a file holds, in lines for the user; nothing is written.
-
-    Raises:
-        CheckpointError: If it cannot be read.
-    """
-    size = path.stat().st_size if path.exists() else 0
-    with contextlib.suppress(WeightsError):
-        metadata = store.inspect(path)
-        name = metadata.get("name", "no name of the catalogue")
-        return [
-            f"{path}: a file of perceptual_jax, {metadata['architecture']}, {name}, {size:,} bytes",
-            f"  {metadata['config']}",
-        ]
-    checkpoint = read_checkpoint(path)
-    lines = [f"{path}: {checkpoint.format}, {size:,} bytes"]
-    for name, network in checkpoint.networks.items():
-        count = sum(value.size for value in network.arrays.values())
-        naming = naming_of(network.arrays)
-        what = f"names of {naming}" if naming else "no generator that is served"
-        if naming:
-            with contextlib.suppress(CheckpointError):
-                alone = checkpoint._replace(networks={"": network})
-                what = describe(convert(alone))
-        lines.append(f"  {name or 'the network'}: {network.kind}, {count:,} numbers; {what}")
-    return lines

@@ -22,7 +22,8 @@
     to_rgb1, to_rgbs.{j}                          synthesis.b4.torgb, b{r}.torgb
     noises.noise_{n}                              synthesis.b{r}.conv{0,1}.noise_const
 
-BasicSR's and GFPGAN's names (`style_mlp`, `modulated_conv`, ...) are brought to rosinality's first.
+BasicSR's and GFPGAN's names (`style_mlp`, `modulated_conv`, ...) are brought to rosinality's first,
+those of flaxmodels (`block_8x8/layer0/conv/weight`, channels last) to TensorFlow's.
 
 Source: the public checkpoints; the tables of their own converters were compared with.
 """
@@ -38,12 +39,16 @@ Naming = str
 
 
 def naming_of(arrays: Mapping[str, np.ndarray]) -> Naming | None:
-    """Whose names these are: `nvidia`, `tensorflow`, `rosinality`, `basicsr` or None."""
+    """Whose names these are.
+
+    `nvidia` (torch), `tensorflow` (NVIDIA's), `rosinality`, `basicsr`, `flaxmodels`, or None.
+    """
     signs = {
         "nvidia": "synthesis.b4.const",
         "tensorflow": "synthesis/4x4/Const/const",
         "rosinality": "input.input",
         "basicsr": "constant_input.weight",
+        "flaxmodels": "synthesis_network/const",
     }
     return next((name for name, sign in signs.items() if sign in arrays), None)
 
@@ -57,6 +62,8 @@ def to_nvidia(arrays: Mapping[str, np.ndarray], naming: Naming) -> Arrays:
     """
     if naming == "nvidia":
         return {k: v for k, v in arrays.items() if not k.endswith("resample_filter")}
+    if naming == "flaxmodels":
+        arrays, naming = dict(_flaxmodels_to_tensorflow(arrays)), "tensorflow"
     if naming == "tensorflow":
         return dict(_from_tensorflow(arrays))
     if naming == "basicsr":
@@ -152,6 +159,46 @@ def _noisy_layer(number: int) -> str:
     """
     resolution = 2 ** ((number + 1) // 2 + 2)
     return f"synthesis.b{resolution}.conv{(number + 1) % 2 if number else 1}"
+
+
+_FLAX_ARRAYS = {
+    "conv/weight": "weight",
+    "conv/bias": "bias",
+    "noise_strength": "noise_strength",
+    "affine/weight": "mod_weight",
+    "affine/bias": "mod_bias",
+}
+
+
+def _flaxmodels_to_tensorflow(
+    arrays: Mapping[str, np.ndarray],
+) -> Iterator[tuple[str, np.ndarray]]:
+    for name, value in arrays.items():
+        if name == "synthesis_network/const":
+            yield "synthesis/4x4/Const/const", value.transpose(0, 3, 1, 2)
+        elif name == "mapping_network/w_avg":
+            yield "dlatent_avg", value
+        elif match := re.fullmatch(
+            r"mapping_network/(fc(\d+)|label_embedding)/(weight|bias)", name
+        ):
+            layer = f"Dense{match[2]}" if match[2] else "LabelEmbed"
+            yield f"mapping/{layer}/{match[3]}", value
+        elif match := re.fullmatch(
+            r"synthesis_network/block_(\d+)x\1/(torgb|layer[01])/(.+)", name
+        ):
+            resolution, layer, array = int(match[1]), match[2], match[3]
+            number = (
+                0 if resolution == 4 else 2 * resolution.bit_length() - 7 + int(layer[-1] == "1")
+            )
+            first = "Conv" if resolution == 4 else "Conv0_up"
+            theirs = {"torgb": "ToRGB", "layer0": first, "layer1": "Conv1"}[layer]
+            if array == "noise_const":
+                yield f"synthesis/noise{number}", value[..., 0]
+            else:
+                place = f"synthesis/{resolution}x{resolution}/{theirs}"
+                yield f"{place}/{_FLAX_ARRAYS.get(array, array)}", value
+        else:
+            yield name, value
 
 
 def _basicsr_to_rosinality(name: str, value: np.ndarray) -> str:

@@ -10,13 +10,13 @@ Source: the public documentation of torch's serialisation, and the files themsel
 
 import math
 import struct
-import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
+from perceptual_jax.weights.archives import members
 from perceptual_jax.weights.inert import (
     DamagedCheckpointError,
     Instance,
@@ -30,7 +30,6 @@ from perceptual_jax.weights.unpickle import unpickle
 MAGIC = 0x1950A86A20F9469CFC6C
 """The number that the older streams begin with."""
 
-_MAX_DIRECTORY = 4 * 2**20
 _MAX_AXES = 8
 _TYPES = {
     "Double": np.dtype("<f8"),
@@ -111,13 +110,13 @@ def read_zip(data: memoryview) -> Any:
     Raises:
         CheckpointError: If it is none, or not safe.
     """
-    members = _members(data)
-    folders = [name.removesuffix("data.pkl") for name in members if name.endswith("data.pkl")]
+    files = members(data)
+    folders = [name.removesuffix("data.pkl") for name in files if name.endswith("data.pkl")]
     if len(folders) != 1:
         raise UnknownFormatError(
             "the file is a zip archive, but not one that torch.save wrote: it lacks data.pkl"
         )
-    order = members.get(f"{folders[0]}byteorder", b"little")
+    order = files.get(f"{folders[0]}byteorder", b"little")
     if bytes(order) != b"little":
         raise UnknownFormatError("the file's numbers are big-endian; save it again elsewhere")
     storages: dict[str, Storage] = {}
@@ -125,14 +124,14 @@ def read_zip(data: memoryview) -> Any:
     def find(reference: Any) -> Storage:
         dtype, key, size = _reference(reference)
         if key not in storages:
-            member = members.get(f"{folders[0]}data/{key}")
+            member = files.get(f"{folders[0]}data/{key}")
             if member is None:
                 raise DamagedCheckpointError(f"the file is damaged: it has no storage {key!r}")
             storages[key] = Storage(dtype, size)
             storages[key].fill(member)
         return _same(storages[key], dtype, size, key)
 
-    value, _ = unpickle(members[f"{folders[0]}data.pkl"], MAKERS, find_storage=find)
+    value, _ = unpickle(files[f"{folders[0]}data.pkl"], MAKERS, find_storage=find)
     return value
 
 
@@ -203,74 +202,6 @@ def _same(storage: Storage, dtype: np.dtype, size: int, key: str) -> Storage:
     if (storage.dtype, storage.size) != (dtype, size):
         raise UnsafeCheckpointError(f"the file gives the storage {key!r} two types or sizes")
     return storage
-
-
-def _members(data: memoryview) -> dict[str, memoryview]:
-    """The files of an archive as views; torch stores them uncompressed."""
-    tail = bytes(data[-65557:])
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) - at < 22:
-        raise DamagedCheckpointError(
-            "the file begins as a zip archive and lacks its end; get it again"
-        )
-    if struct.unpack_from("<I", tail, at + 12)[0] > _MAX_DIRECTORY:
-        raise UnsafeCheckpointError("the file is a zip archive with an absurdly large directory")
-    try:
-        with zipfile.ZipFile(_Reader(data)) as archive:
-            infos = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
-        raise DamagedCheckpointError(f"the file is a damaged zip archive ({error})") from None
-    members = {}
-    for info in infos:
-        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-            raise UnsafeCheckpointError(
-                f"the file is a zip archive with a compressed or encrypted part "
-                f"{info.filename!r}; torch.save writes none"
-            )
-        if info.filename in members:
-            raise UnsafeCheckpointError(f"the file is a zip archive with two {info.filename!r}")
-        if info.filename.startswith("/") or ".." in info.filename.split("/"):
-            raise UnsafeCheckpointError(
-                f"the file is a zip archive with the odd name {info.filename!r}"
-            )
-        members[info.filename] = _member(data, info)
-    return members
-
-
-def _member(data: memoryview, info: zipfile.ZipInfo) -> memoryview:
-    head = data[info.header_offset : info.header_offset + 30]
-    if len(head) < 30 or bytes(head[:4]) != b"PK\x03\x04":
-        raise DamagedCheckpointError(f"the file is damaged: {info.filename!r} is not in its place")
-    name, extra = struct.unpack_from("<HH", head, 26)
-    start = info.header_offset + 30 + name + extra
-    if start + info.file_size > len(data):
-        raise DamagedCheckpointError(f"the file ends too early, in {info.filename!r}; get it again")
-    return data[start : start + info.file_size]
-
-
-class _Reader:
-    """The bytes as a file that can be read and sought, without a copy of them all."""
-
-    def __init__(self, data: memoryview):
-        self.data, self.at = data, 0
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self.at = (0, self.at, len(self.data))[whence] + offset
-        if self.at < 0:
-            raise ValueError("negative position")
-        return self.at
-
-    def tell(self) -> int:
-        return self.at
-
-    def read(self, count: int = -1) -> bytes:
-        end = len(self.data) if count < 0 else min(self.at + count, len(self.data))
-        piece = bytes(self.data[self.at : end])
-        self.at += len(piece)
-        return piece
 
 
 def _first(value: Any, *_: Any) -> Any:

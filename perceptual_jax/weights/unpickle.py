@@ -22,6 +22,7 @@ from perceptual_jax.weights.inert import (
     Name,
     UnsafeCheckpointError,
 )
+from perceptual_jax.weights.opcodes import HANDLERS, MARK
 
 MAX_OPCODES = 100_000
 """NVIDIA's pickles have some 20,000."""
@@ -32,13 +33,6 @@ _MAX_ODD_KEYS = 10_000
 _LINE_LENGTHS = (256, 65536)
 _VIEW = 1024
 """Longer byte strings are not copied."""
-
-
-class _Mark:
-    pass
-
-
-_MARK = _Mark()
 
 
 def unpickle(
@@ -92,7 +86,7 @@ class _Machine:
             opcode = self.take(1)[0]
             if opcode == 0x2E:  # STOP
                 return self.pop()
-            handler = _HANDLERS.get(opcode)
+            handler = HANDLERS.get(opcode)
             if handler is None:
                 raise UnsafeCheckpointError(
                     f"the file's pickle has the opcode {bytes([opcode])!r} at byte {self.at - 1}, "
@@ -134,13 +128,13 @@ class _Machine:
 
     def pop(self) -> Any:
         value = self.stack.pop()
-        if value is _MARK:
+        if value is MARK:
             raise ValueError("a mark stands where a value should")
         return value
 
     def pop_to_mark(self) -> list[Any]:
         items: list[Any] = []
-        while (value := self.stack.pop()) is not _MARK:
+        while (value := self.stack.pop()) is not MARK:
             items.append(value)
         items.reverse()
         return items
@@ -153,7 +147,7 @@ class _Machine:
 
     def remember(self, index: int) -> None:
         value = self.stack[-1]
-        if value is _MARK:
+        if value is MARK:
             raise ValueError("a mark cannot be remembered")
         self.memo[index] = value
 
@@ -251,74 +245,3 @@ def _check_odd_key(key: Any, target: Any) -> None:
         raise UnsafeCheckpointError(
             f"the file has a dict of {len(target):,} keys that are no texts"
         )
-
-
-def _recall(form: str) -> Maker:
-    return lambda m: m.push(m.memo[m.number(form)])
-
-
-def _ignore(count: int) -> Maker:
-    return lambda m: m.take(count)
-
-
-_HANDLERS: dict[int, Maker] = {
-    ord(code): handler
-    for code, handler in {
-        "\x80": _ignore(1),  # PROTO
-        "\x95": _ignore(8),  # FRAME
-        "(": lambda m: m.push(_MARK),
-        "0": lambda m: m.stack.pop(),
-        "1": lambda m: m.pop_to_mark(),
-        "2": lambda m: m.push(m.stack[-1]),
-        "N": lambda m: m.push(None),
-        "\x88": lambda m: m.push(True),
-        "\x89": lambda m: m.push(False),
-        "J": lambda m: m.push(m.number("<i")),
-        "K": lambda m: m.push(m.number("<B")),
-        "M": lambda m: m.push(m.number("<H")),
-        "\x8a": lambda m: m.integer("<B"),
-        "\x8b": lambda m: m.integer("<I"),
-        "I": lambda m: m.integer_line(),
-        "L": lambda m: m.integer_line(),
-        "G": lambda m: m.push(m.number(">d")),
-        "F": lambda m: m.push(float(m.line())),
-        "X": lambda m: m.text("<I"),
-        "\x8c": lambda m: m.text("<B"),
-        "\x8d": lambda m: m.text("<Q"),
-        "V": lambda m: m.push(m.line("raw-unicode-escape")),
-        "U": lambda m: m.bytes_("<B"),  # texts of Python 2
-        "T": lambda m: m.bytes_("<i"),
-        "B": lambda m: m.bytes_("<I"),
-        "C": lambda m: m.bytes_("<B"),
-        "\x8e": lambda m: m.bytes_("<Q"),
-        "\x96": lambda m: m.bytes_("<Q"),  # BYTEARRAY8
-        "]": lambda m: m.push([]),
-        "}": lambda m: m.push({}),
-        ")": lambda m: m.push(()),
-        "\x8f": lambda m: m.push(set()),
-        "l": lambda m: m.push(m.pop_to_mark()),
-        "t": lambda m: m.push(tuple(m.pop_to_mark())),
-        "d": lambda m: m.dict_of(m.pop_to_mark()),
-        "\x85": lambda m: m.tuple_of(1),
-        "\x86": lambda m: m.tuple_of(2),
-        "\x87": lambda m: m.tuple_of(3),
-        "a": lambda m: m.append([m.pop()]),
-        "e": lambda m: m.append(m.pop_to_mark()),
-        "s": lambda m: m.fill([m.pop(), m.pop()][::-1]),
-        "u": lambda m: m.fill(m.pop_to_mark()),
-        "\x90": lambda m: m.add(m.pop_to_mark()),
-        "p": lambda m: m.remember(int(m.line())),
-        "q": lambda m: m.remember(m.number("<B")),
-        "r": lambda m: m.remember(m.number("<I")),
-        "\x94": lambda m: m.remember(len(m.memo)),
-        "g": lambda m: m.push(m.memo[int(m.line())]),
-        "h": _recall("<B"),
-        "j": _recall("<I"),
-        "c": lambda m: m.global_line(),
-        "\x93": lambda m: m.global_stack(),
-        "R": lambda m: m.call(),
-        "\x81": lambda m: m.call(),  # NEWOBJ: a call of the class
-        "b": lambda m: m.build(),
-        "Q": lambda m: m.persistent(),
-    }.items()
-}

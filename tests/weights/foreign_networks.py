@@ -1,5 +1,7 @@
 """A narrow StyleGAN2 with random weights: NVIDIA's torch arrays, and as others name them."""
 
+import itertools
+
 import numpy as np
 
 RESOLUTIONS = (4, 8, 16)
@@ -113,4 +115,69 @@ def basicsr_arrays(nvidia):
         head, dot, rest = new.partition(".conv.")
         new = f"{head}.modulated_conv.{rest}" if dot else new
         arrays[new.replace(".noise.weight", ".weight")] = value
+    return arrays
+
+
+def flaxmodels_arrays(nvidia):
+    """The same network as flaxmodels' HDF5 files store it."""
+    arrays = {}
+    for name, value in tensorflow_arrays(nvidia).items():
+        if name == "dlatent_avg":
+            arrays["mapping_network/w_avg"] = value
+        elif name.startswith("mapping/"):
+            layer = name.replace("LabelEmbed", "label_embedding").replace("Dense", "fc")
+            arrays[layer.replace("mapping/", "mapping_network/")] = value
+        elif name.endswith("Const/const"):
+            arrays["synthesis_network/const"] = value.transpose(0, 2, 3, 1)
+    blocks = [(4, "layer0", "4x4/Conv", 0)]
+    for i, r in enumerate(RESOLUTIONS[1:]):
+        blocks.append((r, "layer0", f"{r}x{r}/Conv0_up", 2 * i + 1))
+        blocks.append((r, "layer1", f"{r}x{r}/Conv1", 2 * i + 2))
+    blocks += [(r, "torgb", f"{r}x{r}/ToRGB", None) for r in RESOLUTIONS]
+    theirs = tensorflow_arrays(nvidia)
+    for r, layer, place, noise in blocks:
+        out, source = f"synthesis_network/block_{r}x{r}/{layer}", f"synthesis/{place}"
+        arrays[f"{out}/conv/weight"] = theirs[f"{source}/weight"]
+        arrays[f"{out}/conv/bias"] = theirs[f"{source}/bias"]
+        arrays[f"{out}/affine/weight"] = theirs[f"{source}/mod_weight"]
+        arrays[f"{out}/affine/bias"] = theirs[f"{source}/mod_bias"]
+        if noise is not None:
+            arrays[f"{out}/noise_strength"] = theirs[f"{source}/noise_strength"]
+            arrays[f"{out}/noise_const"] = theirs[f"synthesis/noise{noise}"].reshape(1, r, r, 1)
+    return arrays
+
+
+def mobilestylegan_arrays(*, w=6, channels=(8, 8, 4), seed=0):
+    """The state dict of a MobileStyleGAN's training, narrow: mapping and student."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
+    def modulation(name, c):
+        return {f"{name}.modulation.weight": normal(c, w), f"{name}.modulation.bias": normal(c)}
+
+    def layer(name, c_in, c_out, *, full=False):
+        arrays = modulation(f"{name}.conv", c_in)
+        arrays[f"{name}.conv.style_inv"] = normal(1, 1, c_in, 1, 1)
+        if full:
+            arrays[f"{name}.conv.weight"] = normal(c_out, c_in, 3, 3)
+        else:
+            arrays[f"{name}.conv.weight_dw"] = normal(c_in, 1, 3, 3)
+            arrays[f"{name}.conv.weight_permute"] = normal(c_out, c_in, 1, 1)
+        return arrays | {f"{name}.noise.weight": normal(1), f"{name}.bias": normal(1, c_out, 1, 1)}
+
+    arrays = {"style_mean": normal(1, w)}
+    for i in range(1, 3):
+        arrays[f"mapping_net.layers.{i}.weight"] = normal(w, w) * 100
+        arrays[f"mapping_net.layers.{i}.bias"] = normal(w) * 10
+    arrays["student.input.input"] = normal(1, channels[0], 4, 4)
+    arrays |= layer("student.conv1", channels[0], channels[0], full=True)
+    for i, (before, c) in enumerate(itertools.pairwise(channels)):
+        name = f"student.layers.{i}"
+        arrays |= modulation(f"{name}.up", before)
+        arrays |= layer(f"{name}.conv1", before // 4, c) | layer(f"{name}.conv2", c, c)
+        arrays |= modulation(f"{name}.to_img.conv", c)
+        arrays[f"{name}.to_img.conv.weight"] = normal(12, c, 1, 1)
+        arrays[f"{name}.to_img.bias"] = normal(1, 12, 1, 1)
     return arrays

@@ -8,6 +8,7 @@ import struct
 import time
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 from checkpoint_writers import (
@@ -302,6 +303,13 @@ def test_hostile_and_broken_files_are_refused(name, tmp_path, monkeypatch):
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 500e6
     assert "\n" not in str(error.value)
     assert [p.name for p in tmp_path.iterdir()] == ["file.pkl"]
+
+
+def test_an_hdf5_file_that_claims_more_than_it_stores(tmp_path):
+    with h5py.File(tmp_path / "bomb.h5", "w") as file:
+        file.create_dataset("a", shape=(2**40,), dtype="f4", chunks=(1024,))
+    with pytest.raises(UnsafeCheckpointError, match="far larger than the file"):
+        read_checkpoint(tmp_path / "bomb.h5")
 
 
 def test_the_reasons_have_types(tmp_path):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import h5py
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -13,6 +14,8 @@ from checkpoint_writers import nvidia_tensorflow, nvidia_torch, torch_stream, to
 from foreign_networks import (
     RESOLUTIONS,
     basicsr_arrays,
+    flaxmodels_arrays,
+    mobilestylegan_arrays,
     nvidia_arrays,
     rosinality_arrays,
     tensorflow_arrays,
@@ -28,6 +31,7 @@ from perceptual_jax.weights.convert import (
     convert,
     convert_file,
 )
+from perceptual_jax.weights.describe import describe
 from perceptual_jax.weights.inert import CheckpointError
 from perceptual_jax.weights.load import load_generator
 
@@ -55,6 +59,10 @@ def formats(arrays):
 def converted(tmp_path_factory):
     """The converted file of every format."""
     folder = tmp_path_factory.mktemp("formats")
+    with h5py.File(folder / "flaxmodels.h5", "w") as file:
+        for name, value in flaxmodels_arrays(nvidia_arrays()).items():
+            file[name] = value
+    convert_file(folder / "flaxmodels.h5", folder / "flaxmodels.h5.safetensors")
     for name, data in formats(nvidia_arrays()).items():
         (folder / name).write_bytes(data)
         convert_file(folder / name, folder / f"{name}.safetensors")
@@ -62,7 +70,7 @@ def converted(tmp_path_factory):
 
 
 def test_all_formats_give_the_same_arrays(converted):
-    assert len(converted) == 6
+    assert len(converted) == 7
     expected, about = store.load(converted["nvidia.pkl"])
     assert about["config"]["channels"] == [6, 5, 4]
     assert about["about"] == {"format": "nvidia-torch", "network": "G_ema", "names": "nvidia"}
@@ -71,8 +79,8 @@ def test_all_formats_give_the_same_arrays(converted):
         assert metadata["config"] == about["config"], name
         assert arrays.keys() == expected.keys()
         for key, value in arrays.items():
-            # TensorFlow's files keep a style's bias without its 1.
-            loose = name == "tensorflow.pkl" and key.endswith("affine.bias")
+            # TensorFlow's and flaxmodels' files keep a style's bias without its 1.
+            loose = name in ("tensorflow.pkl", "flaxmodels.h5") and key.endswith("affine.bias")
             np.testing.assert_allclose(value, expected[key], rtol=0, atol=1e-6 if loose else 0)
 
 
@@ -185,3 +193,35 @@ def test_reading_imports_neither_torch_nor_tensorflow(converted):
     )
     path = str(converted["nvidia.pkl"]).removesuffix(".safetensors")
     subprocess.run([sys.executable, "-c", code, path], check=True)
+
+
+def test_a_mobilestylegan_from_its_training(tmp_path):
+    arrays = mobilestylegan_arrays()
+    path = tmp_path / "mobile.ckpt"
+    path.write_bytes(torch_zip({"state_dict": arrays, "epoch": 3}))
+    result = convert_file(path, tmp_path / "out.safetensors")
+    assert describe(result) == "MobileStyleGAN, 32 px, W of 6"
+    generator = load_generator(tmp_path / "out.safetensors")
+    # The student's second layer, from the definition: a scaled input, convolved, demodulated.
+    x = np.random.default_rng(1).normal(size=(2, 5, 5))
+    w = np.random.default_rng(2).normal(size=6)
+    name, gain = "student.layers.0.conv1.conv", (2 * 9) ** -0.5
+    modulation = arrays[f"{name}.modulation.weight"] @ w + arrays[f"{name}.modulation.bias"]
+    kernel = (
+        arrays[f"{name}.weight_permute"][:, :, 0, 0, None, None]
+        * (arrays[f"{name}.weight_dw"][:, 0])
+    )
+    style = arrays[f"{name}.style_inv"][0, 0, :, 0, 0]
+    norm = np.sqrt(((gain * style[:, None, None] * kernel) ** 2).sum(axis=(1, 2, 3)) + 1e-8)
+    window = (gain * modulation)[:, None, None] * x[:, 1:4, 1:4]
+    expected = (kernel * window).sum(axis=(1, 2, 3)) / norm
+    ours = result.arrays
+    scale = w @ ours["blocks.0.conv1.affine.weight"] + ours["blocks.0.conv1.affine.bias"]
+    middle = (ours["blocks.0.conv1.depthwise"].transpose(2, 0, 1) * x[:, 1:4, 1:4]).sum((1, 2))
+    np.testing.assert_allclose((scale * middle) @ ours["blocks.0.conv1.pointwise"], expected, 1e-5)
+    picture = generator.synthesis(jnp.zeros((generator.num_styles, 6)), generator.noise_maps())
+    assert picture.shape == (32, 32, 3)
+    del arrays["student.conv1.bias"]
+    path.write_bytes(torch_zip({"state_dict": arrays}))
+    with pytest.raises(CheckpointError, match=r"lacks student.conv1.bias"):
+        convert(read_checkpoint(path))
