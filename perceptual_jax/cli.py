@@ -1,12 +1,14 @@
 """`perceptual-jax VERB`: parses the command line, calls the library, prints.
 
 Exit codes: 0 all done, 1 something failed (said on standard error, the rest is done), 2 wrong
-usage, 130 interrupted. Help is printed without loading JAX.
+usage, 75 told to end (run the same command again), 130 interrupted. Help is printed without
+loading JAX.
 """
 
 import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -19,11 +21,14 @@ from perceptual_jax.cli_common import (
     Folder,
     Inputs,
     Number,
+    Terminated,
     conclude,
+    ends_when_told,
     keep_compiled_programs,
     or_else,
 )
 from perceptual_jax.cli_degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
+from perceptual_jax.cli_job import Job
 from perceptual_jax.cli_weights import Weights
 from perceptual_jax.config import load_config, override
 from perceptual_jax.terminal import progress_bar, say
@@ -39,7 +44,8 @@ class Restore:
     """
 
     inputs: Inputs
-    """Pictures, folders (searched recursively) and globs."""
+    """Pictures, folders (searched recursively), globs, tar shards, tfds:NAME, remote addresses, and
+    @FILE, a list of such."""
     out: Folder
     """Folder for the results; pictures that are finished there are not done again."""
     config: Annotated[str, arg(metavar="FILE|NAME")] = "default"
@@ -63,6 +69,18 @@ class Restore:
     """Pictures searched at once; the results stay the same."""
     overwrite: bool = False
     """Redo what is finished, whatever settings it was done with."""
+    retry_failed: bool = False
+    """Try again what failed before, though the files are the same."""
+    distributed: bool = False
+    """One of many processes that find each other: on TPU pods, under SLURM and Open MPI."""
+    coordinator: Annotated[str | None, or_else("none", metavar="HOST:PORT")] = None
+    """Of the first process, to name them by hand, with the following two."""
+    num_processes: Annotated[int | None, or_else("1", metavar="N")] = None
+    """How many processes share the inputs."""
+    process_id: Annotated[int | None, or_else("0", metavar="I")] = None
+    """Which of them this is."""
+    profile: Annotated[Path | None, or_else("none", metavar="DIR")] = None
+    """Folder for a JAX profiler's trace of the second batch."""
 
     def run(self) -> int:
         """Restores, lists what failed, and counts."""
@@ -77,8 +95,15 @@ class Restore:
         keep_compiled_programs()
         from perceptual_jax.evaluation.index import write_index
         from perceptual_jax.restoration.job import restore_files
+        from perceptual_jax.restoration.shares import join
 
-        with progress_bar("restoring") as progress:
+        share = join(
+            distributed=self.distributed,
+            coordinator=self.coordinator,
+            num_processes=self.num_processes,
+            process_id=self.process_id,
+        )
+        with ends_when_told(), progress_bar("restoring") as progress:
             summary = restore_files(
                 self.inputs,
                 self.out,
@@ -87,10 +112,14 @@ class Restore:
                 seed=self.seed,
                 batch_size=self.batch_size,
                 overwrite=self.overwrite,
+                retry_failed=self.retry_failed,
+                share=share,
+                trace=self.profile,
                 report=say,
                 progress=progress,
             )
-        write_index(self.out)
+        if share.count == 1:
+            write_index(self.out)
         return conclude(summary.failed, str(summary))
 
 
@@ -131,6 +160,7 @@ Command = (
     | Annotated[SampleDegradation, verb("sample-degradation")]
     | Annotated[Inspect, verb("inspect")]
     | Annotated[Generate, verb("generate")]
+    | Annotated[Job, verb("job")]
     | Annotated[Weights, verb("weights")]
 )
 
@@ -157,6 +187,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         return command.run()
+    except Terminated:
+        say("told to end; what is finished is kept, run the same command again")
+        return 75
     except KeyboardInterrupt:
         say("interrupted; what is finished is kept, and the same command goes on from there")
         return 130
@@ -174,7 +207,7 @@ def _exit_code(error: Exception) -> int | None:
         return 2
     from perceptual_jax.data.collect import InputError
     from perceptual_jax.data.images import WriteError
-    from perceptual_jax.restoration.job import JobError
+    from perceptual_jax.restoration.loop import JobError
     from perceptual_jax.weights.catalogue import UnknownGeneratorError, WeightsError
 
     if isinstance(error, InputError | UnknownGeneratorError):

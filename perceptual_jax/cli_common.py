@@ -1,7 +1,9 @@
 """What the verbs of the command line share."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,3 +41,22 @@ def keep_compiled_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+class Terminated(KeyboardInterrupt):
+    """The system wants the process to end: a pod's host is taken back."""
+
+
+@contextlib.contextmanager
+def ends_when_told() -> Iterator[None]:
+    """SIGTERM raises `Terminated`, so that what is finished is written before the process ends."""
+
+    def end(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -62,13 +62,14 @@ def test_restore_and_run_again(tmp_path, face, restore, capsys):
     assert restore(face, "--seed", 4) == 0
     output = capsys.readouterr()
     assert output.out == ""
-    # Standard error is no terminal here, so there is no bar: two lines, the second with the counts.
-    choice, line = output.err.splitlines()
+    # Standard error is no terminal here, so there is no bar, and the last line has the counts.
+    choice, width, line = output.err.splitlines()
+    assert width.startswith("the kernel's bandwidth is ")
     assert choice == "l2 for 1 picture (PNG of 16 pixels: small, so downscaled)"
     assert line.startswith("restored 1, kept 0, failed 0 in ")
     out = tmp_path / "out"
     expected = {"face.png", "face.npz", "face.json", "config.toml", "results.jsonl", "index.png"}
-    assert {p.name for p in out.iterdir()} == expected
+    assert {p.name for p in out.iterdir() if p.is_file()} == expected
     with Image.open(out / "face.png") as image:
         assert image.size == (32, 32)
     with Image.open(out / "index.png") as sheet:
@@ -113,7 +114,7 @@ def test_options_reach_the_job(tmp_path, face, restore, narrow_path, monkeypatch
 def test_failures_are_listed_and_the_others_done(tmp_path, face, restore, capsys):
     (tmp_path / "bad.png").write_bytes(b"x")
     assert restore(tmp_path / "bad.png", face) == 1
-    _, bad, counts = capsys.readouterr().err.splitlines()
+    *_, bad, counts = capsys.readouterr().err.splitlines()
     assert bad == f"{tmp_path / 'bad.png'}: it is not an image of a known format"
     assert counts.startswith("restored 1, kept 0, failed 1")
 

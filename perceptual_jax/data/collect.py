@@ -14,11 +14,13 @@ import itertools
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
+
+from perceptual_jax.data.bundles import BundleError, Member, is_remote, members_of
 
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 """Formats that Pillow recognises but leaves to other programs."""
@@ -32,12 +34,22 @@ class InputError(ValueError):
 
 
 class Input(NamedTuple):
-    """An image file and the name of its results."""
+    """An image file, or an image of a bundle, and the name of its results."""
 
     path: Path
-    """Where it is, absolute."""
+    """Where it is, absolute; of an image of a bundle what to call it."""
     name: str
     """Unique in the run, also where case is ignored. It may hold dots: append extensions to it."""
+    read: Callable[[], bytes] | None = None
+    """Its bytes, where they are not those of the file."""
+
+    def read_bytes(self) -> bytes:
+        """The bytes of the image.
+
+        Raises:
+            OSError: If they cannot be read.
+        """
+        return self.path.read_bytes() if self.read is None else self.read()
 
 
 class Problem(NamedTuple):
@@ -55,14 +67,15 @@ def collect_inputs(
     out: str | os.PathLike[str] | None = None,
     reserved: Collection[str] = (),
 ) -> tuple[list[Input], list[Problem]]:
-    """The image files that `sources` mean, each once, in the order of the sources, then by path.
+    """The images that `sources` mean, each once, in the order of the sources, then by path.
 
     Of a folder (with all folders below it, each visited once however it is linked) and of a glob
     (`*`, `?`, `[...]`, `**`), the visible files with an image's extension are taken; a file named
-    by itself is always taken. Nothing is opened.
+    by itself is always taken. Tar shards, `tfds:` names and remote addresses give the images in
+    them (`bundles`); `@FILE` is a text file with a source on each line. No image is opened.
 
     Args:
-        sources: Files, folders and globs.
+        sources: Files, folders, globs, bundles and lists.
         out: Folder where results go. It is left out of folders and globs that contain it, and a
             source in it is a problem, since a result could replace its own input.
         reserved: Names that no input may get.
@@ -74,8 +87,15 @@ def collect_inputs(
         InputError: If there is no input at all.
     """
     found: dict[str, tuple[Path, str]] = {}
+    readers: dict[Path, Callable[[], bytes]] = {}
     problems: list[Problem] = []
-    for source in [os.fspath(source) for source in sources]:
+    for source in _listed(sources, problems):
+        members = _members(source, problems)
+        if members is not None:
+            for place, base, read in members:
+                found.setdefault(str(place), (place, _shortened(base, place)))
+                readers.setdefault(place, read)
+            continue
         if out is not None and _is_within(source, out):
             problems.append(Problem(source, "lies in the output folder; choose another one"))
             continue
@@ -93,7 +113,36 @@ def collect_inputs(
         reasons = "; ".join(f"{source} {reason}" for source, reason in problems)
         raise InputError(f"no image to work on: {reasons or 'no file or folder was given'}")
     names = _unique_names(dict(found.values()), reserved)
-    return [Input(path, names[path]) for path in names], problems
+    return [Input(path, names[path], readers.get(path)) for path in names], problems
+
+
+def _listed(sources: Iterable[str | os.PathLike[str]], problems: list[Problem]) -> Iterator[str]:
+    """The sources, those of lists in their place; a list's paths are relative to its folder."""
+    for source in [os.fspath(source) for source in sources]:
+        if not source.startswith("@") or os.path.lexists(source):
+            yield source
+            continue
+        path = Path(source[1:])
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            problems.append(Problem(source, f"cannot be read as a list ({error})"))
+            continue
+        for line in map(str.strip, lines):
+            if line and not line.startswith("#"):
+                inside = line.startswith("tfds:") or is_remote(line)
+                yield line if inside else str(path.parent / line)
+
+
+def _members(source: str, problems: list[Problem]) -> list[Member] | None:
+    try:
+        members = members_of(source, _is_image)
+    except BundleError as error:
+        problems.append(Problem(source, str(error)))
+        return []
+    if members == []:
+        problems.append(Problem(source, "holds no image"))
+    return members
 
 
 def _candidates(
@@ -174,7 +223,12 @@ def _why_nothing(source: str) -> str:
 
 
 def _base_name(root: Path, file: Path) -> str:
-    raw = os.fsencode("__".join(file.relative_to(root).with_suffix("").parts))
+    return _shortened("__".join(file.relative_to(root).with_suffix("").parts), file)
+
+
+def _shortened(base: str, file: Path) -> str:
+    """A name that file systems allow."""
+    raw = os.fsencode(base)
     name = raw.decode(errors="replace")
     if len(raw) <= _MAX_NAME_BYTES:
         return name

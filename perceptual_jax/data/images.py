@@ -9,6 +9,7 @@ run, a full disk or a second process never leaves half a file under a result's n
 """
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -37,7 +38,7 @@ class WriteError(OSError):
 
 
 def read_image(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, data: bytes | None = None
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Any image file as 8-bit RGB.
 
@@ -48,6 +49,7 @@ def read_image(
     Args:
         path: The file. Its content decides how it is read, not its extension.
         max_pixels: Larger images are refused before they are decoded.
+        data: The content, where it is at hand or comes from elsewhere.
 
     Raises:
         ImageError: If the file is missing, is no image, is truncated or damaged, is too large, or
@@ -55,7 +57,8 @@ def read_image(
     """
     try:
         # Pillow's warnings concern metadata and its own size limit, which is checked here.
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        source = path if data is None else io.BytesIO(data)
+        with warnings.catch_warnings(action="ignore"), Image.open(source) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageError(

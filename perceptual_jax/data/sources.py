@@ -123,16 +123,16 @@ def _file_entries(part: str) -> list[Entry]:
     chosen = sorted(inputs, key=lambda source: source.name)[wanted]
     if not chosen:
         raise DataError(f"{part} names none of the {len(inputs)} pictures of {path}")
-    _require_readable(part, [source.path for source in chosen[:16]])
-    return [Entry(s.name, lambda path=s.path: read_image(path)) for s in chosen]
+    _require_readable(part, chosen[:16])
+    return [Entry(s.name, lambda s=s: read_image(s.path, data=s.read_bytes())) for s in chosen]
 
 
-def _require_readable(part: str, paths: Sequence[Any]) -> None:
+def _require_readable(part: str, sources: Sequence[Any]) -> None:
     """Refuses a folder at once if none of its first files is a picture."""
     problem = None
-    for path in paths:
+    for source in sources:
         try:
-            read_image(path)
+            read_image(source.path, data=source.read_bytes())
         except ImageError as error:
             problem = problem or error
         else:

@@ -68,11 +68,12 @@ def degrade_files(
     written = []
     failed = [(problem.source, problem.reason) for problem in problems]
     records = [_failure(*each) for each in failed]
-    for done, (path, name) in enumerate(pictures, start=1):
+    for done, source in enumerate(pictures, start=1):
+        path, name = source.path, source.name
         try:
-            image = read_image(path)
+            image = read_image(path, data=source.read_bytes())
             degraded = degrade_one(image, _own_seed(image, seed))
-        except ValueError as error:  # `ImageError`, or too small for this kind
+        except (OSError, ValueError) as error:  # `ImageError`, or too small for this kind
             failed.append((str(path), str(error).removeprefix(f"cannot read {path}: ")))
             records.append(_failure(*failed[-1]))
         else:

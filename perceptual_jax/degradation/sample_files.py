@@ -99,10 +99,12 @@ def inspect_files(
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     pictures, problems = collect_inputs(sources)
     failed = [(problem.source, problem.reason) for problem in problems]
-    for path, name in pictures:
+    for source in pictures:
+        path, name = source.path, source.name
         try:
-            beliefs = inspect_picture(likelihood, read_image(path))
-        except ValueError as error:  # `ImageError`, or too small for a grid
+            image = read_image(path, data=source.read_bytes())
+            beliefs = inspect_picture(likelihood, image)
+        except (OSError, ValueError) as error:  # `ImageError`, or too small for a grid
             failed.append((str(path), str(error).removeprefix(f"cannot read {path}: ")))
         else:
             report(f"{name}: {describe(beliefs[0])}")

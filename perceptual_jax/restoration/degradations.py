@@ -6,6 +6,7 @@ anything else                                blind
 """
 
 import contextlib
+import io
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from perceptual_jax.checked import ConfigError
+from perceptual_jax.data.collect import Input
 from perceptual_jax.degradation.jpeg import JpegHeader, quality_of, read_header, unknown_header
 
 SMALL = 128
@@ -38,19 +40,22 @@ class Look(NamedTuple):
     """Why, for the user."""
 
 
-def look_at(path: Path, degradation: str, *, max_size: int) -> Look:
+def look_at(
+    source: Input | Path, degradation: str, *, max_size: int, data: bytes | None = None
+) -> Look:
     """Reads a picture's header and chooses its data term.
 
     Args:
-        path: The picture.
+        source: The picture.
         degradation: The config's: `auto`, or what is to be used whatever the file says.
         max_size: Larger pictures are reduced, which destroys a JPEG's grid.
+        data: Its bytes, if they are at hand.
     """
     side, header, what = 0, None, "a picture"
     with (
         contextlib.suppress(Exception),
         warnings.catch_warnings(action="ignore"),
-        Image.open(path) as image,
+        _opened(source, data) as image,
     ):
         side = max(image.size)
         what = f"{image.format or 'a picture'} of {side} pixels"
@@ -67,6 +72,14 @@ def look_at(path: Path, degradation: str, *, max_size: int) -> Look:
     if quality > LEARNED_QUALITY:
         return Look(side, header, "blind", f"{what}: quality {quality}, hardly compressed")
     return Look(side, header, "jpeg", f"{what}: quality {quality}, by its tables")
+
+
+def _opened(source: Input | Path, data: bytes | None) -> Image.Image:
+    if data is None and isinstance(source, Input) and source.read is not None:
+        data = source.read()
+    if data is not None:
+        return Image.open(io.BytesIO(data))
+    return Image.open(source.path if isinstance(source, Input) else source)
 
 
 def require_header(look: Look) -> None:

@@ -10,7 +10,9 @@ So a job is refused, before it writes anything, where the folder holds
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +20,23 @@ from perceptual_jax.checked import ConfigError, UsageError
 from perceptual_jax.config import RestoreConfig, from_toml, to_toml
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import write_atomically
-from perceptual_jax.restoration.pictures import file_sha256
+from perceptual_jax.restoration.pictures import input_sha256
 from perceptual_jax.restoration.records import Record, Settings, printable, read_record
 
 CONFIG, RESULTS, INDEX = "config.toml", "results.jsonl", "index.png"
 """Files of a whole job; `evaluation.index` draws the last one."""
 
+_THREADS, _CHUNK = 8, 4096
 _ADVICE = "choose another folder, or overwrite"
 
 
-def finished_records(
+def finished_inputs(
     out: Path, inputs: Sequence[Input], config: RestoreConfig, settings: Settings
-) -> dict[str, Record]:
-    """The records of those inputs that an earlier job with the same settings has finished.
+) -> dict[str, bool]:
+    """The names of those inputs that an earlier job with the same settings has finished.
+
+    Returns:
+        For each whether its result is good; one whose search broke off is finished as well.
 
     Raises:
         UsageError: If the folder is not one that this job may write to.
@@ -41,21 +47,32 @@ def finished_records(
     if any(out.glob("*.json")):
         _refuse_other_config(out, config)
     finished = {}
-    for source in inputs:
-        path = out / f"{source.name}.json"
-        record = read_record(path)
-        if record is None:
-            continue
-        _refuse_other_settings(path, record, settings)
-        there = record.get("input", {})
-        if there.get("sha256") != file_sha256(source.path):
-            raise UsageError(
-                f"{path} is the result of another picture ({there.get('path')}, or what it "
-                f"held before), not of {printable(source.path)}; {_ADVICE}"
-            )
-        if all((out / file).is_file() for file in record["files"]):
-            finished[source.name] = record
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(inputs), _CHUNK):
+            chunk = inputs[start : start + _CHUNK]
+            check = functools.partial(_finished, out, settings)
+            for source, good in zip(chunk, pool.map(check, chunk), strict=True):
+                if good is not None:
+                    finished[source.name] = good
     return finished
+
+
+def _finished(out: Path, settings: Settings, source: Input) -> bool | None:
+    """Whether an input's result is good; None if there is none, or not all of it."""
+    path = out / f"{source.name}.json"
+    record = read_record(path)
+    if record is None:
+        return None
+    _refuse_other_settings(path, record, settings)
+    there = record.get("input", {})
+    if there.get("sha256") != input_sha256(source):
+        raise UsageError(
+            f"{path} is the result of another picture ({there.get('path')}, or what it "
+            f"held before), not of {printable(source.path)}; {_ADVICE}"
+        )
+    if not all((out / file).is_file() for file in record["files"]):
+        return None
+    return record["status"] == "OK"
 
 
 def write_config(out: Path, config: RestoreConfig) -> None:

@@ -1,7 +1,6 @@
 """An input on its way into a search: read, checked, reduced, and given its key."""
 
 import hashlib
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -29,11 +28,10 @@ class Picture(NamedTuple):
     """What the file's header says of how it degraded."""
 
 
-def file_sha256(path: Path) -> str | None:
-    """SHA-256 of a file's bytes; None if it cannot be read."""
+def input_sha256(source: Input) -> str | None:
+    """SHA-256 of an input's bytes; None if they cannot be read."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(source.read_bytes()).hexdigest()
     except OSError:
         return None
 
@@ -44,7 +42,12 @@ def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> 
     Raises:
         ImageError: If it cannot be read, is not square, or is smaller than 4 pixels.
     """
-    pixels = read_image(source.path)
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ImageError(f"cannot read {source.path}: {reason}") from error
+    pixels = read_image(source.path, data=data)
     height, width, _ = pixels.shape
     if height != width:
         raise ImageError(
@@ -56,8 +59,9 @@ def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> 
         mean = resample_matrix(width, max_size, filter="area")
         pixels = np.einsum("ah,bw,hwc->abc", mean, mean, pixels, optimize=True)
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    look = look_at(source.path, degradation, max_size=max_size)
-    return Picture(source, file_sha256(source.path) or "", (width, height), pixels, look)
+    look = look_at(source, degradation, max_size=max_size, data=data)
+    digest = hashlib.sha256(data).hexdigest()
+    return Picture(source, digest, (width, height), pixels, look)
 
 
 def picture_key(pixels: UInt8[np.ndarray, "h w 3"], *, seed: int, sample: int) -> Key[Array, ""]:

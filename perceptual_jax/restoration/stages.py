@@ -7,7 +7,12 @@ full resolution, with a cycle and a heavier data term of its own.
 import dataclasses
 import math
 
-from perceptual_jax.config import RestoreConfig
+import jax
+import jax.numpy as jnp
+
+from perceptual_jax.checked import ConfigError
+from perceptual_jax.config import MIN_SIZE, RestoreConfig
+from perceptual_jax.types import Generator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,3 +75,29 @@ def stages(config: RestoreConfig, resolution: int, size: int) -> tuple[Stage, ..
         ),
     )
     return tuple(stage for stage in sequence if stage.steps > 0)
+
+
+def check_fit(config: RestoreConfig, generator: Generator) -> None:
+    """Refuses a config that this generator cannot follow, before any work.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    smallest, largest = (
+        stages(config, generator.resolution, size) for size in (MIN_SIZE, config.data.max_size)
+    )
+    if not largest:
+        raise ConfigError("search.steps and finish.steps are both 0; at least one must be more")
+    noise = jax.eval_shape(generator.noise_maps)
+    if config.noise.trainable > len(noise):
+        raise ConfigError(
+            f"noise.trainable must be at most {len(noise)}, the noise maps of "
+            f"{config.generator}, got {config.noise.trainable}"
+        )
+    styles = jax.ShapeDtypeStruct((generator.num_styles, *generator.w_mean.shape), jnp.float32)
+    drafts = {stage.resolution for stage in (*smallest, *largest)} - {generator.resolution}
+    for resolution in sorted(drafts):
+        try:
+            jax.eval_shape(lambda s, n, r=resolution: generator.draft(s, n, r), styles, noise)
+        except ValueError as error:
+            raise ConfigError(f"the config does not fit {config.generator}: {error}") from error

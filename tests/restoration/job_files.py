@@ -31,7 +31,8 @@ def picture(path, seed, *, width=8, height=8):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """The files by name, but for what processes say of themselves."""
+    return {p.name: p.read_bytes() for p in folder.iterdir() if not p.name.startswith(".")}
 
 
 def lines(out):

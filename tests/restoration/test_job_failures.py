@@ -14,8 +14,8 @@ from perceptual_jax.checked import UsageError
 from perceptual_jax.config import FinishConfig, NoiseConfig, SearchConfig
 from perceptual_jax.data.collect import InputError
 from perceptual_jax.data.images import WriteError
-from perceptual_jax.restoration import job
-from perceptual_jax.restoration.job import JobError
+from perceptual_jax.restoration import loop
+from perceptual_jax.restoration.loop import JobError
 
 
 def test_failures_stop_nobody_else(again, finished, tmp_path):
@@ -158,6 +158,6 @@ def test_a_lack_of_memory_is_one_sentence(again, tmp_path, monkeypatch):
     def too_large(*args, **options):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-    monkeypatch.setattr(job, "restore_batch", too_large)
+    monkeypatch.setattr(loop, "restore_batch", too_large)
     with pytest.raises(JobError, match="3 pictures at once do not fit in memory; lower the batch"):
         again(tmp_path / "out")

@@ -1,5 +1,7 @@
 """Pictures as a job reads, groups and keys them."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ from job_files import CONFIG, picture, pixels_of
 from perceptual_jax.checked import ConfigError, UsageError
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import ImageError, to_float
-from perceptual_jax.restoration import job
 from perceptual_jax.restoration.degradations import look_at
+from perceptual_jax.restoration.feed import look_at_all, plan
 from perceptual_jax.restoration.pictures import picture_key, read_picture
 
 
@@ -20,12 +22,15 @@ def test_batches_are_even_and_of_one_size(tmp_path):
         picture(tmp_path / f"{i}.png", i, width=side, height=side)
         inputs.append(Input(tmp_path / f"{i}.png", str(i)))
     inputs.append(Input(tmp_path / "none.png", "none"))
-    looks = {x.path: look_at(x.path, "l2", max_size=256) for x in inputs}
-    batches = [
-        ("".join(x.name for x in batch), full)
-        for batch, full in job._batches(inputs, looks, CONFIG, most=4)
-    ]
-    assert batches == [("012", 3), ("345", 3), ("678", 3), ("none", 1)]
+    kinds, reasons = look_at_all(inputs, dataclasses.replace(CONFIG, degradation="l2"))
+    assert reasons == {"l2": ("asked for", 10)}
+
+    def batches(*, even):
+        found = plan(inputs, kinds, most=4, even=even)
+        return [("".join(x.name for x in batch), full) for batch, full in found]
+
+    assert batches(even=True) == [("012", 3), ("345", 3), ("678", 3), ("none", 1)]
+    assert batches(even=False) == [("0123", 4), ("45", 4), ("678", 4), ("none", 4)]
 
 
 def test_large_pictures_are_reduced_by_areas(tmp_path):

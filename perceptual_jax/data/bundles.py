@@ -1,0 +1,134 @@
+"""Inputs that are no files of this machine: members of tar shards, datasets, remote objects.
+
+    shard-000.tar            every image in it (WebDataset's layout: other members are left out)
+    tfds:NAME[/CONFIG][:SPLIT]     a prepared dataset's images, by number
+    gs://bucket/folder, s3://, memory://   files below it, or matching a glob, through fsspec
+
+Each becomes a place to print, a name, and a function that reads its bytes.
+"""
+
+import functools
+import os
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://")
+
+
+class Member(NamedTuple):
+    """One image of a bundle."""
+
+    place: Path
+    """To print, and to tell it from all others; no file of this name need exist."""
+    base: str
+    """Its name within the bundle, without the extension."""
+    read: Callable[[], bytes]
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be read; the message is the rest of a sentence that it begins."""
+
+
+def is_remote(source: str) -> bool:
+    """Whether it is the address of a remote store.
+
+    Example:
+        >>> is_remote("gs://bucket/faces"), is_remote("faces"), is_remote("tfds:mnist")
+        (True, False, False)
+    """
+    return _REMOTE.match(source) is not None
+
+
+def members_of(source: str, is_image: Callable[[str], bool]) -> list[Member] | None:
+    """The images of a bundle, in its order; None if it is none.
+
+    Args:
+        source: What was typed.
+        is_image: Whether a file name is an image's.
+
+    Raises:
+        BundleError: If it cannot be read.
+    """
+    if source.startswith("tfds:"):
+        return list(_of_dataset(source))
+    if is_remote(source):
+        return list(_of_store(source, is_image))
+    if source.lower().endswith(".tar") and os.path.isfile(source):
+        return list(_of_tar(Path(os.path.abspath(source)), is_image))
+    return None
+
+
+def _of_tar(shard: Path, is_image: Callable[[str], bool]) -> Iterator[Member]:
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for info in archive:
+                name = os.path.basename(info.name)
+                if info.isreg() and is_image(name):
+                    read = functools.partial(_read_part, shard, info.offset_data, info.size)
+                    yield Member(shard / info.name, _base(info.name), read)
+    except (tarfile.TarError, OSError) as error:
+        raise BundleError(f"cannot be read as an uncompressed tar file ({error})") from error
+
+
+def _read_part(path: Path, offset: int, size: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def _of_dataset(source: str) -> Iterator[Member]:
+    import tensorflow_datasets as tfds
+
+    name, _, split = source.removeprefix("tfds:").partition(":")
+    decoders: Any = {"image": tfds.decode.SkipDecoding()}
+    try:
+        data: Any = tfds.data_source(
+            name,
+            split=split or "train",
+            data_dir=os.environ.get("TFDS_DATA_DIR"),
+            decoders=decoders,
+            download=False,
+        )
+        if len(data) == 0 or "image" not in data[0]:
+            raise BundleError("has no images")
+    except BundleError:
+        raise
+    except Exception as error:  # Whatever a dataset's own code raises.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BundleError(f"cannot be opened ({reason}); prepare it with tfds build") from error
+    stem = name.replace("/", "-")
+    for i in range(len(data)):
+        read = functools.partial(_read_record, data, i)
+        yield Member(Path(source) / f"{i:08d}", f"{stem}-{i:08d}", read)
+
+
+def _read_record(data: Any, index: int) -> bytes:
+    return bytes(data[index]["image"])
+
+
+def _of_store(source: str, is_image: Callable[[str], bool]) -> Iterator[Member]:
+    try:
+        import fsspec
+
+        store, path = fsspec.core.url_to_fs(source)
+        scheme = source.partition("://")[0]
+        if any(sign in path for sign in "*?["):
+            found, root = store.glob(path), path.split("*")[0].rpartition("/")[0]
+        elif store.isdir(path):
+            found, root = store.find(path), path
+        else:
+            found, root = [path] if store.exists(path) else [], path.rpartition("/")[0]
+    except (OSError, ValueError, ImportError) as error:
+        raise BundleError(f"cannot be listed ({error})") from error
+    for file in sorted(found):
+        if is_image(file.rpartition("/")[2]):
+            below = file.removeprefix(root).lstrip("/")
+            read = functools.partial(store.cat_file, file)
+            yield Member(Path(f"{scheme}:") / file.lstrip("/"), _base(below), read)
+
+
+def _base(name: str) -> str:
+    return "__".join(Path(name).with_suffix("").parts).lstrip("/")

@@ -1,0 +1,190 @@
+"""The loop of a job: batches of pictures in, the work of writing their results out."""
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from perceptual_jax.config import RestoreConfig
+from perceptual_jax.data.images import to_float
+from perceptual_jax.degradation.likelihood import Likelihood
+from perceptual_jax.restoration import records
+from perceptual_jax.restoration.batch import restore_batch
+from perceptual_jax.restoration.feed import Batch
+from perceptual_jax.restoration.journal import Journal
+from perceptual_jax.restoration.objective import Prior
+from perceptual_jax.restoration.pictures import Picture, picture_key
+from perceptual_jax.restoration.records import Record
+from perceptual_jax.restoration.sink import Sink
+from perceptual_jax.types import Generator
+
+STAGES = ("reading", "wait for input", "search", "wait for output", "writing")
+"""Reading and writing are of all their threads, beside the others."""
+
+
+class JobError(RuntimeError):
+    """A job that cannot go on; the message is one sentence for the user."""
+
+
+class Job(NamedTuple):
+    """What all batches share."""
+
+    out: Path
+    config: RestoreConfig
+    generator: Generator
+    prior: Prior
+    models: Mapping[str, Likelihood]
+    """Learned data terms by the names that pictures ask for."""
+    seed: int
+    samples: int
+    size: int
+    """Restorations searched for at once."""
+    about: Record
+    """What every record says of the job."""
+
+
+def restore_all(
+    job: Job,
+    batches: Iterator[Batch],
+    sink: Sink,
+    journal: Journal,
+    add: Callable[..., None],
+    *,
+    trace: Path | None,
+    progress: Callable[[float, int], None] | None,
+) -> None:
+    """Restores batch after batch, and notes the seconds of each stage in the journal.
+
+    While the device searches, the next pictures are read and the last ones written. Where either
+    cannot keep up, the device waits for input, or for output.
+
+    Args:
+        job: What all batches share.
+        batches: From `feed`.
+        sink: Gets what is to be written.
+        journal: Gets the seconds.
+        add: Notes a record, and the input that it is of.
+        trace: Folder for a profiler's trace of the second batch.
+        progress: Called with the number of pictures done and of all.
+
+    Raises:
+        JobError: If a batch does not fit in memory.
+        WriteError: If results cannot be written.
+    """
+    show = progress or (lambda done, total: None)
+    total, done = journal.total, 0
+    seconds = journal.seconds
+    seconds |= dict.fromkeys(STAGES, 0.0)
+    clock = _Clock(seconds)
+    show(0, total)
+    for number, batch in enumerate(clock.iterate(batches, "wait for input")):
+        seconds["reading"] += batch.read_seconds
+        for source, reason in batch.failed:
+            add(records.failure_record(source.name, source.path, reason), source)
+        if batch.pictures:
+            first, count = done + len(batch.failed), len(batch.pictures)
+
+            def on_share(share: float, first: int = first, count: int = count) -> None:
+                journal.beat()
+                show(first + share * count, total)
+
+            with _traced(trace if number == 1 else None), clock.of("search"):
+                works = _restore_batch(job, batch, add, on_share)
+            with clock.of("wait for output"):
+                for work in works:
+                    sink.put(work)
+        done += len(batch.inputs)
+        seconds["writing"] = sink.seconds
+        journal.beat()
+    show(done, total)
+
+
+class _Clock:
+    """Adds up the seconds of stages."""
+
+    def __init__(self, seconds: dict[str, float]):
+        self.seconds = seconds
+
+    @contextlib.contextmanager
+    def of(self, stage: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.monotonic() - start
+
+    def iterate(self, items: Iterator[Batch], stage: str) -> Iterator[Batch]:
+        while True:
+            with self.of(stage):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
+
+@contextlib.contextmanager
+def _traced(folder: Path | None) -> Iterator[None]:
+    if folder is None:
+        yield
+        return
+    with jax.profiler.trace(str(folder)):
+        yield
+
+
+def _restore_batch(
+    job: Job,
+    batch: Batch,
+    add: Callable[..., None],
+    progress: Callable[[float], None],
+) -> list[Callable[[], None]]:
+    """Restores pictures of one kind; what is left to do is to write each one's files."""
+    begun, pictures = time.monotonic(), batch.pictures
+    # Pictures that are missing from a full batch are made up for, so that a size compiles once.
+    rows = [
+        (picture, sample)
+        for picture in [*pictures, *[pictures[-1]] * (batch.full - len(pictures))]
+        for sample in range(job.samples)
+    ]
+    keys = [picture_key(picture.pixels, seed=job.seed, sample=s) for picture, s in rows]
+    degradation = pictures[0].look.degradation
+    config = dataclasses.replace(job.config, degradation=degradation)
+    likelihood = job.models.get(degradation)
+    try:
+        result = restore_batch(
+            job.generator,
+            np.stack([to_float(picture.pixels) for picture, _ in rows]),
+            config,
+            keys=jnp.stack(keys),
+            headers=jax.tree.map(lambda *x: np.stack(x), *(p.look.header for p, _ in rows)),
+            likelihood=likelihood,
+            prior=job.prior,
+            batch_size=math.ceil(len(rows) / math.ceil(len(rows) / job.size)),
+            progress=progress,
+        )
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            message = f"{len(rows)} pictures at once do not fit in memory; lower the batch size"
+            raise JobError(message) from error
+        raise
+    about = job.about | {"seconds": (time.monotonic() - begun) / len(pictures)}
+
+    def writing(i: int, picture: Picture) -> Callable[[], None]:
+        own = slice(i * job.samples, (i + 1) * job.samples)
+        one = jax.tree.map(lambda x: x[own], result)
+
+        def write() -> None:
+            record = records.write_result(
+                job.out, picture, one, config, about, likelihood=likelihood
+            )
+            add(record, picture.input)
+
+        return write
+
+    return [writing(i, picture) for i, picture in enumerate(pictures)]

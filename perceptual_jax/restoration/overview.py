@@ -1,0 +1,182 @@
+"""One view of a job that many processes work on, also while they do, and one table of its results.
+
+It reads what the processes write anyway: their lines of results and failures, and what each says
+of itself every few seconds.
+"""
+
+import csv
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from perceptual_jax.checked import UsageError
+from perceptual_jax.data.images import write_atomically
+from perceptual_jax.restoration import records
+from perceptual_jax.restoration.journal import RESULTS, read_jsonl
+from perceptual_jax.restoration.records import Record
+from perceptual_jax.restoration.shares import states
+
+_DEVICE = ("wait for input", "search", "wait for output")
+"""Stages that exclude each other; reading and writing go on beside them."""
+
+
+class Worker(NamedTuple):
+    """A process of a job."""
+
+    number: int
+    alive: bool
+    done: int
+    failed: int
+    left: int
+    per_minute: float
+    """Pictures since it started."""
+    seconds_left: float | None
+    """None if it has done nothing yet."""
+    slowest: str
+    """The stage that took most of its time, with the share of it."""
+
+
+class Overview(NamedTuple):
+    """A job at a moment."""
+
+    done: int
+    """Pictures with a good result, over all runs."""
+    failed: int
+    left: int
+    """Of the processes' last runs."""
+    workers: tuple[Worker, ...]
+
+    def lines(self) -> Iterator[str]:
+        """For the user."""
+        yield f"done {self.done}, failed {self.failed}, left {self.left}"
+        for worker in self.workers:
+            state = "running" if worker.alive else "ended"
+            line = f"process {worker.number}: {state}, {worker.done} done, {worker.failed} failed"
+            line += f", {worker.left} left, {worker.per_minute:.1f} a minute"
+            if worker.alive and worker.seconds_left is not None:
+                line += f", {worker.seconds_left / 60:.0f} min to go"
+            yield f"{line}; {worker.slowest}"
+
+
+def overview(out: Path) -> Overview:
+    """How a job stands.
+
+    Args:
+        out: Its folder.
+
+    Raises:
+        UsageError: If it is no job's folder.
+    """
+    _require_job(out)
+    status: dict[str, bool] = {}
+    for record in read_results(out):
+        status[records.place(record)] = record["status"] == "OK"
+    workers = tuple(_worker(state) for state in states(out))
+    counts = Counter(status.values())
+    return Overview(counts[True], counts[False], sum(w.left for w in workers), workers)
+
+
+def _worker(state: dict[str, Any]) -> Worker:
+    done, failed = state.get("done", 0), state.get("failed", 0)
+    left = max(state.get("total", 0) - done - failed, 0)
+    elapsed = state.get("updated", 0) - state.get("started", 0)
+    rate = (done + failed) / elapsed if elapsed > 0 else 0.0
+    seconds = {stage: state.get("seconds", {}).get(stage, 0.0) for stage in _DEVICE}
+    slowest = max(seconds, key=lambda stage: seconds[stage])
+    share = seconds[slowest] / max(sum(seconds.values()), 1e-9)
+    return Worker(
+        number=state["process"],
+        alive=state["alive"],
+        done=done,
+        failed=failed,
+        left=left,
+        per_minute=60 * rate,
+        seconds_left=left / rate if rate else None,
+        slowest=f"{share:.0%} of the time it was in: {slowest}" if elapsed > 0 else "not begun",
+    )
+
+
+def read_results(out: Path) -> Iterator[Record]:
+    """The lines of all processes' results, in no order; a place may come more than once."""
+    for path in sorted(out.glob(f"{RESULTS}*.jsonl")):
+        for record in read_jsonl(path):
+            if isinstance(record.get("input"), dict) and "path" in record["input"]:
+                yield record
+
+
+def merge(out: Path) -> tuple[Path, ...]:
+    """Writes `results.csv` and, where pyarrow is installed, `results.parquet`: a row a result.
+
+    Args:
+        out: Folder of a job, best one that has ended.
+
+    Returns:
+        The files.
+
+    Raises:
+        UsageError: If it is no job's folder, or holds no result.
+        WriteError: If they cannot be written.
+    """
+    _require_job(out)
+    last = {records.place(record): record for record in read_results(out)}
+    rows = [row for place in sorted(last) for row in _rows(last[place])]
+    if not rows:
+        raise UsageError(f"{out} has no result yet")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = out / "results.csv"
+    write_atomically(table, lambda file: _write_csv(file, columns, rows))
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        return (table,)
+    arrays = {name: [row.get(name) for row in rows] for name in columns}
+    parquet = out / "results.parquet"
+    write_atomically(parquet, lambda file: pyarrow.parquet.write_table(pyarrow.table(arrays), file))
+    return table, parquet
+
+
+def _rows(record: Record) -> Iterator[dict[str, Any]]:
+    about = {
+        "name": record["name"],
+        "path": records.place(record),
+        "status": record["status"],
+        "message": record["message"],
+        "sha256": record["input"].get("sha256"),
+        "term": record.get("degradation", {}).get("term"),
+        "seconds": record.get("seconds"),
+    }
+    about |= {name: value for name, value in record.get("settings", {}).items()}
+    restorations = record.get("restorations") or [{}]
+    for sample, one in enumerate(restorations):
+        terms = {f"{name}": value for name, value in one.get("terms", {}).items()}
+        plain = {k: one.get(k) for k in ("image", "consistency_psnr", "best_step") if k in one}
+        yield about | {"sample": sample} | plain | terms
+
+
+def _write_csv(file: Any, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    import io
+
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    text.flush()
+    text.detach()
+
+
+def _require_job(out: Path) -> None:
+    if not (out / "config.toml").is_file():
+        raise UsageError(f"{out} is not the folder of a job: it has no config.toml")
+
+
+def watch(out: Path, every: float) -> Iterator[Overview]:
+    """An overview now and every so many seconds, until no process is alive."""
+    while True:
+        view = overview(out)
+        yield view
+        if not any(worker.alive for worker in view.workers):
+            return
+        time.sleep(every)
