@@ -103,6 +103,7 @@ class Restore:
             num_processes=self.num_processes,
             process_id=self.process_id,
         )
+        # The runtime may have taken the signal for itself.
         with ends_when_told(), progress_bar("restoring") as progress:
             summary = restore_files(
                 self.inputs,

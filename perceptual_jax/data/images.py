@@ -9,10 +9,13 @@ run, a full disk or a second process never leaves half a file under a result's n
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import math
 import os
+import socket
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
@@ -143,7 +146,7 @@ def write_atomically(
         'whole'
     """
     path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{_host()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "xb") as file:
             if isinstance(content, bytes):
@@ -161,6 +164,36 @@ def write_atomically(
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes left of files that they were writing.
+
+    Those of other machines, which cannot be asked, are removed when they are an hour old.
+    """
+    for path in folder.glob(".*-*-*.tmp"):
+        host, pid, _ = path.name[1:].split("-", 2)
+        with contextlib.suppress(OSError, ValueError):
+            if host == _host():
+                dead = not _is_alive(int(pid))
+            else:
+                dead = time.time() - path.stat().st_mtime > 3600
+            if dead:
+                path.unlink()
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w 3"]) -> None:

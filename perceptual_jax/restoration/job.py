@@ -134,9 +134,12 @@ def restore_files(
     models = _load_models({kind.degradation for kind in kinds}, dtype=config.dtype)
 
     make_folder(out)
-    with hold(out, share) as state, Sink() as sink:
+    with (
+        hold(out, share) as state,
+        Journal(out, share, state, total=len(todo)) as journal,
+        Sink() as sink,
+    ):
         write_config(out, config)
-        journal = Journal(out, share, state, total=len(todo))
         failed = list(skipped)
 
         def add(record: Record, source: Input | None = None) -> None:

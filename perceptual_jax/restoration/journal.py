@@ -49,6 +49,14 @@ class Journal:
         self.total = total
         self._counts = {"total": total, "done": 0, "failed": 0}
 
+    def __enter__(self) -> "Journal":
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Says how it ended."""
+        self.beat(now=True)
+
     @property
     def done(self) -> int:
         """Results of this process that are good."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from perceptual_jax.checked import UsageError
-from perceptual_jax.data.images import save_json
+from perceptual_jax.data.images import remove_leftovers, save_json
 
 _FOLDER = ".processes"
 """In a job's folder: a lock and a state for each process."""
@@ -58,7 +58,7 @@ def join(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> Share:
-    """Starts JAX's multi-controller runtime, if asked for, and says which process this is.
+    """Meets the other processes through JAX's multi-controller runtime, if asked for.
 
     Args:
         distributed: Find the others: on TPU pods, under SLURM and Open MPI.
@@ -66,8 +66,11 @@ def join(
         num_processes: With it, how many there are.
         process_id: With it, which one this is, from 0.
 
+    Returns:
+        Which process this is.
+
     Raises:
-        UsageError: If they are incomplete, or the runtime cannot be started.
+        UsageError: If they are incomplete, or the others are not found.
     """
     by_hand = (coordinator, num_processes, process_id)
     if not distributed and by_hand == (None, None, None):
@@ -79,14 +82,17 @@ def join(
         )
     import jax
 
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
     try:
-        jax.distributed.initialize(
-            coordinator, num_processes, process_id, shutdown_timeout_seconds=24 * 3600
-        )
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+        share = Share(jax.process_index(), jax.process_count())
+        # Nothing more is exchanged. Left alone, no process is ended by the death of another, and
+        # none that is done waits for the others.
+        jax.distributed.shutdown()
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"the other processes of this job cannot be found ({reason})") from error
-    return Share(jax.process_index(), jax.process_count())
+    return share
 
 
 @contextlib.contextmanager
@@ -100,6 +106,7 @@ def hold(out: Path, share: Share) -> Iterator[Path]:
     """
     folder = out / _FOLDER
     folder.mkdir(exist_ok=True)
+    remove_leftovers(out)
     for lock in sorted(folder.glob("*.lock")):
         index = int(lock.stem)
         if index != share.index and not _is_held(lock):
