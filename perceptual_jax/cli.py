@@ -6,6 +6,7 @@ loading JAX.
 """
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ from perceptual_jax.cli_job import Job
 from perceptual_jax.cli_weights import Weights
 from perceptual_jax.config import load_config, override
 from perceptual_jax.terminal import progress_bar, say
+
+ENDED = 75
+"""Exit code of a process that was told to end: run the same command again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command.run()
     except Terminated:
         say("told to end; what is finished is kept, run the same command again")
-        return 75
+        return ENDED
     except KeyboardInterrupt:
         say("interrupted; what is finished is kept, and the same command goes on from there")
         return 130
@@ -220,5 +224,19 @@ def _exit_code(error: Exception) -> int | None:
     return 1 if fitting and isinstance(error, fitting.TrainingError) else None
 
 
+def program() -> None:
+    """The command `perceptual-jax`: runs it and ends the process.
+
+    One that was told to end does so at once: all it had to write is written, and taking the
+    device's runtime down in the middle of a search can crash.
+    """
+    code = main()
+    if code == ENDED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()
