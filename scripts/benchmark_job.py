@@ -1,0 +1,108 @@
+"""A whole job beside the bare loop of its device, with memory: does the job keep the device busy?
+
+    python scripts/benchmark_job.py --pictures 1000 [--generator NAME] [--steps 50] [--batch-size 16]
+
+Without --generator a narrow StyleGAN2 of 32 px with random weights is used, so that thousands of
+pictures take minutes. The bare loop restores batches of the same size from memory. Prints pictures
+a second of both, the seconds of each stage, and resident memory after a tenth of the job and at
+its end.
+"""
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from perceptual_jax.config import FinishConfig, PriorConfig, RestoreConfig, SearchConfig
+from perceptual_jax.data.images import to_float
+from perceptual_jax.generator.stylegan2 import StyleGAN2
+from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
+from perceptual_jax.restoration.batch import default_prior, restore_batch
+from perceptual_jax.restoration.job import restore_files
+from perceptual_jax.restoration.shares import states
+from perceptual_jax.weights.load import load_generator
+
+
+def make_generator(name: str | None) -> Any:
+    if name is not None:
+        return load_generator(name, report=print)
+    config = StyleGAN2Config((16, 16, 16, 16), z_dim=32, w_dim=32, mapping_layers=2)
+    return StyleGAN2.init(jax.random.key(0), config)
+
+
+def resident_mb() -> float:
+    """Of this process, on Linux."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
+
+
+def bare_rate(generator: Any, config: RestoreConfig, pixels: np.ndarray, batch: int) -> float:
+    """Pictures a second of the device alone, after compilation."""
+    prior = default_prior(generator, config.prior)
+    stack = to_float(pixels[:batch])
+    rounds = max(1, min(20, len(pixels) // batch))
+    for run in range(rounds + 1):
+        keys = jax.random.split(jax.random.key(run), batch)
+        if run == 1:
+            start = time.monotonic()
+        restore_batch(generator, stack, config, keys=keys, prior=prior, batch_size=batch)
+    return rounds * batch / (time.monotonic() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--generator")
+    parser.add_argument("--size", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--batch-size", type=int, default=16)
+    args = parser.parse_args()
+    generator = make_generator(args.generator)
+    config = dataclasses.replace(
+        RestoreConfig(degradation="l2"),
+        prior=PriorConfig(bank_size=100),
+        search=SearchConfig(steps=args.steps, draft=0),
+        finish=FinishConfig(steps=0),
+    )
+    shape = (args.pictures, args.size, args.size, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    bare = bare_rate(generator, config, pixels, args.batch_size)
+    seen: dict[str, float] = {}
+
+    def progress(done: float, total: int) -> None:
+        if "early" not in seen and done >= total / 10:
+            seen["early"] = resident_mb()
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "in")
+        source.mkdir()
+        for i, image in enumerate(pixels):
+            Image.fromarray(image).save(source / f"{i:06d}.png")
+        summary = restore_files(
+            source,
+            Path(folder, "out"),
+            config,
+            batch_size=args.batch_size,
+            generator=generator,
+            progress=progress,
+        )
+        seconds = states(Path(folder, "out"))[0]["seconds"]
+    device = ("wait for input", "search", "wait for output")
+    loop = sum(seconds[stage] for stage in device)
+    rate = args.pictures / loop
+    print(f"bare loop {bare:.2f} pictures a second, job {rate:.2f}: {rate / bare:.1%}")
+    print(f"whole call {summary.seconds:.1f} s, its loop {loop:.1f} s")
+    print(", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items()))
+    print(f"outside the device {1 - seconds['search'] / loop:.2%} of the loop")
+    early, late = seen["early"], resident_mb()
+    print(f"memory {early:.0f} MB after a tenth, {late:.0f} MB at the end: {late / early - 1:+.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# One host with several GPUs: one process, each batch shared by all of them; started again if told to end.
+#
+#   bash scripts/pod/gpus.sh FACES OUT
+set -u
+while true; do
+  perceptual-jax restore "$1" --out "$2"
+  code=$?
+  [ "$code" -eq 75 ] || break
+done
+perceptual-jax job merge "$2"
+exit "$code"

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# A preemptible TPU pod slice restores a folder; taken back, it is asked for again and goes on.
+#
+#   PROJECT=my-project ZONE=us-east5-b bash scripts/pod/tpu.sh v5litepod-16 FACES OUT
+#
+# FACES and OUT lie on a disk that all hosts mount (Filestore, or a bucket through gcsfuse).
+set -u
+type=$1 faces=$2 out=$3 name=perceptual-jax
+flags=(--project "$PROJECT" --zone "$ZONE")
+queue() { gcloud compute tpus queued-resources "$@" "${flags[@]}"; }
+on() { gcloud compute tpus tpu-vm ssh "$name" "${flags[@]}" --worker "$1" --command "$2"; }
+
+while true; do
+  queue create "$name" --node-id "$name" --accelerator-type "$type" \
+    --runtime-version v2-alpha-tpuv5-lite --spot
+  until [ "$(queue describe "$name" --format 'value(state.state)')" = ACTIVE ]; do sleep 30; done
+  on all "pip install -q 'perceptual-jax[tpu]'"
+  # Every host runs the same line; they find each other and share the faces by name.
+  if on all "perceptual-jax restore $faces --out $out --distributed"; then
+    on 0 "perceptual-jax job merge $out"
+    queue delete "$name" --force --quiet
+    break
+  fi
+  # Taken back, or some faces failed: what failed is quarantined, so the next round ends well.
+  queue delete "$name" --force --quiet
+done
