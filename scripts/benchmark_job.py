@@ -1,6 +1,6 @@
 """A whole job beside the bare loop of its device, with memory: does the job keep the device busy?
 
-    python scripts/benchmark_job.py --pictures 1000 [--generator NAME] [--steps 50] [--batch-size 16]
+    python scripts/benchmark_job.py --pictures 1000 [--generator NAME] [--batch-size 16]
 
 Without --generator a narrow StyleGAN2 of 32 px with random weights is used, so that thousands of
 pictures take minutes. The bare loop restores batches of the same size from memory. Prints pictures
@@ -46,7 +46,7 @@ def bare_rate(generator: Any, config: RestoreConfig, pixels: np.ndarray, batch: 
     """Pictures a second of the device alone, after compilation."""
     prior = default_prior(generator, config.prior)
     stack = to_float(pixels[:batch])
-    rounds = max(1, min(20, len(pixels) // batch))
+    rounds, start = max(1, min(20, len(pixels) // batch)), 0.0
     for run in range(rounds + 1):
         keys = jax.random.split(jax.random.key(run), batch)
         if run == 1:
