@@ -35,8 +35,8 @@ class Share:
         """Whether a picture of this name is restored by this process.
 
         Example:
-            >>> [name for name in "abcdef" if Share(0, 2).owns(name)]
-            ['a', 'd', 'e']
+            >>> [[name for name in "abcdef" if Share(i, 2).owns(name)] for i in (0, 1)]
+            [['a', 'b', 'c', 'e', 'f'], ['d']]
         """
         digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
         return int.from_bytes(digest[:8], "big") % self.count == self.index

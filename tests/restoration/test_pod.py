@@ -17,7 +17,7 @@ from perceptual_jax.restoration.overview import overview
 
 CONFIG = """
 [search]
-steps = 150
+steps = 80
 draft = 0
 coarse_fraction = 0.0
 [finish]
