@@ -1,7 +1,9 @@
 """The members of a zip file as views of its bytes; nothing is unpacked."""
 
+import re
 import struct
 import zipfile
+import zlib
 
 from perceptual_jax.weights.inert import DamagedCheckpointError, UnsafeCheckpointError
 
@@ -37,7 +39,7 @@ def members(data: memoryview) -> dict[str, memoryview]:
             )
         if info.filename in found:
             raise UnsafeCheckpointError(f"the file is a zip archive with two {info.filename!r}")
-        if info.filename.startswith("/") or ".." in info.filename.split("/"):
+        if info.filename.startswith("/") or ".." in re.split(r"[/\\]", info.filename):
             raise UnsafeCheckpointError(
                 f"the file is a zip archive with the odd name {info.filename!r}"
             )
@@ -53,7 +55,13 @@ def _member(data: memoryview, info: zipfile.ZipInfo) -> memoryview:
     start = info.header_offset + 30 + name + extra
     if start + info.file_size > len(data):
         raise DamagedCheckpointError(f"the file ends too early, in {info.filename!r}; get it again")
-    return data[start : start + info.file_size]
+    content = data[start : start + info.file_size]
+    # Archives that were saved without checksums have zeros there.
+    if info.CRC and zlib.crc32(content) != info.CRC:
+        raise DamagedCheckpointError(
+            f"the file is damaged: {info.filename!r} does not match its checksum; get it again"
+        )
+    return content
 
 
 class _Reader:

@@ -101,6 +101,8 @@ def _gather(
         for name, value in _dict(state, group).items():
             if isinstance(value, Tensor):
                 arrays[f"{prefix}{name}"] = value.array()
+            elif value is not None:
+                raise DamagedCheckpointError(f"the file is damaged: {prefix}{name} is no tensor")
     for name, value in state.items():
         if isinstance(name, str) and not name.startswith("_") and _plain(value):
             attributes[f"{prefix}{name}"] = value
@@ -119,6 +121,10 @@ def _state_of(instance: Any) -> dict[str, Any]:
     state = getattr(instance, "state", None)
     if is_module(instance):
         meta = instance.args[0] if len(instance.args) == 1 else None
+        if type(meta) is dict and meta.get("type") != "class":
+            raise UnsafeCheckpointError(
+                f"the file has a persistent {meta.get('type')!r} where a class's object should be"
+            )
         state = meta.get("state") if type(meta) is dict else None
     if type(state) is not dict:
         raise DamagedCheckpointError("the file is damaged: a module has no state")
@@ -144,9 +150,11 @@ def _gather_tf(instance: Any, prefix: str, arrays: dict[str, np.ndarray], depth:
     state = instance.state
     if type(state) is not dict:
         raise DamagedCheckpointError("the file is damaged: a network has no state")
-    for name, value in state.get("variables") or ():
-        if isinstance(name, str) and isinstance(value, _PickledArray):
-            arrays[f"{prefix}{name}"] = value.array()
+    for entry in state.get("variables") or ():
+        if type(entry) is not tuple or len(entry) != 2 or not isinstance(entry[0], str):
+            raise DamagedCheckpointError("the file is damaged: a variable is no name and array")
+        if isinstance(entry[1], _PickledArray):
+            arrays[f"{prefix}{entry[0]}"] = entry[1].array()
     components = state.get("components") or {}
     for name, part in components.items() if type(components) is dict else ():
         if is_tf_network(part):

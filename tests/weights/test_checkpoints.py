@@ -154,7 +154,11 @@ def nested_modules(depth):
     function = Global("torch_utils.persistence", "_reconstruct_persistent_obj")
     module = {}
     for _ in range(depth):
-        module = {"x": Call(function, ({"class_name": "G", "state": {"_modules": module}},))}
+        module = {
+            "x": Call(
+                function, ({"type": "class", "class_name": "G", "state": {"_modules": module}},)
+            )
+        }
     return dumps(module)
 
 
@@ -230,9 +234,37 @@ HOSTILE = {
         torch_zip({"g": {"a.b": np.zeros(10**6, np.float32)}}, compression=zipfile.ZIP_DEFLATED),
         "compressed",
     ),
+    "zip with a changed number": (
+        WHOLE.replace(ARRAYS["a.weight"].tobytes(), ARRAYS["a.weight"].tobytes()[::-1]),
+        "does not match its checksum",
+    ),
+    "variables that are none": (
+        dumps(
+            (
+                Call(
+                    Global("dnnlib.tflib.network", "Network"),
+                    (),
+                    {"variables": [1], "static_kwargs": {}},
+                ),
+            )
+        ),
+        "a variable is no name and array",
+    ),
+    "persistent function": (
+        dumps(
+            {
+                "G": Call(
+                    Global("torch_utils.persistence", "_reconstruct_persistent_obj"),
+                    ({"type": "func", "state": {}},),
+                )
+            }
+        ),
+        "persistent 'func'",
+    ),
+    "path traversal of Windows": (torch_zip({}, extra=[("a\\..\\..\\x", b"x")]), "odd name"),
     "path traversal": (torch_zip({}, extra=[("../../canary", b"x")]), r"odd name '\.\./"),
     "absolute path": (torch_zip({}, extra=[("/canary", b"x")]), "odd name '/canary'"),
-    "big-endian zip": (torch_zip({}, extra=[]).replace(b"little", b"big!!!"), "big-endian|damaged"),
+    "big-endian zip": (torch_zip({}).replace(b"little", b"big!!!"), "big-endian|damaged"),
     "another zip": (torch_zip({}).replace(b"data.pkl", b"data.txt"), "lacks data.pkl"),
     "zip without end": (WHOLE[:-40], "end"),
     "zip of half": (WHOLE[: len(WHOLE) // 2], "lacks its end"),
