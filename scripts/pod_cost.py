@@ -1,0 +1,75 @@
+"""What a hundred thousand faces cost on accelerators: an estimate, from counted operations.
+
+    python scripts/pod_cost.py [--faces 100000] [--share 0.1] [--size 32]
+
+XLA counts the operations of one step of each stage before it optimises it; nothing is run. The
+peaks are the makers' for dense bfloat16. The share of the peak that a search reaches is an
+assumption: nothing here was measured on such a device. `scripts/benchmark_job.py` measures.
+"""
+
+import argparse
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from perceptual_jax.config import load_config
+from perceptual_jax.degradation.jpeg import unknown_header
+from perceptual_jax.restoration import batch
+from perceptual_jax.restoration.search import Searcher
+from perceptual_jax.restoration.stages import stages
+from perceptual_jax.restoration.terms import Given
+from perceptual_jax.weights.load import load_generator
+
+PEAKS = {"TPU v5e": 197e12, "TPU v5p": 459e12, "H100 SXM": 989e12, "H200 SXM": 989e12}
+"""FLOP/s, dense bfloat16: cloud.google.com/tpu/docs/v5e and /v5p, NVIDIA's data sheets."""
+
+
+def flops_of_a_face(config: Any, size: int) -> dict[str, float]:
+    """Operations of each stage and of the final picture, for one face."""
+    generator = load_generator(config.generator, report=print)
+    prior = batch.default_prior(generator, config.prior)
+    searcher = Searcher(generator, prior)
+    given = Given(
+        jnp.zeros((1, size, size, 3)),
+        jax.tree.map(lambda x: jnp.asarray(x)[None], unknown_header()),
+    )
+    state, noise = batch._init(searcher, config, jax.random.split(jax.random.key(0), 1))
+    counts = {}
+    for stage in stages(config, generator.resolution, size):
+        entered = jax.eval_shape(lambda s, t=stage: batch._enter(s, searcher, config, t), state)
+        lowered = batch._advance.lower(entered, given, noise, searcher, config, stage, 1)
+        name = f"{stage.steps} steps at {stage.resolution} px"
+        counts[name] = stage.steps * _flops(lowered)
+    picture = jax.jit(lambda g, s, n: g.synthesis(s, n))
+    styles = jnp.zeros((generator.num_styles, *generator.w_mean.shape))
+    counts["final picture"] = _flops(picture.lower(generator, styles, generator.noise_maps()))
+    return counts
+
+
+def _flops(lowered: Any) -> float:
+    return lowered.cost_analysis()["flops"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--faces", type=int, default=100_000)
+    parser.add_argument("--share", type=float, default=0.1, help="of the peak that is reached")
+    parser.add_argument("--size", type=int, default=32, help="pixels of an input's side")
+    parser.add_argument("--config", default="default")
+    args = parser.parse_args()
+    counts = flops_of_a_face(load_config(args.config), args.size)
+    print(json.dumps({name: f"{flops / 1e9:.0f} GFLOP" for name, flops in counts.items()}))
+    whole = sum(counts.values())
+    print(f"{whole / 1e12:.2f} TFLOP a face; {100 * args.share:.0f} % of the peak assumed\n")
+    print(f"| device | peak, TFLOP/s | faces a minute | device hours for {args.faces:,} |")
+    print("|---|---|---|---|")
+    for name, peak in PEAKS.items():
+        rate = peak * args.share / whole
+        hours = args.faces / rate / 3600
+        print(f"| {name} | {peak / 1e12:.0f} | {60 * rate:.0f} | {hours:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
