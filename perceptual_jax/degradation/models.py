@@ -100,13 +100,13 @@ def load_model(
 def files_sha256(degradation: str) -> str:
     """SHA-256 of the model files that a config's `degradation` can lead to."""
     digest = hashlib.sha256()
-    shipped = [str(path) for path in shipped_models().values()]
-    paths = shipped if degradation == "auto" else [str(model_path(degradation))]
-    if degradation in ("l2", "dct_box"):
-        paths = []
+    if degradation == "auto":
+        paths = list(shipped_models().values())
+    else:
+        paths = [] if degradation in ("l2", "dct_box") else [model_path(degradation)]
     for path in paths:
         try:
-            digest.update(Path(path).read_bytes())
+            digest.update(path.read_bytes())
         except OSError as error:
             raise WeightsError(f"cannot read {path} ({error.strerror})") from error
     return digest.hexdigest()

@@ -96,6 +96,15 @@ def test_what_is_missing_is_done_again_and_comes_out_the_same(folder, again, los
         assert after[name] == before[name]
 
 
+@pytest.mark.parametrize("degradation", ["l2", "dct_box"])
+def test_a_term_without_a_model_may_be_asked_for(again, tmp_path, finished, degradation):
+    Image.open(finished / "in" / "a.png").resize((16, 16)).save(tmp_path / "a.jpg", quality=30)
+    config = dataclasses.replace(CONFIG, degradation=degradation)
+    again(tmp_path / "out", config, inputs=[tmp_path / "a.jpg"])
+    (record,) = lines(tmp_path / "out")
+    assert (record["status"], record["degradation"]["term"]) == ("OK", degradation)
+
+
 def test_a_line_that_was_cut_short_is_mended(folder, again):
     with open(folder / "results.jsonl", "ab") as file:
         file.write(b'{"name": "b", "sta')
