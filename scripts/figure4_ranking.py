@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from perceptual_jax.data.images import read_image, to_float, write_atomically
-from perceptual_jax.degradation.models import load_model
+from perceptual_jax.degradation.models import NOT_LEARNED, load_model
 from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.restoration.degradations import look_at
 
@@ -28,7 +28,7 @@ def main() -> None:
     args = parser.parse_args()
     degraded = read_image(args.degraded)
     look = look_at(args.degraded, args.model, max_size=max(degraded.shape))
-    name = "blind" if look.degradation in ("l2", "dct_box") else look.degradation
+    name = "blind" if look.degradation in NOT_LEARNED else look.degradation
     model = load_model(name)
     print(f"model {name} ({look.reason})")
     cache = jax.jit(lambda m, x: m.prepare(x, look.header))(model, jnp.asarray(to_float(degraded)))

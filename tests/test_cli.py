@@ -63,9 +63,9 @@ def test_restore_and_run_again(tmp_path, face, restore, capsys):
     output = capsys.readouterr()
     assert output.out == ""
     # Standard error is no terminal here, so there is no bar, and the last line has the counts.
-    choice, width, line = output.err.splitlines()
+    width, choice, line = output.err.splitlines()
     assert width.startswith("the kernel's bandwidth is ")
-    assert choice == "l2 for 1 picture (PNG of 16 pixels: small, so downscaled)"
+    assert choice == "data term l2: face.png (PNG of 16 pixels: small, so downscaled)"
     assert line.startswith("restored 1, kept 0, failed 0 in ")
     out = tmp_path / "out"
     expected = {"face.png", "face.npz", "face.json", "config.toml", "results.jsonl", "index.png"}

@@ -79,27 +79,42 @@ def _read_part(path: Path, offset: int, size: int) -> bytes:
         return file.read(size)
 
 
-def _of_dataset(source: str) -> Iterator[Member]:
+def open_dataset(name: str, *, decoded: bool = True) -> Any:
+    """The examples of a prepared dataset by number, each a dict with an `image`.
+
+    Args:
+        name: NAME[/CONFIG][:SPLIT].
+        decoded: Whether images are arrays; else the bytes of their files.
+
+    Raises:
+        BundleError: If it cannot be opened, or has no images.
+    """
     import tensorflow_datasets as tfds
 
-    name, _, split = source.removeprefix("tfds:").partition(":")
-    decoders: Any = {"image": tfds.decode.SkipDecoding()}
+    dataset, _, split = name.partition(":")
+    decoders: Any = None if decoded else {"image": tfds.decode.SkipDecoding()}
+    # The library itself reads the variable once, when it is imported.
+    folder = os.environ.get("TFDS_DATA_DIR")
     try:
         data: Any = tfds.data_source(
-            name,
-            split=split or "train",
-            data_dir=os.environ.get("TFDS_DATA_DIR"),
-            decoders=decoders,
-            download=False,
+            dataset, split=split or "train", data_dir=folder, decoders=decoders, download=False
         )
-        if len(data) == 0 or "image" not in data[0]:
-            raise BundleError("has no images")
-    except BundleError:
-        raise
+        images = len(data) > 0 and "image" in data[0]
     except Exception as error:  # Whatever a dataset's own code raises.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BundleError(f"cannot be opened ({reason}); prepare it with tfds build") from error
-    stem = name.replace("/", "-")
+        raise BundleError(
+            f"cannot be opened ({reason}); prepare it with tfds build "
+            "--file_format=array_record, and set TFDS_DATA_DIR if it is not in the usual place"
+        ) from error
+    if not images:
+        raise BundleError("has no images")
+    return data
+
+
+def _of_dataset(source: str) -> Iterator[Member]:
+    name = source.removeprefix("tfds:")
+    data = open_dataset(name, decoded=False)
+    stem = name.partition(":")[0].replace("/", "-")
     for i in range(len(data)):
         read = functools.partial(_read_record, data, i)
         yield Member(Path(source) / f"{i:08d}", f"{stem}-{i:08d}", read)

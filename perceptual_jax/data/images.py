@@ -214,6 +214,15 @@ def save_json(path: str | os.PathLike[str], value: Any) -> None:
     write_atomically(path, (json_text(value, indent=2) + "\n").encode())
 
 
+def load_json(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The object of a JSON file; None if there is none, or it is damaged."""
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """A value as JSON that every reader accepts: NaN and infinities become null.
 

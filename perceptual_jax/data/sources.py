@@ -9,7 +9,6 @@ their names:
     tfds:celeb_a_hq/256:train[:90%]
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from perceptual_jax.data.bundles import BundleError, open_dataset
 from perceptual_jax.data.collect import InputError, collect_inputs
 from perceptual_jax.data.images import ImageError, read_image
 
@@ -158,23 +158,10 @@ def _split_slice(part: str) -> tuple[str, slice]:
 
 def _dataset_entries(name: str) -> list[Entry]:
     """The images of a prepared dataset: NAME[/CONFIG][:SPLIT]."""
-    import tensorflow_datasets as tfds
-
-    dataset, _, split = name.partition(":")
-    # The library itself reads the variable once, when it is imported.
-    folder = os.environ.get("TFDS_DATA_DIR")
     try:
-        source: Any = tfds.data_source(
-            dataset, split=split or "train", data_dir=folder, download=False
-        )
-    except Exception as error:  # Whatever a dataset's own code raises.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"cannot open tfds:{name} ({reason}); prepare it with tfds build "
-            "--file_format=array_record, and set TFDS_DATA_DIR if it is not in the usual place"
-        ) from error
-    if len(source) == 0 or "image" not in source[0]:
-        raise DataError(f"tfds:{name} has no images")
+        source = open_dataset(name)
+    except BundleError as error:
+        raise DataError(f"tfds:{name} {error}") from error
     return [Entry(f"{i:08d}", lambda i=i: _to_rgb(source[i]["image"])) for i in range(len(source))]
 
 

@@ -23,6 +23,9 @@ from perceptual_jax.weights import store
 from perceptual_jax.weights.catalogue import WeightsError
 
 ARCHITECTURE = "conditional_pixelcnn"
+NOT_LEARNED = frozenset({"l2", "dct_box"})
+"""Data terms without a model, see `consistency`."""
+
 _FOLDER = Path(__file__).parent / "weights"
 
 
@@ -103,7 +106,7 @@ def files_sha256(degradation: str) -> str:
     if degradation == "auto":
         paths = list(shipped_models().values())
     else:
-        paths = [] if degradation in ("l2", "dct_box") else [model_path(degradation)]
+        paths = [] if degradation in NOT_LEARNED else [model_path(degradation)]
     for path in paths:
         try:
             digest.update(path.read_bytes())

@@ -4,6 +4,7 @@ Drawn from the folder alone (its `results.jsonl` and the pictures that are named
 right after a job that only did what was missing, and can be drawn again at any time.
 """
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,8 @@ def write_index(out: Path) -> Path | None:
         WriteError: If the file cannot be written.
     """
     path = out / INDEX
-    done = [record for record in read_lines(out / RESULTS).values() if "files" in record]
+    lines = read_lines(out / RESULTS)
+    done = list(itertools.islice((line for line in lines if "files" in line), MAX_ROWS))
     if not done:
         path.unlink(missing_ok=True)
         return None
@@ -44,8 +46,8 @@ def write_index(out: Path) -> Path | None:
     maps = any("nll_map" in record for record in done)
     if maps:
         headings.append("bits/dim: where it contradicts")
-    rows = [_row(out, record, samples, maps) for record in done[:MAX_ROWS]]
-    captions = [_caption(record) for record in done[:MAX_ROWS]]
+    rows = [_row(out, record, samples, maps) for record in done]
+    captions = [_caption(record) for record in done]
     sheet = contact_sheet(rows, headings=headings, captions=captions)
     write_atomically(path, lambda file: sheet.save(file, "PNG"))
     return path

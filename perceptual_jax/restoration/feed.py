@@ -1,9 +1,10 @@
-"""Pictures on their way to the device: read ahead by threads, in batches of one size.
+"""Pictures on their way to the device: read ahead by threads, in batches of one shape.
 
-    headers of all -> groups of one size and data term -> batches -> read ahead, a few at a time
+    inputs -> read ahead, a bounded number -> groups of one size and data term -> full batches
 
-Every batch of a group has the same shape, so that each group compiles once, and what is read ahead
-is bounded, so that memory does not grow with the number of pictures.
+Every batch of a group has the same shape, so that each group compiles once, and no picture is
+read twice. What is read ahead and what waits in groups is bounded, so memory does not grow with
+the number of pictures.
 """
 
 import math
@@ -17,14 +18,13 @@ from perceptual_jax.checked import ConfigError
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import ImageError
-from perceptual_jax.restoration.degradations import Look, look_at, require_header
+from perceptual_jax.restoration.degradations import require_header
 from perceptual_jax.restoration.pictures import Picture, read_picture
 
 AHEAD = 2
 """Batches that are read while one is searched for."""
 
 THREADS = 8
-_CHUNK = 4096
 
 EVEN = 4
 """A job of so few full batches has batches of even size, so that little is computed in vain."""
@@ -40,70 +40,74 @@ class Kind(NamedTuple):
 class Batch(NamedTuple):
     """Pictures of one kind, read."""
 
-    inputs: tuple[Input, ...]
     pictures: tuple[Picture, ...]
+    """None, if all that was left to read has failed."""
     failed: tuple[tuple[Input, str], ...]
-    """Those that cannot be read, and why."""
+    """Those since the last batch that cannot be read, and why."""
     full: int
-    """How many there are in a full batch of the kind."""
+    """How many pictures there are in a full batch of the kind."""
     read_seconds: float
-    """Of all threads."""
+    """Since the last batch, of all threads."""
 
 
-def look_at_all(inputs: Sequence[Input], config: RestoreConfig) -> tuple[list[Kind], dict]:
-    """The kind of every input, by their headers, and for each data term a reason and its count."""
-    kinds: list[Kind] = []
-    reasons: dict[str, tuple[str, int]] = {}
-    shared: dict[Kind, Kind] = {}  # one object for all inputs of a kind: there may be many
-
-    def look(source: Input) -> Look:
-        return look_at(source, config.degradation, max_size=config.data.max_size)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, len(inputs), _CHUNK):
-            for one in pool.map(look, inputs[start : start + _CHUNK]):
-                kind = Kind(min(one.side, config.data.max_size), one.degradation)
-                kinds.append(shared.setdefault(kind, kind))
-                reason, count = reasons.get(one.degradation, (one.reason, 0))
-                reasons[one.degradation] = (reason, count + 1)
-    return kinds, reasons
-
-
-def plan(
-    inputs: Sequence[Input], kinds: Sequence[Kind], *, most: int, even: bool
-) -> Iterator[tuple[Sequence[Input], int]]:
-    """Inputs of one kind at a time, in batches, each with the size of a full one.
+def feed(
+    inputs: Sequence[Input], config: RestoreConfig, *, most: int, even: bool
+) -> Iterator[Batch]:
+    """The inputs in batches of one kind, read ahead of what is asked for.
 
     Args:
-        inputs: All of them.
-        kinds: Of each.
+        inputs: Each is in one batch, as a picture or as failed.
+        config: Says how pictures are read, and which data term they are given.
         most: Pictures in a batch.
-        even: Whether a group's batches are evenly filled; else all but the last are full.
+        even: Whether batches of a kind are evenly filled, for which all inputs are read before
+            the first batch; else all but the last are full.
     """
-    groups: dict[Kind, list[Input]] = {}
-    for source, kind in zip(inputs, kinds, strict=True):
-        groups.setdefault(kind, []).append(source)
+    groups: dict[Kind, list[Picture]] = {}
+    failed: list[tuple[Input, str]] = []
+    seconds = 0.0
+
+    def batch(pictures: Sequence[Picture], full: int) -> Batch:
+        nonlocal failed, seconds
+        made = Batch(tuple(pictures), tuple(failed), full, seconds)
+        failed, seconds = [], 0.0
+        return made
+
+    for source, read, took in _read_ahead(inputs, config, ahead=AHEAD * most):
+        seconds += took
+        if isinstance(read, str):
+            failed.append((source, read))
+            continue
+        kind = Kind(read.pixels.shape[0], read.look.degradation)
+        group = groups.setdefault(kind, [])
+        group.append(read)
+        if len(group) == most and not even:
+            yield batch(groups.pop(kind), most)
     for group in groups.values():
         full = math.ceil(len(group) / math.ceil(len(group) / most)) if even else most
         for start in range(0, len(group), full):
-            yield group[start : start + full], full
+            yield batch(group[start : start + full], full)
+    if failed:
+        yield batch((), 0)
 
 
-def feed(batches: Iterator[tuple[Sequence[Input], int]], config: RestoreConfig) -> Iterator[Batch]:
-    """The batches with their pictures, read ahead of what is asked for."""
+def _read_ahead(
+    inputs: Sequence[Input], config: RestoreConfig, *, ahead: int
+) -> Iterator[tuple[Input, Picture | str, float]]:
+    """Each input with what `_read` gives, in order, a number of them ahead of the caller."""
+    waiting: deque[tuple[Input, Future[tuple[Picture | str, float]]]] = deque()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="read") as pool:
-        waiting: deque[tuple[Sequence[Input], int, list[Future]]] = deque()
         try:
-            for inputs, full in batches:
-                waiting.append((inputs, full, [pool.submit(_read, x, config) for x in inputs]))
-                if len(waiting) > AHEAD:
-                    yield _gathered(*waiting.popleft())
+            for source in inputs:
+                waiting.append((source, pool.submit(_read, source, config)))
+                if len(waiting) > ahead:
+                    first, future = waiting.popleft()
+                    yield first, *future.result()
             while waiting:
-                yield _gathered(*waiting.popleft())
+                first, future = waiting.popleft()
+                yield first, *future.result()
         finally:
-            for _, _, futures in waiting:
-                for future in futures:
-                    future.cancel()
+            for _, future in waiting:
+                future.cancel()
 
 
 def _read(source: Input, config: RestoreConfig) -> tuple[Picture | str, float]:
@@ -118,15 +122,3 @@ def _read(source: Input, config: RestoreConfig) -> tuple[Picture | str, float]:
         reason = str(error).removeprefix(f"cannot read {source.path}: ")
         return reason, time.monotonic() - start
     return picture, time.monotonic() - start
-
-
-def _gathered(inputs: Sequence[Input], full: int, futures: Sequence[Future]) -> Batch:
-    results = [future.result() for future in futures]
-    read = [(source, result) for source, (result, _) in zip(inputs, results, strict=True)]
-    return Batch(
-        inputs=tuple(inputs),
-        pictures=tuple(result for _, result in read if not isinstance(result, str)),
-        failed=tuple((source, result) for source, result in read if isinstance(result, str)),
-        full=full,
-        read_seconds=sum(seconds for _, seconds in results),
-    )

@@ -19,9 +19,9 @@ from typing import Any
 from perceptual_jax.checked import ConfigError, UsageError
 from perceptual_jax.config import RestoreConfig, from_toml, to_toml
 from perceptual_jax.data.collect import Input
-from perceptual_jax.data.images import write_atomically
+from perceptual_jax.data.images import load_json, write_atomically
 from perceptual_jax.restoration.pictures import input_sha256
-from perceptual_jax.restoration.records import Record, Settings, printable, read_record
+from perceptual_jax.restoration.records import Record, Settings, printable
 
 CONFIG, RESULTS, INDEX = "config.toml", "results.jsonl", "index.png"
 """Files of a whole job; `evaluation.index` draws the last one."""
@@ -60,7 +60,7 @@ def finished_inputs(
 def _finished(out: Path, settings: Settings, source: Input) -> bool | None:
     """Whether an input's result is good; None if there is none, or not all of it."""
     path = out / f"{source.name}.json"
-    record = read_record(path)
+    record = load_json(path)
     if record is None:
         return None
     _refuse_other_settings(path, record, settings)

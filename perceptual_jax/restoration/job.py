@@ -9,22 +9,24 @@ whole, and the same call again goes on where it stopped, with this number of pro
 """
 
 import dataclasses
+import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from perceptual_jax.checked import UsageError
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.data.collect import Input, collect_inputs
+from perceptual_jax.data.images import load_json
 from perceptual_jax.data.output import check_folder, make_folder
 from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.models import files_sha256, load_model
+from perceptual_jax.degradation.models import NOT_LEARNED, files_sha256, load_model
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.restoration import records
 from perceptual_jax.restoration.batch import default_batch_size, default_prior
-from perceptual_jax.restoration.feed import EVEN, feed, look_at_all, plan
+from perceptual_jax.restoration.feed import EVEN, Batch, feed
 from perceptual_jax.restoration.folder import INDEX, RESULTS, finished_inputs, write_config
 from perceptual_jax.restoration.journal import Journal, put_in_order, quarantined, stamp_of
 from perceptual_jax.restoration.loop import Job, restore_all
@@ -130,8 +132,9 @@ def restore_files(
     finished = {} if overwrite else finished_inputs(out, own, config, settings)
     left = [source for source in own if source.name not in finished]
     todo, skipped = split_quarantined(left, out, retry=retry_failed or overwrite)
-    kinds, reasons = look_at_all(todo, config)
-    models = _load_models({kind.degradation for kind in kinds}, dtype=config.dtype)
+    models = functools.cache(functools.partial(_load_model, dtype=config.dtype))
+    if config.degradation != "auto":
+        models(config.degradation)  # a file that is none is refused before anything is written
 
     make_folder(out)
     with (
@@ -155,11 +158,12 @@ def restore_files(
             about |= records.environment()
             size = batch_size or default_batch_size(generator, config)
             job = Job(out, config, generator, prior, models, seed, samples, size, about)
-            _report_looks(reasons, report)
             _report_bandwidth(prior, config, report)
             most = max(1, size // samples)
             even = batch_size is None and share.count == 1 and len(everything) <= EVEN * most
-            batches = feed(plan(todo, kinds, most=most, even=even), config)
+            batches = feed(todo, config, most=most, even=even)
+            if report is not None:
+                batches = _reported(batches, report)
             restore_all(job, batches, sink, journal, add, trace=trace, progress=progress)
     if share.count == 1:
         asked = [problem.source for problem in problems] + [x.path for x in everything]
@@ -195,7 +199,7 @@ def split_quarantined(
 
 
 def _failure_of(path: Path) -> Failure:
-    record = records.read_record(path) or {"input": {"path": str(path)}, "message": "it is gone"}
+    record = load_json(path) or {"input": {"path": str(path)}, "message": "it is gone"}
     return Failure(records.place(record), record["message"])
 
 
@@ -216,20 +220,20 @@ def from_different_starts(config: RestoreConfig, *, samples: int) -> RestoreConf
     return dataclasses.replace(config, prior=prior)
 
 
-def _load_models(names: Iterable[str], *, dtype: Any) -> dict[str, Likelihood]:
-    learned = sorted(set(names) - {"l2", "dct_box"})
-    return {name: load_model(name, dtype=dtype) for name in learned}
+def _load_model(name: str, *, dtype: Any) -> Likelihood | None:
+    return None if name in NOT_LEARNED else load_model(name, dtype=dtype)
 
 
-def _report_looks(
-    reasons: Mapping[str, tuple[str, int]], report: Callable[[str], None] | None
-) -> None:
-    """Says which data term is used for how many pictures, and why for the first of them."""
-    if report is None:
-        return
-    for degradation, (reason, count) in reasons.items():
-        pictures = f"{count} picture{'s' if count > 1 else ''}"
-        report(f"{degradation} for {pictures} ({reason})")
+def _reported(batches: Iterator[Batch], report: Callable[[str], None]) -> Iterator[Batch]:
+    """The batches; of each data term, its first picture and why it has this term are said."""
+    seen = set()
+    for batch in batches:
+        for picture in batch.pictures[:1]:
+            if picture.look.degradation not in seen:
+                seen.add(picture.look.degradation)
+                first = f"{records.printable(picture.input.path.name)} ({picture.look.reason})"
+                report(f"data term {picture.look.degradation}: {first}")
+        yield batch
 
 
 def _report_bandwidth(

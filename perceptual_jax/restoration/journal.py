@@ -8,16 +8,15 @@ Of several processes each has its own files (`results-00001.jsonl`).
 """
 
 import contextlib
-import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from perceptual_jax.data.collect import Input
-from perceptual_jax.data.images import json_text, save_json, write_atomically
+from perceptual_jax.data.images import json_text, load_json, save_json, write_atomically
 from perceptual_jax.restoration import records
 from perceptual_jax.restoration.records import Record
 from perceptual_jax.restoration.shares import Share
@@ -41,7 +40,7 @@ class Journal:
         self._results = out / share.file(RESULTS, ".jsonl")
         self._failures = out / share.file(FAILURES, ".jsonl")
         self._state_path, self._lock = state, threading.Lock()
-        self._about = records.read_record(state) or {}
+        self._about = load_json(state) or {}
         self._started = time.time()
         self._written = 0.0
         self.seconds: dict[str, float] = {}
@@ -72,13 +71,13 @@ class Journal:
             self._counts["failed" if failed else "done"] += 1
         self.beat()
 
-    def beat(self, *, now: bool = False, **more: Any) -> None:
+    def beat(self, *, now: bool = False) -> None:
         """Writes the state, if that was some time ago."""
         with self._lock:
             if not now and time.time() - self._written < _HEARTBEAT_S:
                 return
             self._written = time.time()
-            state = self._about | self._counts | more
+            state = self._about | self._counts
             state |= {"started": self._started, "updated": self._written, "seconds": self.seconds}
         with contextlib.suppress(OSError):
             save_json(self._state_path, state)
@@ -105,27 +104,10 @@ def quarantined(out: Path) -> dict[str, Record]:
     """The last failure of each place, over all processes."""
     found: dict[str, Record] = {}
     for path in sorted(out.glob(f"{FAILURES}*.jsonl")):
-        for line in read_jsonl(path):
+        for line in records.read_lines(path):
             if isinstance(line.get("path"), str):
                 found[line["path"]] = line
     return found
-
-
-def read_jsonl(path: Path) -> Iterator[Record]:
-    """The lines of a file, one at a time; broken ones are left out."""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        for line in file:
-            record = _parsed(line)
-            if record is not None:
-                yield record
-
-
-def _parsed(line: bytes) -> Record | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
 
 
 def offsets(path: Path) -> dict[str, int]:
@@ -133,7 +115,7 @@ def offsets(path: Path) -> dict[str, int]:
     found, at = {}, 0
     with contextlib.suppress(OSError), open(path, "rb") as file:
         for line in file:
-            record = _parsed(line)
+            record = records.parsed(line)
             with contextlib.suppress(TypeError, KeyError):
                 if record is not None:
                     found[records.place(record)] = at
@@ -158,7 +140,7 @@ def put_in_order(path: Path, places: Iterable[str], fallbacks: Mapping[str, Path
                 if source is not None and place in there:
                     source.seek(there[place])
                     target.write(source.readline().rstrip(b"\n") + b"\n")
-                elif place in fallbacks and (record := records.read_record(fallbacks[place])):
+                elif place in fallbacks and (record := load_json(fallbacks[place])):
                     target.write((json_text(record) + "\n").encode())
 
     write_atomically(path, write)

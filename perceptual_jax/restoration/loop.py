@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,8 +40,8 @@ class Job(NamedTuple):
     config: RestoreConfig
     generator: Generator
     prior: Prior
-    models: Mapping[str, Likelihood]
-    """Learned data terms by the names that pictures ask for."""
+    models: Callable[[str], Likelihood | None]
+    """The learned data term of a name that pictures ask for; None if it is not a learned one."""
     seed: int
     samples: int
     size: int
@@ -100,7 +100,7 @@ def restore_all(
             with clock.of("wait for output"):
                 for work in works:
                     sink.put(work)
-        done += len(batch.inputs)
+        done += len(batch.failed) + len(batch.pictures)
         seconds["writing"] = sink.seconds
         journal.beat()
     show(done, total)
@@ -155,7 +155,7 @@ def _restore_batch(
     keys = [picture_key(picture.pixels, seed=job.seed, sample=s) for picture, s in rows]
     degradation = pictures[0].look.degradation
     config = dataclasses.replace(job.config, degradation=degradation)
-    likelihood = job.models.get(degradation)
+    likelihood = job.models(degradation)
     try:
         result = restore_batch(
             job.generator,

@@ -5,6 +5,7 @@ of itself every few seconds.
 """
 
 import csv
+import io
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from perceptual_jax.checked import UsageError
 from perceptual_jax.data.images import write_atomically
 from perceptual_jax.restoration import records
-from perceptual_jax.restoration.journal import RESULTS, read_jsonl
+from perceptual_jax.restoration.journal import RESULTS
 from perceptual_jax.restoration.records import Record
 from perceptual_jax.restoration.shares import states
 
@@ -101,7 +102,7 @@ def _worker(state: dict[str, Any]) -> Worker:
 def read_results(out: Path) -> Iterator[Record]:
     """The lines of all processes' results, in no order; a place may come more than once."""
     for path in sorted(out.glob(f"{RESULTS}*.jsonl")):
-        for record in read_jsonl(path):
+        for record in records.read_lines(path):
             if isinstance(record.get("input"), dict) and "path" in record["input"]:
                 yield record
 
@@ -148,17 +149,14 @@ def _rows(record: Record) -> Iterator[dict[str, Any]]:
         "term": record.get("degradation", {}).get("term"),
         "seconds": record.get("seconds"),
     }
-    about |= {name: value for name, value in record.get("settings", {}).items()}
+    about |= record.get("settings", {})
     restorations = record.get("restorations") or [{}]
     for sample, one in enumerate(restorations):
-        terms = {f"{name}": value for name, value in one.get("terms", {}).items()}
         plain = {k: one.get(k) for k in ("image", "consistency_psnr", "best_step") if k in one}
-        yield about | {"sample": sample} | plain | terms
+        yield about | {"sample": sample} | plain | one.get("terms", {})
 
 
 def _write_csv(file: Any, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    import io
-
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.DictWriter(text, columns)
     writer.writeheader()

@@ -16,7 +16,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,11 +29,11 @@ from perceptual_jax.config import NoiseConfig, RestoreConfig, to_toml
 from perceptual_jax.data.images import (
     WriteError,
     json_text,
+    load_json,
     save_json,
     save_npz,
     to_float,
     to_uint8,
-    write_atomically,
     write_png,
 )
 from perceptual_jax.degradation.consistency import consistency_psnr
@@ -122,7 +122,7 @@ def write_result(
     """
     name = picture.input.name
     record_path = out / f"{name}.json"
-    earlier = (read_record(record_path) or {}).get("files", [])
+    earlier = (load_json(record_path) or {}).get("files", [])
     record_path.unlink(missing_ok=True)
 
     samples = len(result.image)
@@ -249,32 +249,22 @@ def printable(path: str | os.PathLike[str]) -> str:
     return os.fspath(path).encode("utf-8", "backslashreplace").decode()
 
 
-def read_record(path: Path) -> Record | None:
-    """A record as it was written; None if there is none."""
+def read_lines(path: Path) -> Iterator[Record]:
+    """The lines of a `results.jsonl`, one at a time; broken ones are left out."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        for line in file:
+            record = parsed(line)
+            if record is not None:
+                yield record
+
+
+def parsed(line: bytes) -> Record | None:
+    """A line of such a file; None if it is broken."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = json.loads(line)
+    except ValueError:
         return None
     return record if isinstance(record, dict) else None
-
-
-def read_lines(path: Path) -> dict[str, Record]:
-    """The records of a `results.jsonl` by their `place`; broken lines are left out."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return {}
-    records = {}
-    for line in lines:
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            record = json.loads(line)
-            records[place(record)] = record
-    return records
-
-
-def write_lines(path: Path, records: Iterable[Record]) -> None:
-    """Writes a whole `results.jsonl`, atomically."""
-    write_atomically(path, "".join(json_text(record) + "\n" for record in records).encode())
 
 
 def append_line(path: Path, record: Record) -> None:

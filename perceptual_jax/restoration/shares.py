@@ -8,17 +8,16 @@ began, and none of them has to hear of another.
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import socket
-import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from perceptual_jax.checked import UsageError
-from perceptual_jax.data.images import remove_leftovers, save_json
+from perceptual_jax.data.images import load_json, remove_leftovers, save_json
+from perceptual_jax.data.locks import open_lock, take
 
 _FOLDER = ".processes"
 """In a job's folder: a lock and a state for each process."""
@@ -118,10 +117,10 @@ def hold(out: Path, share: Share) -> Iterator[Path]:
                 f"{out} is being written to by {count} processes at this moment; wait for "
                 "them, or choose another folder"
             )
-    lock, state = (folder / f"{share.index:05d}{end}" for end in (".lock", ".json"))
-    with contextlib.closing(_database(lock)) as database:
+    path, state = (folder / f"{share.index:05d}{end}" for end in (".lock", ".json"))
+    with contextlib.closing(open_lock(path)) as lock:
         # Another one may just be looking whether this place is taken.
-        if not any(_take(database) or time.sleep(0.1) for _ in range(3)):
+        if not any(take(lock) or time.sleep(0.1) for _ in range(3)):
             there = read_state(state)
             raise UsageError(
                 f"{out} is being written to by another process ({there.get('host')}, "
@@ -143,10 +142,7 @@ def states(out: Path) -> list[dict[str, Any]]:
 
 def read_state(path: Path) -> dict[str, Any]:
     """A process's state; empty if there is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    return load_json(path) or {}
 
 
 def _agrees(state: Path, share: Share) -> bool:
@@ -158,21 +154,8 @@ def _agrees(state: Path, share: Share) -> bool:
     return False
 
 
-def _database(lock: Path) -> sqlite3.Connection:
-    return sqlite3.connect(lock, timeout=0, isolation_level=None)
-
-
-def _take(database: sqlite3.Connection) -> bool:
-    try:
-        database.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        # Where a file system has no locks, two processes are not told apart.
-        return error.sqlite_errorcode != sqlite3.SQLITE_BUSY
-    return True
-
-
-def _is_held(lock: Path) -> bool:
-    if not lock.exists():
+def _is_held(path: Path) -> bool:
+    if not path.exists():
         return False
-    with contextlib.closing(_database(lock)) as database:
-        return not _take(database)
+    with contextlib.closing(open_lock(path)) as lock:
+        return not take(lock)

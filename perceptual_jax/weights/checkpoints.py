@@ -23,6 +23,7 @@ from perceptual_jax.weights import nvidia_pickles, torch_files
 from perceptual_jax.weights.inert import (
     CheckpointError,
     DamagedCheckpointError,
+    Network,
     UnknownFormatError,
     UnsafeCheckpointError,
 )
@@ -32,17 +33,6 @@ from perceptual_jax.weights.unpickle import unpickle
 Format = Literal[
     "nvidia-torch", "nvidia-tensorflow", "torch-zip", "torch-legacy", "safetensors", "hdf5"
 ]
-
-
-class Network(NamedTuple):
-    """One network of a checkpoint."""
-
-    arrays: dict[str, np.ndarray]
-    """By the file's own names, in the file's own types."""
-    attributes: dict[str, Any]
-    """Plain values that the file has of the network and its layers, by dotted name."""
-    kind: str
-    """Its class or build function; `state_dict` where the file does not say."""
 
 
 class Checkpoint(NamedTuple):
@@ -154,13 +144,13 @@ def _of_nvidia(value: Any) -> Checkpoint:
     if type(value) is tuple and value and all(map(nvidia_pickles.is_tf_network, value)):
         names = ("G", "D", "Gs") if len(value) == 3 else map(str, range(len(value)))
         networks = {
-            name: Network(*nvidia_pickles.tf_network_of(part))
+            name: nvidia_pickles.tf_network_of(part)
             for name, part in zip(names, value, strict=True)
         }
         return Checkpoint("nvidia-tensorflow", networks, {}, {})
     parts: dict[Any, Any] = value if type(value) is dict else {"": value}
     networks = {
-        str(name): Network(*nvidia_pickles.module_of(part))
+        str(name): nvidia_pickles.module_of(part)
         for name, part in parts.items()
         if nvidia_pickles.is_module(part)
     }

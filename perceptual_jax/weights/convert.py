@@ -21,9 +21,9 @@ from perceptual_jax.generator.mapping import estimate_w_mean, mapping_network
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config, weight_shapes
 from perceptual_jax.weights import store
 from perceptual_jax.weights.catalogue import Architecture
-from perceptual_jax.weights.checkpoints import Checkpoint, Network, read_checkpoint
+from perceptual_jax.weights.checkpoints import Checkpoint, read_checkpoint
 from perceptual_jax.weights.foreign_names import naming_of, to_nvidia
-from perceptual_jax.weights.inert import CheckpointError
+from perceptual_jax.weights.inert import CheckpointError, Network
 from perceptual_jax.weights.mobilestylegan_ckpt import from_training, is_mobilestylegan
 from perceptual_jax.weights.names import Arrays, mobilestylegan_config
 
@@ -146,8 +146,8 @@ def _refuse_other_architectures(network: Network) -> None:
         network.kind.endswith("G_style")
     ):
         raise ArchitectureError("the network is a StyleGAN1, which is not served; a StyleGAN2 is")
-    named = [attributes.get(k) for k in ("architecture", "synthesis.architecture")]
-    named += [attributes.get(f"init_kwargs.{k}") for k in ("architecture",)]
+    places = ("architecture", "synthesis.architecture", "init_kwargs.architecture")
+    named = [attributes.get(place) for place in places]
     for architecture in ("resnet", "orig"):
         skipping = any(re.search(r"(\.skip\.|/Skip/)", name) for name in arrays)
         if architecture in named or (architecture == "resnet" and skipping):

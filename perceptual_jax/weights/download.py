@@ -7,13 +7,12 @@ pins.json   hashes of files for which none is published, from their first downlo
 
 import hashlib
 import http.client
-import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from perceptual_jax.data.images import save_json
+from perceptual_jax.data.images import load_json, save_json
 from perceptual_jax.weights.catalogue import Download, WeightsError
 
 Progress = Callable[[float, int], None]
@@ -90,10 +89,7 @@ def expected_sha256(source: Download, folder: Path) -> str | None:
 
 
 def _pins(folder: Path) -> dict[str, str]:
-    try:
-        return json.loads((folder / "pins.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    return load_json(folder / "pins.json") or {}
 
 
 def _append(source: Download, part: Path, progress: Progress) -> bool:

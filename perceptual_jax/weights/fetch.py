@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from perceptual_jax.data.locks import open_lock, take
 from perceptual_jax.weights import catalogue, download, names, store, wheel
 from perceptual_jax.weights.catalogue import Download, Entry, WeightsError, Wheel
 from perceptual_jax.weights.checkpoints import read_checkpoint
@@ -241,31 +242,21 @@ def _published(entry: Entry) -> tuple[str, str | None]:
 
 
 @contextlib.contextmanager
-def _alone(lock: Path, report: Report) -> Iterator[None]:
+def _alone(path: Path, report: Report) -> Iterator[None]:
     """Holds a lock between processes that the operating system drops when its holder dies.
 
-    SQLite's file lock is the one that every platform's standard library has. Waiting has an end,
-    because some network file systems never grant a lock; going on without one costs a second
-    download and nothing else, for the result is moved into place whole.
+    Waiting has an end, because some network file systems never grant a lock; going on without one
+    costs a second download and nothing else, for the result is moved into place whole.
     """
-    with contextlib.closing(sqlite3.connect(lock, timeout=0, isolation_level=None)) as database:
+    with contextlib.closing(open_lock(path)) as lock:
         deadline = time.monotonic() + _PATIENCE_S
         waiting = False
-        while _is_busy(database) and time.monotonic() < deadline:
+        while not take(lock) and time.monotonic() < deadline:
             if not waiting:
                 report("another process is fetching the same generator; waiting for it")
             waiting = True
             time.sleep(_POLL_S)
         yield
-
-
-def _is_busy(database: sqlite3.Connection) -> bool:
-    """Tries to take the lock; False if it is taken now, or if this file system has no locks."""
-    try:
-        database.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        return error.sqlite_errorcode == sqlite3.SQLITE_BUSY
-    return False
 
 
 def _say_nothing(line: str) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from perceptual_jax.weights.catalogue import WeightsError
 
 
@@ -52,3 +54,19 @@ class Instance:
 
 Maker = Callable[..., Any]
 """Makes an inert value of a call's arguments."""
+
+
+def instance_of(name: Name) -> Maker:
+    """Makes `Instance`s of the class of this name."""
+    return lambda *args: Instance(name, args)
+
+
+class Network(NamedTuple):
+    """One network of a file, flat."""
+
+    arrays: dict[str, np.ndarray]
+    """By the file's own names, in the file's own types."""
+    attributes: dict[str, Any]
+    """Plain values that the file has of the network and its layers, by dotted name."""
+    kind: str
+    """Its class or build function; `state_dict` where the file does not say."""

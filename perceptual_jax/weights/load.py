@@ -78,8 +78,10 @@ def _is_ours(path: Path) -> bool:
     """Whether it is a file of this project, damaged or not, and no checkpoint to convert."""
     try:
         store.inspect(path)
-    except WeightsError as error:
-        return path.suffix == ".safetensors" and "lacks its metadata" not in str(error)
+    except store.NotOursError:
+        return False
+    except WeightsError:
+        return path.suffix == ".safetensors"
     return True
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from perceptual_jax.weights.inert import CheckpointError
-from perceptual_jax.weights.names import Arrays
+from perceptual_jax.weights.names import Arrays, prefixed
 from perceptual_jax.weights.statistics import w_statistics
 
 _MAPPING_RATE = 0.01
@@ -46,19 +46,19 @@ def from_training(arrays: Mapping[str, np.ndarray]) -> Arrays:
     const = source.get("student.input.input", 4)
     channels, resolution = const.shape[1:3]
     ours["const"] = const[0].transpose(1, 2, 0)
-    ours |= _prefixed("conv1", _full(source, "student.conv1", channels, resolution, rng))
+    ours |= prefixed("conv1", _full(source, "student.conv1", channels, resolution, rng))
     found = (re.match(r"student\.layers\.(\d+)\.", name) for name in arrays)
     blocks = 1 + max((int(match[1]) for match in found if match), default=-1)
     for i in range(blocks):
         resolution *= 2
         layer = f"student.layers.{i}"
-        ours |= _prefixed(f"blocks.{i}.up.affine", _affine(source, f"{layer}.up", 1.0))
+        ours |= prefixed(f"blocks.{i}.up.affine", _affine(source, f"{layer}.up", 1.0))
         for conv in ("conv1", "conv2"):
             separable = _separable(source, f"{layer}.{conv}", resolution, rng)
-            ours |= _prefixed(f"blocks.{i}.{conv}", separable)
+            ours |= prefixed(f"blocks.{i}.{conv}", separable)
     head = f"student.layers.{blocks - 1}.to_img"
     weight = source.get(f"{head}.conv.weight", 4)
-    ours |= _prefixed("to_image.affine", _affine(source, f"{head}.conv", weight.shape[1] ** -0.5))
+    ours |= prefixed("to_image.affine", _affine(source, f"{head}.conv", weight.shape[1] ** -0.5))
     ours["to_image.weight"] = weight[:, :, 0, 0].T
     ours["to_image.bias"] = source.get(f"{head}.bias", 4).reshape(-1)
     return {name: np.asarray(value, np.float32, order="C") for name, value in ours.items()}
@@ -68,10 +68,10 @@ class _Source:
     """The arrays, asked for with the number of axes that they should have."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
-        self._arrays = arrays
+        self.arrays = arrays
 
     def get(self, name: str, axes: int) -> np.ndarray:
-        value = self._arrays.get(name)
+        value = self.arrays.get(name)
         if value is None:
             raise CheckpointError(f"the network lacks {name}")
         if value.ndim != axes:
@@ -84,7 +84,7 @@ class _Source:
 
 def _mapping(source: _Source) -> Arrays:
     ours, i = {}, 0
-    while f"mapping_net.layers.{i + 1}.weight" in source._arrays:
+    while f"mapping_net.layers.{i + 1}.weight" in source.arrays:
         weight = source.get(f"mapping_net.layers.{i + 1}.weight", 2)
         ours[f"mapping.fc{i}.weight"] = weight.T * _MAPPING_RATE / np.sqrt(weight.shape[1])
         bias = source.get(f"mapping_net.layers.{i + 1}.bias", 1)
@@ -106,7 +106,7 @@ def _full(
     gain = (channels * weight.shape[2] ** 2) ** -0.5
     weight = weight * _demodulation(source, layer, weight, gain)[:, None, None, None]
     return {
-        **_prefixed("affine", _affine(source, f"{layer}.conv", gain)),
+        **prefixed("affine", _affine(source, f"{layer}.conv", gain)),
         "weight": weight.transpose(2, 3, 1, 0),
         **_noise_and_bias(source, layer, resolution, rng),
     }
@@ -119,7 +119,7 @@ def _separable(source: _Source, layer: str, resolution: int, rng: np.random.Gene
     both = depthwise.transpose(1, 0, 2, 3) * pointwise
     pointwise = pointwise[:, :, 0, 0] * _demodulation(source, layer, both, gain)[:, None]
     return {
-        **_prefixed("affine", _affine(source, f"{layer}.conv", gain)),
+        **prefixed("affine", _affine(source, f"{layer}.conv", gain)),
         "depthwise": depthwise[:, 0].transpose(1, 2, 0),
         "pointwise": pointwise.T,
         **_noise_and_bias(source, layer, resolution, rng),
@@ -141,7 +141,3 @@ def _noise_and_bias(
         "noise": strength * rng.standard_normal((resolution, resolution)),
         "bias": source.get(f"{layer}.bias", 4).reshape(-1),
     }
-
-
-def _prefixed(prefix: str, arrays: Arrays) -> Arrays:
-    return {f"{prefix}.{name}": value for name, value in arrays.items()}

@@ -63,23 +63,23 @@ def synthesis_from_ir(graph: Graph) -> Arrays:
     conv = graph.user(scaled, "Convolution")
     channels, resolution = const.shape[1:3]
     weight = graph.operand(conv, channels, channels, 3, 3)
-    arrays |= _prefixed("conv1.affine", affine)
+    arrays |= prefixed("conv1.affine", affine)
     arrays["conv1.weight"] = weight.transpose(2, 3, 1, 0)
-    arrays |= _prefixed("conv1", _noise_and_bias(graph, conv, channels, resolution))
+    arrays |= prefixed("conv1", _noise_and_bias(graph, conv, channels, resolution))
 
     blocks = sum(layer.name.endswith(".up.modulation.weight") for layer in graph.layers.values())
     for i in range(blocks):
         resolution *= 2
         affine, _ = _affine(graph, f"m.layers.{i}.up", gain=False)
-        arrays |= _prefixed(f"blocks.{i}.up.affine", affine)
+        arrays |= prefixed(f"blocks.{i}.up.affine", affine)
         for conv in ("conv1", "conv2"):
             separable = _separable(graph, f"m.layers.{i}.{conv}", resolution)
-            arrays |= _prefixed(f"blocks.{i}.{conv}", separable)
+            arrays |= prefixed(f"blocks.{i}.{conv}", separable)
 
     affine, scaled = _affine(graph, f"m.layers.{blocks - 1}.to_img.conv", gain=True)
     conv = graph.user(scaled, "Convolution")
     weight = graph.operand(conv, 12, affine["bias"].size, 1, 1)
-    arrays |= _prefixed("to_image.affine", affine)
+    arrays |= prefixed("to_image.affine", affine)
     arrays["to_image.weight"] = weight[:, :, 0, 0].T
     arrays["to_image.bias"] = graph.operand(graph.user(conv, "Add"), 1, 12, 1, 1).reshape(-1)
     return _ours(arrays)
@@ -115,7 +115,7 @@ def _separable(graph: Graph, prefix: str, resolution: int) -> Arrays:
     pointwise = graph.user(depthwise, "Convolution")
     c_out = graph.value(graph.source(pointwise, "Const")).shape[0]
     return {
-        **_prefixed("affine", affine),
+        **prefixed("affine", affine),
         "depthwise": graph.operand(depthwise, c_in, 1, 1, 3, 3)[:, 0, 0].transpose(1, 2, 0),
         "pointwise": graph.operand(pointwise, c_out, c_in, 1, 1)[:, :, 0, 0].T,
         **_noise_and_bias(graph, pointwise, c_out, resolution),
@@ -163,7 +163,8 @@ def _expect_rank(value: np.ndarray, rank: int, what: str) -> None:
         raise IRError(f"the constant of {what!r} should have {rank} axes, it has {value.shape}")
 
 
-def _prefixed(prefix: str, arrays: Arrays) -> Arrays:
+def prefixed(prefix: str, arrays: Arrays) -> Arrays:
+    """The arrays of a layer, with the layer's name before theirs."""
     return {f"{prefix}.{name}": value for name, value in arrays.items()}
 
 

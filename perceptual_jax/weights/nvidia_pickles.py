@@ -10,8 +10,9 @@
 Source: the public files' own structure.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -21,7 +22,9 @@ from perceptual_jax.weights.inert import (
     Instance,
     Maker,
     Name,
+    Network,
     UnsafeCheckpointError,
+    instance_of,
 )
 from perceptual_jax.weights.torch_files import LOAD, MAKERS, Tensor, load_from_bytes
 from perceptual_jax.weights.unpickle import unpickle
@@ -29,14 +32,6 @@ from perceptual_jax.weights.unpickle import unpickle
 _MAX_DEPTH = 16
 _MAX_AXES = 8
 _NUMBERS = "fiub"
-
-
-class Module(NamedTuple):
-    """What a module's pickle says of it."""
-
-    arrays: dict[str, np.ndarray]
-    attributes: dict[str, Any]
-    kind: str
 
 
 def read_network_pickle(data: memoryview) -> Any:
@@ -49,7 +44,7 @@ def read_network_pickle(data: memoryview) -> Any:
     return value
 
 
-def module_of(instance: Instance) -> Module:
+def module_of(instance: Instance) -> Network:
     """A torch module with all its parts, flat.
 
     Raises:
@@ -58,23 +53,20 @@ def module_of(instance: Instance) -> Module:
     arrays: dict[str, np.ndarray] = {}
     attributes: dict[str, Any] = {}
     _gather(instance, "", arrays, attributes, 0)
-    return Module(arrays, attributes, str(attributes.get("class_name", "")))
+    return Network(arrays, attributes, str(attributes.get("class_name", "")))
 
 
-def tf_network_of(instance: Instance) -> Module:
+def tf_network_of(instance: Instance) -> Network:
     """A TensorFlow network with its components, flat.
 
     Raises:
         CheckpointError: If its state is not that of a network.
     """
     arrays: dict[str, np.ndarray] = {}
-    state = instance.state
-    if type(state) is not dict:
-        raise DamagedCheckpointError("the file is damaged: a network has no state")
-    _gather_tf(instance, "", arrays, 0)
+    state = _gather_tf(instance, "", arrays, 0)
     attributes = {k: v for k, v in _dict(state, "static_kwargs").items() if _plain(v)}
     attributes["version"] = state.get("version")
-    return Module(arrays, attributes, str(state.get("build_func_name", "")))
+    return Network(arrays, attributes, str(state.get("build_func_name", "")))
 
 
 def is_module(value: Any) -> bool:
@@ -144,7 +136,8 @@ def _plain(value: Any) -> bool:
     return value is None or type(value) in (int, float, str, bool)
 
 
-def _gather_tf(instance: Any, prefix: str, arrays: dict[str, np.ndarray], depth: int) -> None:
+def _gather_tf(instance: Any, prefix: str, arrays: dict[str, np.ndarray], depth: int) -> dict:
+    """Adds the arrays of a network and of those in it; gives its own state."""
     if depth > _MAX_DEPTH:
         raise UnsafeCheckpointError("the file's networks are nested too deeply")
     state = instance.state
@@ -159,6 +152,7 @@ def _gather_tf(instance: Any, prefix: str, arrays: dict[str, np.ndarray], depth:
     for name, part in components.items() if type(components) is dict else ():
         if is_tf_network(part):
             _gather_tf(part, f"{prefix}{name}/", arrays, depth + 1)
+    return state
 
 
 class _PickledType:
@@ -201,10 +195,7 @@ def _array_of(shape: Any, kind: _PickledType, fortran: bool, data: Any) -> np.nd
     sizes = tuple(shape)
     if len(sizes) > _MAX_AXES or any(type(n) is not int or not 0 <= n < 2**40 for n in sizes):
         raise UnsafeCheckpointError(f"the file has an array of shape {sizes}")
-    count = 1
-    for n in sizes:
-        count *= n
-    if count * kind.dtype.itemsize != len(data):
+    if math.prod(sizes) * kind.dtype.itemsize != len(data):
         raise UnsafeCheckpointError(
             f"the file has an array of shape {sizes} with {len(data):,} bytes of numbers"
         )
@@ -244,15 +235,11 @@ _RECONSTRUCT = Name("torch_utils.persistence", "_reconstruct_persistent_obj")
 _NETWORK = Name("dnnlib.tflib.network", "Network")
 
 
-def _named(name: Name) -> Maker:
-    return lambda *args: Instance(name, args)
-
-
 NVIDIA_MAKERS: Mapping[Name, Maker] = {
     **MAKERS,
     LOAD: load_from_bytes,
-    _RECONSTRUCT: _named(_RECONSTRUCT),
-    _NETWORK: _named(_NETWORK),
+    _RECONSTRUCT: instance_of(_RECONSTRUCT),
+    _NETWORK: instance_of(_NETWORK),
     Name("dnnlib", "EasyDict"): _easy_dict,
     Name("dnnlib.util", "EasyDict"): _easy_dict,
     **{Name(module, "set"): _set for module in ("builtins", "__builtin__")},

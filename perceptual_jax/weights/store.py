@@ -18,6 +18,10 @@ from perceptual_jax.data.images import write_atomically
 from perceptual_jax.weights.catalogue import WeightsError
 
 
+class NotOursError(WeightsError):
+    """A safetensors file that this project did not write."""
+
+
 class Weights(NamedTuple):
     """What a file holds."""
 
@@ -78,7 +82,7 @@ def _open(path: Path) -> Any:
 def _metadata(path: Path, file: Any) -> tuple[str, str]:
     header = file.metadata() or {}
     if not {"perceptual_jax", "sha256"} <= header.keys():
-        raise WeightsError(
+        raise NotOursError(
             f"{path} is a safetensors file, but not one written by perceptual_jax: "
             "it lacks its metadata"
         )

@@ -10,7 +10,7 @@ Source: the public documentation of torch's serialisation, and the files themsel
 
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -19,11 +19,11 @@ import numpy as np
 from perceptual_jax.weights.archives import members
 from perceptual_jax.weights.inert import (
     DamagedCheckpointError,
-    Instance,
     Maker,
     Name,
     UnknownFormatError,
     UnsafeCheckpointError,
+    instance_of,
 )
 from perceptual_jax.weights.unpickle import unpickle
 
@@ -219,10 +219,6 @@ def _dict(*args: Any) -> dict[Any, Any]:
     return dict(pairs)
 
 
-def _instance(name: Name) -> Callable[..., Instance]:
-    return lambda *args: Instance(name, args)
-
-
 LOAD = Name("torch.storage", "_load_from_bytes")
 _INERT = (Name("torch", "device"), Name("argparse", "Namespace"))
 MAKERS: Mapping[Name, Maker] = {
@@ -233,6 +229,6 @@ MAKERS: Mapping[Name, Maker] = {
     Name("torch._utils", "_rebuild_parameter"): _first,
     Name("torch._utils", "_rebuild_parameter_with_state"): _first,
     Name("torch", "Size"): lambda size=(): tuple(size),
-    **{name: _instance(name) for name in _INERT},
+    **{name: instance_of(name) for name in _INERT},
 }
 """What stands for the calls in a file of torch's."""

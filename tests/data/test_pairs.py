@@ -121,7 +121,7 @@ def test_pictures_are_reduced_and_never_enlarged(folder):
         ("none", "no image to work on"),
         ("{folder}[9:]", "names none of the 6 pictures"),
         ("{folder}[::0]", "step of a slice must not be 0"),
-        ("tfds:no_such_dataset", "cannot open tfds:no_such_dataset"),
+        ("tfds:no_such_dataset", "tfds:no_such_dataset cannot be opened"),
     ],
 )
 def test_data_that_cannot_be_used(folder, data, message):

@@ -2,7 +2,7 @@ import numpy as np
 from PIL import Image
 
 from perceptual_jax.evaluation.index import write_index
-from perceptual_jax.restoration.records import write_lines
+from perceptual_jax.restoration.records import append_line
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -35,7 +35,10 @@ def record(tmp_path, name, *, samples=1, missing=False):
 
 def drawn(tmp_path, records):
     """The sheet, and how many pixels of it are of each colour, in cells."""
-    write_lines(tmp_path / "out" / "results.jsonl", records)
+    results = tmp_path / "out" / "results.jsonl"
+    results.unlink(missing_ok=True)
+    for one in records:
+        append_line(results, one)
     path = write_index(tmp_path / "out")
     assert path == tmp_path / "out" / "index.png"
     sheet = np.asarray(Image.open(path))

@@ -11,26 +11,55 @@ from perceptual_jax.checked import ConfigError, UsageError
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import ImageError, to_float
 from perceptual_jax.restoration.degradations import look_at
-from perceptual_jax.restoration.feed import look_at_all, plan
+from perceptual_jax.restoration.feed import AHEAD, feed
 from perceptual_jax.restoration.pictures import picture_key, read_picture
 
 
-def test_batches_are_even_and_of_one_size(tmp_path):
-    inputs = []
-    for i in range(9):
-        side = 8 if i < 6 else 300
+@pytest.fixture
+def inputs(tmp_path):
+    """Six small pictures and three large ones in turns, and two that are none."""
+    sides = [8, 8, 300, 8, 8, 300, 8, 8, 300]
+    for i, side in enumerate(sides):
         picture(tmp_path / f"{i}.png", i, width=side, height=side)
-        inputs.append(Input(tmp_path / f"{i}.png", str(i)))
-    inputs.append(Input(tmp_path / "none.png", "none"))
-    kinds, reasons = look_at_all(inputs, dataclasses.replace(CONFIG, degradation="l2"))
-    assert reasons == {"l2": ("asked for", 10)}
+    names = ["none", *map(str, range(9)), "gone"]
+    return [Input(tmp_path / f"{name}.png", name) for name in names]
 
-    def batches(*, even):
-        found = plan(inputs, kinds, most=4, even=even)
-        return [("".join(x.name for x in batch), full) for batch, full in found]
 
-    assert batches(even=True) == [("012", 3), ("345", 3), ("678", 3), ("none", 1)]
-    assert batches(even=False) == [("0123", 4), ("45", 4), ("678", 4), ("none", 4)]
+def fed(inputs, *, even):
+    config = dataclasses.replace(CONFIG, degradation="l2")
+    return [
+        ("".join(p.input.name for p in b.pictures), [s.name for s, _ in b.failed], b.full)
+        for b in feed(inputs, config, most=4, even=even)
+    ]
+
+
+def test_a_batch_goes_on_as_soon_as_it_is_full(inputs):
+    assert fed(inputs, even=False) == [("0134", ["none"], 4), ("258", ["gone"], 4), ("67", [], 4)]
+
+
+def test_few_pictures_are_spread_evenly(inputs):
+    assert fed(inputs, even=True) == [("013", ["none", "gone"], 3), ("467", [], 3), ("258", [], 3)]
+
+
+def test_failures_without_a_picture_are_not_lost(inputs):
+    assert fed(inputs[-1:], even=False) == [("", ["gone"], 0)]
+
+
+def test_a_bounded_number_is_read_ahead(tmp_path):
+    data = (picture(tmp_path / "a.png", 0), (tmp_path / "a.png").read_bytes())[1]
+    reads = []
+
+    def read():
+        reads.append(1)
+        return data
+
+    inputs = [Input(tmp_path / str(i), str(i), read) for i in range(1000)]
+    batches = feed(inputs, CONFIG, most=4, even=False)
+    for i in range(1, 4):
+        assert len(next(batches).pictures) == 4
+        assert len(reads) <= (i + AHEAD) * 4 + 1
+    batches.close()
+    assert len(reads) < 40
 
 
 def test_large_pictures_are_reduced_by_areas(tmp_path):

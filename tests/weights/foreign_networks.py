@@ -120,8 +120,8 @@ def basicsr_arrays(nvidia):
 
 def flaxmodels_arrays(nvidia):
     """The same network as flaxmodels' HDF5 files store it."""
-    arrays = {}
-    for name, value in tensorflow_arrays(nvidia).items():
+    arrays, theirs = {}, tensorflow_arrays(nvidia)
+    for name, value in theirs.items():
         if name == "dlatent_avg":
             arrays["mapping_network/w_avg"] = value
         elif name.startswith("mapping/"):
@@ -134,7 +134,6 @@ def flaxmodels_arrays(nvidia):
         blocks.append((r, "layer0", f"{r}x{r}/Conv0_up", 2 * i + 1))
         blocks.append((r, "layer1", f"{r}x{r}/Conv1", 2 * i + 2))
     blocks += [(r, "torgb", f"{r}x{r}/ToRGB", None) for r in RESOLUTIONS]
-    theirs = tensorflow_arrays(nvidia)
     for r, layer, place, noise in blocks:
         out, source = f"synthesis_network/block_{r}x{r}/{layer}", f"synthesis/{place}"
         arrays[f"{out}/conv/weight"] = theirs[f"{source}/weight"]

@@ -123,7 +123,7 @@ with fetch._alone(pathlib.Path({str(lock)!r}), print):
 
 
 def test_without_a_lock_it_goes_on_after_a_while(entry, wheel_path, monkeypatch):
-    monkeypatch.setattr(fetch, "_is_busy", lambda database: True)
+    monkeypatch.setattr(fetch, "take", lambda lock: False)
     monkeypatch.setattr(fetch, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(fetch, "_POLL_S", 0.01)
     assert fetch.ensure("tiny", source=wheel_path).exists()
