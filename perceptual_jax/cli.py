@@ -50,8 +50,8 @@ class Restore:
     inputs: Inputs
     """Pictures, folders (searched recursively), globs, tar shards, tfds:NAME, remote addresses, and
     @FILE, a list of such."""
-    out: Folder
-    """Folder for the results; pictures that are finished there are not done again."""
+    out: Annotated[str, arg(metavar="DIR")]
+    """Folder for the results, or gs://..., s3://...; what is finished there is not done again."""
     config: Annotated[str, arg(metavar="FILE|NAME")] = "default"
     """A TOML file, or the name of a preset such as pulse."""
     generator: Annotated[str | None, or_else("the config's", metavar="NAME|PATH")] = None
@@ -124,7 +124,7 @@ class Restore:
                 progress=progress,
             )
         if share.count == 1:
-            write_index(self.out)
+            write_index(summary.out)
         return conclude(summary.failed, str(summary))
 
 

@@ -1,7 +1,6 @@
 """The verb `job`: a look at a job from another shell, and one table of what it did."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
@@ -9,7 +8,7 @@ from tyro.conf import subcommand as verb
 
 from perceptual_jax.cli_common import or_else
 
-Out = Positional[Annotated[Path, arg(metavar="DIR")]]
+Out = Positional[Annotated[str, arg(metavar="DIR")]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,15 +16,17 @@ class Status:
     """Say how a job stands: done, failed, left; and of each process its rate and slowest stage."""
 
     out: Out
-    """The job's folder; processes may be working on it."""
+    """The job's folder, or gs://..., s3://...; processes may be working on it."""
     every: Annotated[float | None, or_else("once", metavar="SECONDS")] = None
     """Say it again every so often, while a process is alive."""
 
     def run(self) -> int:
         """Prints it."""
+        from perceptual_jax.data.places import place_of
         from perceptual_jax.restoration.overview import overview, watch
 
-        views = [overview(self.out)] if self.every is None else watch(self.out, self.every)
+        out = place_of(self.out)
+        views = [overview(out)] if self.every is None else watch(out, self.every)
         for view in views:
             print(*view.lines(), sep="\n", flush=True)
         return 0
@@ -40,9 +41,10 @@ class Merge:
 
     def run(self) -> int:
         """Names the files."""
+        from perceptual_jax.data.places import place_of
         from perceptual_jax.restoration.overview import merge
 
-        print(*merge(self.out), sep="\n")
+        print(*merge(place_of(self.out)), sep="\n")
         return 0
 
 

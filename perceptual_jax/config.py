@@ -183,15 +183,26 @@ def from_toml(path: str | Path) -> RestoreConfig:
         ConfigError: If the file cannot be read, is no TOML, or holds a setting that does not fit.
     """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read the config {path}: {error.strerror or error}") from error
+    return parse_toml(content, name=str(path))
+
+
+def parse_toml(content: bytes, *, name: str) -> RestoreConfig:
+    """A config from the content of a file; `name` is what errors call the file.
+
+    Raises:
+        ConfigError: If it is no TOML, or holds a setting that does not fit.
+    """
+    try:
+        values = tomllib.loads(content.decode())
     except ValueError as error:  # not UTF-8, or not TOML
-        raise ConfigError(f"{path} is not a TOML file: {error}") from error
+        raise ConfigError(f"{name} is not a TOML file: {error}") from error
     try:
         return from_dict(RestoreConfig, values)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def to_toml(config: Any) -> str:

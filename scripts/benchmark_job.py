@@ -24,8 +24,8 @@ from perceptual_jax.data.images import to_float
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
 from perceptual_jax.restoration.batch import default_prior, restore_batch
+from perceptual_jax.restoration.holding import states
 from perceptual_jax.restoration.job import restore_files
-from perceptual_jax.restoration.shares import states
 from perceptual_jax.weights.load import load_generator
 
 

@@ -94,14 +94,14 @@ def test_options_reach_the_job(tmp_path, face, restore, narrow_path, monkeypatch
 
     def record(inputs, out, config, **options):
         calls.append((inputs, out, config, options))
-        return JobSummary(out, restored=1, kept=0, failed=(), seconds=0.0)
+        return JobSummary(Path(out), restored=1, kept=0, failed=(), seconds=0.0)
 
     monkeypatch.setattr("perceptual_jax.restoration.job.restore_files", record)
     options = ["--steps", 2, "--finish-steps", 1, "--fidelity", 0.25, "--samples", 3]
     assert restore(face, "more*.png", *options, "--batch-size", 2, "--overwrite") == 0
     assert restore(face) == 0
     (inputs, out, config, given), (_, _, plain, defaults) = calls
-    assert (inputs, out) == ((str(face), "more*.png"), tmp_path / "out")
+    assert (inputs, out) == ((str(face), "more*.png"), str(tmp_path / "out"))
     assert (config.search.steps, config.finish.steps, config.fidelity) == (2, 1, 0.25)
     assert (config.data.max_size, config.generator) == (16, str(narrow_path))
     assert (plain.search.steps, plain.finish.steps, plain.fidelity) == (3, 0, 0.5)

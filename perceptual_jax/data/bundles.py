@@ -2,26 +2,27 @@
 
     shard-000.tar            every image in it (WebDataset's layout: other members are left out)
     tfds:NAME[/CONFIG][:SPLIT]     a prepared dataset's images, by number
-    gs://bucket/folder, s3://, memory://   files below it, or matching a glob, through fsspec
+    gs://bucket/folder, s3://, memory://   images and shards below it, or matching a glob
 
 Each becomes a place to print, a name, and a function that reads its bytes.
 """
 
 import functools
 import os
-import re
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://")
+from upath import UPath
+
+from perceptual_jax.data.places import Place, is_remote, place_of, read_object
 
 
 class Member(NamedTuple):
     """One image of a bundle."""
 
-    place: Path
+    place: Place
     """To print, and to tell it from all others; no file of this name need exist."""
     base: str
     """Its name within the bundle, without the extension."""
@@ -30,16 +31,6 @@ class Member(NamedTuple):
 
 class BundleError(ValueError):
     """A bundle that cannot be read; the message is the rest of a sentence that it begins."""
-
-
-def is_remote(source: str) -> bool:
-    """Whether it is the address of a remote store.
-
-    Example:
-        >>> is_remote("gs://bucket/faces"), is_remote("faces"), is_remote("tfds:mnist")
-        (True, False, False)
-    """
-    return _REMOTE.match(source) is not None
 
 
 def members_of(source: str, is_image: Callable[[str], bool]) -> list[Member] | None:
@@ -56,14 +47,18 @@ def members_of(source: str, is_image: Callable[[str], bool]) -> list[Member] | N
         return list(_of_dataset(source))
     if is_remote(source):
         return list(_of_store(source, is_image))
-    if source.lower().endswith(".tar") and os.path.isfile(source):
+    if _is_tar(source) and os.path.isfile(source):
         return list(_of_tar(Path(os.path.abspath(source)), is_image))
     return None
 
 
-def _of_tar(shard: Path, is_image: Callable[[str], bool]) -> Iterator[Member]:
+def _is_tar(name: str) -> bool:
+    return name.lower().endswith(".tar")
+
+
+def _of_tar(shard: Place, is_image: Callable[[str], bool]) -> Iterator[Member]:
     try:
-        with tarfile.open(shard, "r:") as archive:
+        with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
                 name = os.path.basename(info.name)
                 if info.isreg() and is_image(name):
@@ -73,7 +68,9 @@ def _of_tar(shard: Path, is_image: Callable[[str], bool]) -> Iterator[Member]:
         raise BundleError(f"cannot be read as an uncompressed tar file ({error})") from error
 
 
-def _read_part(path: Path, offset: int, size: int) -> bytes:
+def _read_part(path: Place, offset: int, size: int) -> bytes:
+    if isinstance(path, UPath):
+        return read_object(path, start=offset, end=offset + size)
     with open(path, "rb") as file:
         file.seek(offset)
         return file.read(size)
@@ -126,23 +123,25 @@ def _read_record(data: Any, index: int) -> bytes:
 
 def _of_store(source: str, is_image: Callable[[str], bool]) -> Iterator[Member]:
     try:
-        import fsspec
-
-        store, path = fsspec.core.url_to_fs(source)
-        scheme = source.partition("://")[0]
+        folder = place_of(source)
+        assert isinstance(folder, UPath)
+        store, path = folder.fs, folder.path
+        store.invalidate_cache()
         if any(sign in path for sign in "*?["):
             found, root = store.glob(path), path.split("*")[0].rpartition("/")[0]
         elif store.isdir(path):
             found, root = store.find(path), path
         else:
             found, root = [path] if store.exists(path) else [], path.rpartition("/")[0]
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # Whatever a store's driver raises.
         raise BundleError(f"cannot be listed ({error})") from error
-    for file in sorted(found):
-        if is_image(file.rpartition("/")[2]):
+    for file in sorted(map(str, found)):
+        place = UPath(store.unstrip_protocol(file))
+        if is_image(place.name):
             below = file.removeprefix(root).lstrip("/")
-            read = functools.partial(store.cat_file, file)
-            yield Member(Path(f"{scheme}:") / file.lstrip("/"), _base(below), read)
+            yield Member(place, _base(below), functools.partial(read_object, place))
+        elif _is_tar(place.name):
+            yield from _of_tar(place, is_image)
 
 
 def _base(name: str) -> str:

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
+from upath import UPath
 
-from perceptual_jax.data.bundles import BundleError, Member, is_remote, members_of
+from perceptual_jax.data.bundles import BundleError, Member, members_of
+from perceptual_jax.data.places import Place, is_remote, place_of
 
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 """Formats that Pillow recognises but leaves to other programs."""
@@ -36,7 +38,7 @@ class InputError(ValueError):
 class Input(NamedTuple):
     """An image file, or an image of a bundle, and the name of its results."""
 
-    path: Path
+    path: Place
     """Where it is, absolute; of an image of a bundle what to call it."""
     name: str
     """Unique in the run, also where case is ignored. It may hold dots: append extensions to it."""
@@ -64,7 +66,7 @@ class Problem(NamedTuple):
 def collect_inputs(
     sources: Iterable[str | os.PathLike[str]],
     *,
-    out: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | UPath | None = None,
     reserved: Collection[str] = (),
 ) -> tuple[list[Input], list[Problem]]:
     """The images that `sources` mean, each once, in the order of the sources, then by path.
@@ -86,20 +88,23 @@ def collect_inputs(
     Raises:
         InputError: If there is no input at all.
     """
-    found: dict[str, tuple[Path, str]] = {}
-    readers: dict[Path, Callable[[], bytes]] = {}
+    found: dict[str, tuple[Place, str]] = {}
+    readers: dict[Place, Callable[[], bytes]] = {}
     problems: list[Problem] = []
+    out = None if out is None else place_of(out)
+    folder = out if isinstance(out, Path) else None
+    store = out if isinstance(out, UPath) else None
     for source in _listed(sources, problems):
-        members = _members(source, problems)
+        members = _members(source, store, problems)
         if members is not None:
             for place, base, read in members:
                 found.setdefault(str(place), (place, _shortened(base, place)))
                 readers.setdefault(place, read)
             continue
-        if out is not None and _is_within(source, out):
+        if folder is not None and _is_within(source, folder):
             problems.append(Problem(source, "lies in the output folder; choose another one"))
             continue
-        root, files = _candidates(source, out, problems)
+        root, files = _candidates(source, folder, problems)
         if not files:
             problems.append(Problem(source, _why_nothing(source)))
         for file in sorted(files):
@@ -134,9 +139,11 @@ def _listed(sources: Iterable[str | os.PathLike[str]], problems: list[Problem]) 
                 yield line if inside else str(path.parent / line)
 
 
-def _members(source: str, problems: list[Problem]) -> list[Member] | None:
+def _members(source: str, out: UPath | None, problems: list[Problem]) -> list[Member] | None:
     try:
         members = members_of(source, _is_image)
+        if members and out is not None:
+            members = [m for m in members if out not in (m.place, *m.place.parents)]
     except BundleError as error:
         problems.append(Problem(source, str(error)))
         return []
@@ -226,7 +233,7 @@ def _base_name(root: Path, file: Path) -> str:
     return _shortened("__".join(file.relative_to(root).with_suffix("").parts), file)
 
 
-def _shortened(base: str, file: Path) -> str:
+def _shortened(base: str, file: Place) -> str:
     """A name that file systems allow."""
     raw = os.fsencode(base)
     name = raw.decode(errors="replace")
@@ -235,7 +242,7 @@ def _shortened(base: str, file: Path) -> str:
     return f"{raw[:_MAX_NAME_BYTES].decode(errors='ignore')}-{_digest(file)}"
 
 
-def _unique_names(bases: dict[Path, str], reserved: Collection[str]) -> dict[Path, str]:
+def _unique_names(bases: dict[Place, str], reserved: Collection[str]) -> dict[Place, str]:
     names = dict(bases)
     # A second round happens only if a file is called like another one with its digest.
     while True:
@@ -252,5 +259,6 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:8]
+def _digest(path: Place) -> str:
+    name = os.path.abspath(path) if isinstance(path, Path) else str(path)
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:8]

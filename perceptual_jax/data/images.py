@@ -25,6 +25,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import Array, Float, Float32, Shaped, UInt8
 from PIL import Image, ImageOps
+from upath import UPath
+
+from perceptual_jax.data.places import Place, store_object
 
 MAX_PIXELS = 2**26
 """Largest image that is decoded: 8192 x 8192, 200 MB as RGB."""
@@ -41,7 +44,7 @@ class WriteError(OSError):
 
 
 def read_image(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, data: bytes | None = None
+    path: str | os.PathLike[str] | UPath, *, max_pixels: int = MAX_PIXELS, data: bytes | None = None
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Any image file as 8-bit RGB.
 
@@ -60,7 +63,9 @@ def read_image(
     """
     try:
         # Pillow's warnings concern metadata and its own size limit, which is checked here.
-        source = path if data is None else io.BytesIO(data)
+        if data is None and isinstance(path, UPath):
+            data = path.read_bytes()
+        source: Any = path if data is None else io.BytesIO(data)
         with warnings.catch_warnings(action="ignore"), Image.open(source) as image:
             width, height = image.size
             if width * height > max_pixels:
@@ -69,7 +74,7 @@ def read_image(
                 )
             return _to_rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # A decoder given a damaged file may raise anything.
-        raise ImageError(f"cannot read {os.fspath(path)}: {_reason(error)}") from error
+        raise ImageError(f"cannot read {path}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -126,12 +131,12 @@ def to_uint8(image: Float[Array | np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*
 
 
 def write_atomically(
-    path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], object]
+    path: str | os.PathLike[str] | UPath, content: bytes | Callable[[BinaryIO], object]
 ) -> None:
     """Writes a file whole or not at all, replacing one that exists.
 
     Args:
-        path: The file; its folder must exist.
+        path: The file, of this machine or of a store; its folder must exist.
         content: The bytes, or a function that writes them to the binary file it is given.
 
     Raises:
@@ -145,6 +150,8 @@ def write_atomically(
         ...     Path(folder, "a.txt").read_text()
         'whole'
     """
+    if isinstance(path, UPath):
+        return _store(path, content)
     path = Path(path)
     temporary = path.with_name(f".{_host()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
     try:
@@ -166,6 +173,17 @@ def write_atomically(
             temporary.unlink()
 
 
+def _store(path: UPath, content: bytes | Callable[[BinaryIO], object]) -> None:
+    if not isinstance(content, bytes):
+        buffer = io.BytesIO()
+        content(buffer)
+        content = buffer.getvalue()
+    try:
+        store_object(path, content)
+    except Exception as error:  # Whatever a store's driver raises.
+        raise WriteError(f"cannot write {path} ({_reason(error)}); run it again later") from error
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes what killed processes left of files that they were writing.
 
@@ -175,7 +193,7 @@ def remove_leftovers(folder: Path) -> None:
         host, pid, _ = path.name[1:].split("-", 2)
         with contextlib.suppress(OSError, ValueError):
             if host == _host():
-                dead = not _is_alive(int(pid))
+                dead = not is_alive(int(pid))
             else:
                 dead = time.time() - path.stat().st_mtime > 3600
             if dead:
@@ -186,7 +204,8 @@ def _host() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether this machine has a process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -196,28 +215,28 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def write_png(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w 3"]) -> None:
+def write_png(path: str | os.PathLike[str] | UPath, image: UInt8[np.ndarray, "h w 3"]) -> None:
     """Writes an 8-bit RGB image as PNG, atomically; see `write_atomically`."""
     write_atomically(path, lambda file: Image.fromarray(image).save(file, "PNG"))
 
 
 def save_npz(
-    path: str | os.PathLike[str], arrays: Mapping[str, Shaped[Array | np.ndarray, "..."]]
+    path: str | os.PathLike[str] | UPath, arrays: Mapping[str, Shaped[Array | np.ndarray, "..."]]
 ) -> None:
     """Writes named arrays as `.npz`, atomically; equal arrays give equal bytes."""
     named: dict[str, Any] = dict(arrays)
     write_atomically(path, lambda file: np.savez(file, **named))
 
 
-def save_json(path: str | os.PathLike[str], value: Any) -> None:
+def save_json(path: str | os.PathLike[str] | UPath, value: Any) -> None:
     """Writes a value as indented JSON, atomically; see `json_text`."""
     write_atomically(path, (json_text(value, indent=2) + "\n").encode())
 
 
-def load_json(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+def load_json(path: Place) -> dict[str, Any] | None:
     """The object of a JSON file; None if there is none, or it is damaged."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

@@ -17,6 +17,7 @@ from perceptual_jax.checked import UsageError
 from perceptual_jax.data.collect import collect_inputs
 from perceptual_jax.data.images import json_text, read_image, write_atomically, write_png
 from perceptual_jax.data.output import check_folder, make_folder
+from perceptual_jax.data.places import Place
 from perceptual_jax.degradation.corruptions import degrade, find_kind
 from perceptual_jax.degradation.jpeg import unknown_header
 from perceptual_jax.degradation.profiles import Degradation, apply_profile, load_profile
@@ -118,7 +119,7 @@ def _write(path: Path, degraded: Degradation) -> Path:
     return path
 
 
-def _success(name: str, path: Path, degraded: Degradation) -> dict[str, Any]:
+def _success(name: str, path: Place, degraded: Degradation) -> dict[str, Any]:
     height, width, _ = degraded.image.shape
     tables = degraded.header.tables  # Steps are whole numbers.
     return {
@@ -134,8 +135,8 @@ def _failure(source: str, reason: str) -> dict[str, Any]:
     return {"file": None, "source": _printable(source), "message": reason}
 
 
-def _printable(path: str | os.PathLike[str]) -> str:
-    return os.fsencode(path).decode(errors="replace")
+def _printable(path: str | Place) -> str:
+    return os.fsencode(str(path)).decode(errors="replace")
 
 
 def _own_seed(image: UInt8[np.ndarray, "h w 3"], seed: int) -> int:

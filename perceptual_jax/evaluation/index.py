@@ -5,23 +5,24 @@ right after a job that only did what was missing, and can be drawn again at any 
 """
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import ImageError, read_image, write_atomically
+from perceptual_jax.data.places import Place, place_of
 from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
 from perceptual_jax.restoration.folder import INDEX, RESULTS
+from perceptual_jax.restoration.lines import read_lines
 from perceptual_jax.restoration.pictures import read_picture
-from perceptual_jax.restoration.records import Record, read_lines
+from perceptual_jax.restoration.records import Record
 
 MAX_SAMPLES = 8
 """More samples of a picture are left out of the sheet."""
 
 
-def write_index(out: Path) -> Path | None:
+def write_index(out: Place) -> Place | None:
     """Draws `index.png`: degraded | restored, or degraded | samples | spread, up to 64 rows.
 
     Args:
@@ -54,7 +55,7 @@ def write_index(out: Path) -> Path | None:
 
 
 def _row(
-    out: Path, record: Record, samples: int, maps: bool
+    out: Place, record: Record, samples: int, maps: bool
 ) -> list[UInt8[np.ndarray, "h w 3"] | None]:
     images = [_restored(out / one["image"]) for one in record["restorations"][:samples]]
     images += [None] * (samples - len(images))
@@ -67,7 +68,7 @@ def _row(
     return [_degraded(record), *images]
 
 
-def _restored(path: Path) -> UInt8[np.ndarray, "h w 3"] | None:
+def _restored(path: Place) -> UInt8[np.ndarray, "h w 3"] | None:
     try:
         return read_image(path)
     except ImageError:
@@ -76,7 +77,7 @@ def _restored(path: Path) -> UInt8[np.ndarray, "h w 3"] | None:
 
 def _degraded(record: Record) -> UInt8[np.ndarray, "h w 3"] | None:
     """What the search looked at; None if the input is no longer there."""
-    source = Input(Path(record["input"]["path"]), record["name"])
+    source = Input(place_of(record["input"]["path"]), record["name"])
     try:
         return read_picture(source, max_size=record["input"]["restored_from"][0]).pixels
     except ImageError:

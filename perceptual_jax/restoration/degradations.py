@@ -55,7 +55,7 @@ def look_at(
     with (
         contextlib.suppress(Exception),
         warnings.catch_warnings(action="ignore"),
-        _opened(source, data) as image,
+        Image.open(io.BytesIO(source.read_bytes() if data is None else data)) as image,
     ):
         side = max(image.size)
         what = f"{image.format or 'a picture'} of {side} pixels"
@@ -72,14 +72,6 @@ def look_at(
     if quality > LEARNED_QUALITY:
         return Look(side, header, "blind", f"{what}: quality {quality}, hardly compressed")
     return Look(side, header, "jpeg", f"{what}: quality {quality}, by its tables")
-
-
-def _opened(source: Input | Path, data: bytes | None) -> Image.Image:
-    if data is None and isinstance(source, Input) and source.read is not None:
-        data = source.read()
-    if data is not None:
-        return Image.open(io.BytesIO(data))
-    return Image.open(source.path if isinstance(source, Input) else source)
 
 
 def require_header(look: Look) -> None:

@@ -13,13 +13,13 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from perceptual_jax.checked import ConfigError, UsageError
-from perceptual_jax.config import RestoreConfig, from_toml, to_toml
+from perceptual_jax.config import RestoreConfig, parse_toml, to_toml
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import load_json, write_atomically
+from perceptual_jax.data.places import Place, names_in
 from perceptual_jax.restoration.pictures import input_sha256
 from perceptual_jax.restoration.records import Record, Settings, printable
 
@@ -31,7 +31,7 @@ _ADVICE = "choose another folder, or overwrite"
 
 
 def finished_inputs(
-    out: Path, inputs: Sequence[Input], config: RestoreConfig, settings: Settings
+    out: Place, inputs: Sequence[Input], config: RestoreConfig, settings: Settings
 ) -> dict[str, bool]:
     """The names of those inputs that an earlier job with the same settings has finished.
 
@@ -41,62 +41,73 @@ def finished_inputs(
     Raises:
         UsageError: If the folder is not one that this job may write to.
     """
-    if not (out / CONFIG).exists():
-        _refuse_foreign_files(out, inputs)
+    there = names_in(out)
+    if CONFIG not in there:
+        _refuse_foreign_files(out, there, inputs)
         return {}
-    if any(out.glob("*.json")):
+    if any(name.endswith(".json") for name in there):
         _refuse_other_config(out, config)
+    inputs = [source for source in inputs if f"{source.name}.json" in there]
     finished = {}
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(inputs), _CHUNK):
             chunk = inputs[start : start + _CHUNK]
-            check = functools.partial(_finished, out, settings)
+            check = functools.partial(_finished, out, there, settings)
             for source, good in zip(chunk, pool.map(check, chunk), strict=True):
                 if good is not None:
                     finished[source.name] = good
     return finished
 
 
-def _finished(out: Path, settings: Settings, source: Input) -> bool | None:
+def _finished(out: Place, there: set[str], settings: Settings, source: Input) -> bool | None:
     """Whether an input's result is good; None if there is none, or not all of it."""
     path = out / f"{source.name}.json"
     record = load_json(path)
     if record is None:
         return None
     _refuse_other_settings(path, record, settings)
-    there = record.get("input", {})
-    if there.get("sha256") != input_sha256(source):
+    known = record.get("input", {})
+    if known.get("sha256") != input_sha256(source):
         raise UsageError(
-            f"{path} is the result of another picture ({there.get('path')}, or what it "
+            f"{path} is the result of another picture ({known.get('path')}, or what it "
             f"held before), not of {printable(source.path)}; {_ADVICE}"
         )
-    if not all((out / file).is_file() for file in record["files"]):
+    if not there.issuperset(record["files"]):
         return None
     return record["status"] == "OK"
 
 
-def write_config(out: Path, config: RestoreConfig) -> None:
+def write_config(out: Place, config: RestoreConfig) -> None:
     """Writes `config.toml`, unless there is one that says the same in its own words.
 
     Raises:
         WriteError: If it cannot be written.
     """
     with contextlib.suppress(ConfigError):
-        if from_toml(out / CONFIG) == config:
+        if _config_in(out) == config:
             return
     write_atomically(out / CONFIG, to_toml(config).encode())
 
 
-def _refuse_foreign_files(out: Path, inputs: Sequence[Input]) -> None:
+def _config_in(out: Place) -> RestoreConfig:
+    path = out / CONFIG
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read the config {path}: {error.strerror or error}") from error
+    return parse_toml(content, name=str(path))
+
+
+def _refuse_foreign_files(out: Place, there: set[str], inputs: Sequence[Input]) -> None:
     names = [f"{source.name}{end}" for source in inputs for end in (".png", ".json", ".npz")]
     for name in (RESULTS, INDEX, *names):
-        if (out / name).exists():
+        if name in there:
             raise UsageError(f"{out / name} exists and is not a result of this tool; {_ADVICE}")
 
 
-def _refuse_other_config(out: Path, config: RestoreConfig) -> None:
+def _refuse_other_config(out: Place, config: RestoreConfig) -> None:
     try:
-        there = from_toml(out / CONFIG)
+        there = _config_in(out)
     except ConfigError as error:
         raise UsageError(f"{out} holds results of a config that does not fit: {error}") from error
     difference = first_difference(there, config)
@@ -104,7 +115,7 @@ def _refuse_other_config(out: Path, config: RestoreConfig) -> None:
         raise UsageError(f"{out} holds results of another config ({difference}); {_ADVICE}")
 
 
-def _refuse_other_settings(path: Path, record: Record, settings: Settings) -> None:
+def _refuse_other_settings(path: Place, record: Record, settings: Settings) -> None:
     there = record.get("settings", {})
     for name, here in settings._asdict().items():
         if there.get(name) != here:

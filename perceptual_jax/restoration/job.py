@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from upath import UPath
+
 from perceptual_jax.checked import UsageError
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.data.collect import Input, collect_inputs
 from perceptual_jax.data.images import load_json
 from perceptual_jax.data.output import check_folder, make_folder
+from perceptual_jax.data.places import Place, place_of
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.models import NOT_LEARNED, files_sha256, load_model
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
@@ -28,11 +31,13 @@ from perceptual_jax.restoration import records
 from perceptual_jax.restoration.batch import default_batch_size, default_prior
 from perceptual_jax.restoration.feed import EVEN, Batch, feed
 from perceptual_jax.restoration.folder import INDEX, RESULTS, finished_inputs, write_config
-from perceptual_jax.restoration.journal import Journal, put_in_order, quarantined, stamp_of
+from perceptual_jax.restoration.holding import hold
+from perceptual_jax.restoration.journal import Journal, quarantined, stamp_of
+from perceptual_jax.restoration.lines import put_in_order
 from perceptual_jax.restoration.loop import Job, restore_all
 from perceptual_jax.restoration.objective import Prior
 from perceptual_jax.restoration.records import Record
-from perceptual_jax.restoration.shares import Share, hold
+from perceptual_jax.restoration.shares import Share
 from perceptual_jax.restoration.sink import Sink
 from perceptual_jax.restoration.stages import check_fit
 from perceptual_jax.types import Generator
@@ -55,7 +60,7 @@ class Failure(NamedTuple):
 class JobSummary(NamedTuple):
     """How a job ended."""
 
-    out: Path
+    out: Place
     restored: int
     """Pictures restored by this job."""
     kept: int
@@ -71,7 +76,7 @@ class JobSummary(NamedTuple):
 
 def restore_files(
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | UPath,
     config: RestoreConfig,
     *,
     samples: int = 1,
@@ -91,7 +96,8 @@ def restore_files(
         inputs: Files, folders (with all folders below), globs, tar shards, `tfds:` names, remote
             addresses and lists of them, see `data.collect`. Pictures are aligned face crops in
             FFHQ framing, square, of at least 4 pixels.
-        out: Folder for the results; `records`, `folder` and `journal` say what is written.
+        out: Folder for the results, of this machine or of a store (`places`); `records`, `folder`
+            and `journal` say what is written.
         config: What to do.
         samples: Restorations of each picture, from different starts.
         seed: Of all draws, from 0 to 2^32 - 1.
@@ -110,7 +116,7 @@ def restore_files(
         WriteError, JobError: If the job cannot go on. What is finished stays.
     """
     started = time.monotonic()
-    out = Path(out)
+    out = place_of(out)
     _check_numbers(samples=samples, seed=seed, batch_size=batch_size)
     check_folder(out)
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
@@ -138,8 +144,8 @@ def restore_files(
 
     make_folder(out)
     with (
-        hold(out, share) as state,
-        Journal(out, share, state, total=len(todo)) as journal,
+        hold(out, share) as beat,
+        Journal(out, share, beat, total=len(todo)) as journal,
         Sink() as sink,
     ):
         write_config(out, config)
@@ -182,7 +188,7 @@ def restore_files(
 
 
 def split_quarantined(
-    inputs: Sequence[Input], out: Path, *, retry: bool
+    inputs: Sequence[Input], out: Place, *, retry: bool
 ) -> tuple[list[Input], list[Failure]]:
     """The inputs to try, and those that failed before and whose files are still the same."""
     known = {} if retry else quarantined(out)
@@ -198,7 +204,7 @@ def split_quarantined(
     return todo, skipped
 
 
-def _failure_of(path: Path) -> Failure:
+def _failure_of(path: Place) -> Failure:
     record = load_json(path) or {"input": {"path": str(path)}, "message": "it is gone"}
     return Failure(records.place(record), record["message"])
 

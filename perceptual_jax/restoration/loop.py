@@ -14,6 +14,7 @@ import numpy as np
 
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.data.images import to_float
+from perceptual_jax.data.places import Place
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.restoration import records
 from perceptual_jax.restoration.batch import restore_batch
@@ -36,7 +37,7 @@ class JobError(RuntimeError):
 class Job(NamedTuple):
     """What all batches share."""
 
-    out: Path
+    out: Place
     config: RestoreConfig
     generator: Generator
     prior: Prior
@@ -92,7 +93,6 @@ def restore_all(
             first, count = done + len(batch.failed), len(batch.pictures)
 
             def on_share(share: float, first: int = first, count: int = count) -> None:
-                journal.beat()
                 show(first + share * count, total)
 
             with _traced(trace if number == 1 else None), clock.of("search"):
@@ -102,7 +102,6 @@ def restore_all(
                     sink.put(work)
         done += len(batch.failed) + len(batch.pictures)
         seconds["writing"] = sink.seconds
-        journal.beat()
     show(done, total)
 
 

@@ -9,15 +9,16 @@ import io
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from perceptual_jax.checked import UsageError
-from perceptual_jax.data.images import write_atomically
+from perceptual_jax.data.images import load_json, write_atomically
+from perceptual_jax.data.places import Place, names_in
 from perceptual_jax.restoration import records
+from perceptual_jax.restoration.holding import states
 from perceptual_jax.restoration.journal import RESULTS
+from perceptual_jax.restoration.lines import read_all_lines
 from perceptual_jax.restoration.records import Record
-from perceptual_jax.restoration.shares import states
 
 _DEVICE = ("wait for input", "search", "wait for output")
 """Stages that exclude each other; reading and writing go on beside them."""
@@ -61,7 +62,7 @@ class Overview(NamedTuple):
             yield f"{line}; {worker.slowest}"
 
 
-def overview(out: Path) -> Overview:
+def overview(out: Place) -> Overview:
     """How a job stands.
 
     Args:
@@ -99,15 +100,22 @@ def _worker(state: dict[str, Any]) -> Worker:
     )
 
 
-def read_results(out: Path) -> Iterator[Record]:
-    """The lines of all processes' results, in no order; a place may come more than once."""
-    for path in sorted(out.glob(f"{RESULTS}*.jsonl")):
-        for record in records.read_lines(path):
-            if isinstance(record.get("input"), dict) and "path" in record["input"]:
-                yield record
+def read_results(out: Place) -> Iterator[Record]:
+    """What all processes noted of their results, in no order; a place may come more than once.
+
+    A process that was killed may have left a record without its line: it comes last.
+    """
+    named = set()
+    for record in read_all_lines(out, RESULTS):
+        if isinstance(record.get("input"), dict) and "path" in record["input"]:
+            named.add(f"{record['name']}.json")
+            yield record
+    for name in sorted(names_in(out) - named):
+        if name.endswith(".json") and (record := load_json(out / name)) and "input" in record:
+            yield record
 
 
-def merge(out: Path) -> tuple[Path, ...]:
+def merge(out: Place) -> tuple[Place, ...]:
     """Writes `results.csv` and, where pyarrow is installed, `results.parquet`: a row a result.
 
     Args:
@@ -165,12 +173,12 @@ def _write_csv(file: Any, columns: list[str], rows: list[dict[str, Any]]) -> Non
     text.detach()
 
 
-def _require_job(out: Path) -> None:
+def _require_job(out: Place) -> None:
     if not (out / "config.toml").is_file():
         raise UsageError(f"{out} is not the folder of a job: it has no config.toml")
 
 
-def watch(out: Path, every: float) -> Iterator[Overview]:
+def watch(out: Place, every: float) -> Iterator[Overview]:
     """An overview now and every so many seconds, until no process is alive."""
     while True:
         view = overview(out)

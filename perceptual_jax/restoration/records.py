@@ -9,15 +9,9 @@ files that it names are. `results.jsonl` gathers the records, one line for each 
 failed included; a job adds whole lines to it and at its end puts them in the order of the inputs.
 """
 
-import contextlib
-import errno
 import hashlib
 import importlib.metadata
-import json
-import os
 import platform
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -27,8 +21,6 @@ from jaxtyping import UInt8
 import perceptual_jax
 from perceptual_jax.config import NoiseConfig, RestoreConfig, to_toml
 from perceptual_jax.data.images import (
-    WriteError,
-    json_text,
     load_json,
     save_json,
     save_npz,
@@ -36,6 +28,7 @@ from perceptual_jax.data.images import (
     to_uint8,
     write_png,
 )
+from perceptual_jax.data.places import Place
 from perceptual_jax.degradation.consistency import consistency_psnr
 from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.likelihood import Likelihood
@@ -94,7 +87,7 @@ def environment() -> Record:
 
 
 def write_result(
-    out: Path,
+    out: Place,
     picture: Picture,
     result: Restoration,
     config: RestoreConfig,
@@ -233,7 +226,7 @@ def latents(result: Restoration, noise: NoiseConfig) -> dict[str, np.ndarray]:
     return {name: np.asarray(x[0] if one else x) for name, x in arrays.items()}
 
 
-def failure_record(name: str | None, source: str | os.PathLike[str], message: str) -> Record:
+def failure_record(name: str | None, source: str | Place, message: str) -> Record:
     """The line of an input that could not be restored, with its name if it got one."""
     about = {"path": printable(source)}
     return {"name": name, "status": "FAILED", "message": message, "input": about}
@@ -244,38 +237,6 @@ def place(record: Record) -> str:
     return record["input"]["path"]
 
 
-def printable(path: str | os.PathLike[str]) -> str:
+def printable(path: str | Place) -> str:
     """A path as text, with the bytes of its name that are no text escaped."""
-    return os.fspath(path).encode("utf-8", "backslashreplace").decode()
-
-
-def read_lines(path: Path) -> Iterator[Record]:
-    """The lines of a `results.jsonl`, one at a time; broken ones are left out."""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        for line in file:
-            record = parsed(line)
-            if record is not None:
-                yield record
-
-
-def parsed(line: bytes) -> Record | None:
-    """A line of such a file; None if it is broken."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def append_line(path: Path, record: Record) -> None:
-    """Adds a record to a `results.jsonl`: the whole line or nothing of it."""
-    line = (json_text(record) + "\n").encode()
-    try:
-        with open(path, "ab", buffering=0) as file:
-            end = file.seek(0, os.SEEK_END)
-            if file.write(line) != len(line):
-                file.truncate(end)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise WriteError(f"cannot write {path} ({reason})") from error
+    return str(path).encode("utf-8", "backslashreplace").decode()

@@ -1,26 +1,14 @@
-"""Which process of a job restores what, and that no other one does.
+"""Which process of a job restores what.
 
 A picture belongs to the process that the hash of its name falls to: a matter of the name and of
 the number of processes alone. So any number of processes can go on with what any other number
 began, and none of them has to hear of another.
 """
 
-import contextlib
 import dataclasses
 import hashlib
-import os
-import socket
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 from perceptual_jax.checked import UsageError
-from perceptual_jax.data.images import load_json, remove_leftovers, save_json
-from perceptual_jax.data.locks import open_lock, take
-
-_FOLDER = ".processes"
-"""In a job's folder: a lock and a state for each process."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,70 +80,3 @@ def join(
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"the other processes of this job cannot be found ({reason})") from error
     return share
-
-
-@contextlib.contextmanager
-def hold(out: Path, share: Share) -> Iterator[Path]:
-    """Keeps a process's place in a job's folder; gives the path of its state.
-
-    The operating system drops the lock when its holder dies, however it dies.
-
-    Raises:
-        UsageError: If another living process has this place, or is one of another number.
-    """
-    folder = out / _FOLDER
-    folder.mkdir(exist_ok=True)
-    remove_leftovers(out)
-    for lock in sorted(folder.glob("*.lock")):
-        index = int(lock.stem)
-        if index != share.index and not _is_held(lock):
-            if index >= share.count:  # of an earlier run with more processes
-                lock.with_suffix(".json").unlink(missing_ok=True)
-        elif index != share.index and not _agrees(folder / f"{index:05d}.json", share):
-            count = read_state(folder / f"{index:05d}.json").get("processes")
-            raise UsageError(
-                f"{out} is being written to by {count} processes at this moment; wait for "
-                "them, or choose another folder"
-            )
-    path, state = (folder / f"{share.index:05d}{end}" for end in (".lock", ".json"))
-    with contextlib.closing(open_lock(path)) as lock:
-        # Another one may just be looking whether this place is taken.
-        if not any(take(lock) or time.sleep(0.1) for _ in range(3)):
-            there = read_state(state)
-            raise UsageError(
-                f"{out} is being written to by another process ({there.get('host')}, "
-                f"pid {there.get('pid')}); wait for it, or choose another folder"
-            )
-        about = {"host": socket.gethostname(), "pid": os.getpid(), "processes": share.count}
-        save_json(state, about)
-        yield state
-
-
-def states(out: Path) -> list[dict[str, Any]]:
-    """What the processes of a job last said of themselves, and whether each is alive."""
-    found = []
-    for path in sorted((out / _FOLDER).glob("*.json")):
-        alive = _is_held(path.with_suffix(".lock"))
-        found.append(read_state(path) | {"process": int(path.stem), "alive": alive})
-    return found
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """A process's state; empty if there is none."""
-    return load_json(path) or {}
-
-
-def _agrees(state: Path, share: Share) -> bool:
-    """Whether a living process is of the same number; it says so just after it has begun."""
-    for _ in range(30):
-        if read_state(state).get("processes") == share.count:
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def _is_held(path: Path) -> bool:
-    if not path.exists():
-        return False
-    with contextlib.closing(open_lock(path)) as lock:
-        return not take(lock)

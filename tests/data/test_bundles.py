@@ -67,6 +67,15 @@ def test_remote_files_folders_and_globs():
         collect_inputs(["memory://faces/none"])
 
 
+def test_shards_in_a_store(shard):
+    store = fsspec.filesystem("memory")
+    store.pipe("/shards/faces-000.tar", shard.read_bytes())
+    inputs, problems = collect_inputs(["memory://shards/*.tar"])
+    assert not problems
+    assert values(inputs) == {"a": 1, "x__b": 2}
+    assert values(collect_inputs(["memory://shards"])[0]) == {"a": 1, "x__b": 2}
+
+
 def test_a_list_names_sources_relative_to_itself(shard, tmp_path):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "d.png").write_bytes(png(4))

@@ -2,7 +2,7 @@ import numpy as np
 from PIL import Image
 
 from perceptual_jax.evaluation.index import write_index
-from perceptual_jax.restoration.records import append_line
+from perceptual_jax.restoration.lines import Lines
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -38,7 +38,7 @@ def drawn(tmp_path, records):
     results = tmp_path / "out" / "results.jsonl"
     results.unlink(missing_ok=True)
     for one in records:
-        append_line(results, one)
+        Lines(results).add(one)
     path = write_index(tmp_path / "out")
     assert path == tmp_path / "out" / "index.png"
     sheet = np.asarray(Image.open(path))

@@ -8,8 +8,9 @@ import pytest
 from job_files import contents, picture
 
 from perceptual_jax.checked import UsageError
+from perceptual_jax.restoration.holding import hold
 from perceptual_jax.restoration.overview import merge, overview
-from perceptual_jax.restoration.shares import Share, hold
+from perceptual_jax.restoration.shares import Share
 
 
 def test_a_finished_job_at_a_glance(folder):
