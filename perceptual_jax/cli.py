@@ -73,6 +73,8 @@ class Restore:
     """Pictures searched at once; the results stay the same."""
     overwrite: bool = False
     """Redo what is finished, whatever settings it was done with."""
+    snapshot_every: Annotated[int | None, or_else("never", metavar="K")] = None
+    """Steps after which a search is kept in its middle, to go on from there; for very long ones."""
     retry_failed: bool = False
     """Try again what failed before, though the files are the same."""
     distributed: bool = False
@@ -118,6 +120,7 @@ class Restore:
                 batch_size=self.batch_size,
                 overwrite=self.overwrite,
                 retry_failed=self.retry_failed,
+                snapshot_every=self.snapshot_every,
                 share=share,
                 trace=self.profile,
                 report=say,

@@ -21,6 +21,7 @@ from perceptual_jax.config import PriorConfig, RestoreConfig
 from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.restoration import search
+from perceptual_jax.restoration.middle import Keeper, Kept
 from perceptual_jax.restoration.objective import Prior, make_prior
 from perceptual_jax.restoration.search import Searcher, join_traces
 from perceptual_jax.restoration.stages import Stage, stages
@@ -48,6 +49,7 @@ def restore_batch(
     prior: Prior | None = None,
     batch_size: int | None = None,
     progress: Callable[[float], None] | None = None,
+    keeper: Keeper | None = None,
 ) -> Restoration:
     """Restores a batch of images of one size.
 
@@ -64,6 +66,7 @@ def restore_batch(
         prior: From `make_prior`, to make it once for many batches; made here if None.
         batch_size: Images searched at once, rounded up to whole devices; by memory if None.
         progress: Called now and then with the share of this call's work that is done.
+        keeper: Of searches in their middle; without one, each begins at its beginning.
 
     Returns:
         The restorations, with a leading axis n on every array, on the host.
@@ -103,7 +106,8 @@ def restore_batch(
             if progress is not None:
                 progress((done + share) / len(starts))
 
-        result = jax.device_get(_restore(searcher, given, config, row_keys, report))
+        keep = None if keeper is None else Kept(keeper, rows.tolist())
+        result = jax.device_get(_restore(searcher, given, config, row_keys, report, keep))
         results.append(jax.tree.map(lambda x, stop=n - start: x[:stop], result))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
@@ -135,19 +139,31 @@ def _restore(
     config: RestoreConfig,
     keys: Key[Array, " n"],
     report: Callable[[float], None],
+    kept: Kept | None,
 ) -> Restoration:
     """`search.restore` for one micro-batch, in pieces."""
     plan = stages(config, searcher.generator.resolution, max(given.image.shape[1:3]))
     cost = [stage.steps * stage.resolution for stage in plan]
     state, noise = _init(searcher, config, keys)
-    traces: list[LossTerms] = []
+    middle = None if kept is None else kept.load()
+    traces = [] if middle is None else [middle.trace()]
+    skipped = 0 if middle is None else middle.taken
+    before = 0
     for i, stage in enumerate(plan):
+        if before + stage.steps < skipped:  # what comes after goes on from a later state
+            before += stage.steps
+            continue
         state = _enter(state, searcher, config, stage)
+        if middle is not None and before < skipped:
+            state = middle.state(like=state)
         piece = piece_of(stage.steps)
-        for taken in range(0, stage.steps, piece):
+        for taken in range(max(skipped - before, 0), stage.steps, piece):
             state, trace = _advance(state, given, noise, searcher, config, stage, piece)
             traces.append(jax.device_get(trace))
+            if kept is not None:
+                kept.note(before + taken + piece, state, traces)
             report((sum(cost[:i]) + (taken + piece) * stage.resolution) / sum(cost))
+        before += stage.steps
     trace = join_traces(traces, axis=1)
     return _finish(state, noise, trace, searcher)
 

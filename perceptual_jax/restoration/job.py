@@ -10,6 +10,7 @@ whole, and the same call again goes on where it stopped, with this number of pro
 
 import dataclasses
 import functools
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,6 +40,7 @@ from perceptual_jax.restoration.objective import Prior
 from perceptual_jax.restoration.records import Record
 from perceptual_jax.restoration.shares import Share
 from perceptual_jax.restoration.sink import Sink
+from perceptual_jax.restoration.snapshots import Snapshots
 from perceptual_jax.restoration.stages import check_fit
 from perceptual_jax.types import Generator
 from perceptual_jax.weights.load import load_generator
@@ -84,6 +86,7 @@ def restore_files(
     batch_size: int | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
+    snapshot_every: int | None = None,
     share: Share = ALONE,
     trace: Path | None = None,
     generator: Generator | None = None,
@@ -104,6 +107,8 @@ def restore_files(
         batch_size: Pictures searched at once; by memory if None.
         overwrite: Redo pictures that are finished, whatever settings they were done with.
         retry_failed: Try inputs again that failed before, though their files have not changed.
+        snapshot_every: Steps after which a search in its middle is kept, to go on from there; for
+            searches that take very long. None: never.
         share: Which of several processes this is; each restores its own pictures.
         trace: Folder for a profiler's trace of the second batch.
         generator: Takes the place of the one that the config names.
@@ -117,7 +122,7 @@ def restore_files(
     """
     started = time.monotonic()
     out = place_of(out)
-    _check_numbers(samples=samples, seed=seed, batch_size=batch_size)
+    _check_numbers(samples=samples, seed=seed, batch_size=batch_size, snapshot_every=snapshot_every)
     check_folder(out)
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     everything, problems = collect_inputs(sources, out=out, reserved=[Path(INDEX).stem])
@@ -163,11 +168,17 @@ def restore_files(
             prior = default_prior(generator, config.prior)
             about |= records.environment()
             size = batch_size or default_batch_size(generator, config)
-            job = Job(out, config, generator, prior, models, seed, samples, size, about)
+            snapshots = snapshot_every and Snapshots(out, settings, snapshot_every)
+            job = Job(
+                out, config, generator, prior, models, seed, samples, size, about, snapshots or None
+            )
             _report_bandwidth(prior, config, report)
             most = max(1, size // samples)
             even = batch_size is None and share.count == 1 and len(everything) <= EVEN * most
-            batches = feed(todo, config, most=most, even=even)
+            groups = snapshots.groups(todo) if snapshots else [todo]
+            batches = itertools.chain.from_iterable(
+                feed(group, config, most=most, even=even) for group in groups
+            )
             if report is not None:
                 batches = _reported(batches, report)
             restore_all(job, batches, sink, journal, add, trace=trace, progress=progress)
@@ -209,13 +220,12 @@ def _failure_of(path: Place) -> Failure:
     return Failure(records.place(record), record["message"])
 
 
-def _check_numbers(*, samples: int, seed: int, batch_size: int | None) -> None:
-    if samples < 1:
-        raise UsageError(f"samples must be at least 1, got {samples}")
+def _check_numbers(*, seed: int, **at_least_one: int | None) -> None:
     if not 0 <= seed < 2**32:
         raise UsageError(f"seed must be from 0 to {2**32 - 1}, got {seed}")
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+    for name, value in at_least_one.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{name} must be at least 1, got {value}")
 
 
 def from_different_starts(config: RestoreConfig, *, samples: int) -> RestoreConfig:

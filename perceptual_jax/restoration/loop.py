@@ -24,6 +24,7 @@ from perceptual_jax.restoration.objective import Prior
 from perceptual_jax.restoration.pictures import Picture, picture_key
 from perceptual_jax.restoration.records import Record
 from perceptual_jax.restoration.sink import Sink
+from perceptual_jax.restoration.snapshots import Row, Snapshots, SnapshotsOf
 from perceptual_jax.types import Generator
 
 STAGES = ("reading", "wait for input", "search", "wait for output", "writing")
@@ -49,6 +50,7 @@ class Job(NamedTuple):
     """Restorations searched for at once."""
     about: Record
     """What every record says of the job."""
+    snapshots: Snapshots | None = None
 
 
 def restore_all(
@@ -147,11 +149,12 @@ def _restore_batch(
     begun, pictures = time.monotonic(), batch.pictures
     # Pictures that are missing from a full batch are made up for, so that a size compiles once.
     rows = [
-        (picture, sample)
+        Row(picture, sample)
         for picture in [*pictures, *[pictures[-1]] * (batch.full - len(pictures))]
         for sample in range(job.samples)
     ]
     keys = [picture_key(picture.pixels, seed=job.seed, sample=s) for picture, s in rows]
+    keeper = None if job.snapshots is None else SnapshotsOf(job.snapshots, rows)
     degradation = pictures[0].look.degradation
     config = dataclasses.replace(job.config, degradation=degradation)
     likelihood = job.models(degradation)
@@ -166,6 +169,7 @@ def _restore_batch(
             prior=job.prior,
             batch_size=math.ceil(len(rows) / math.ceil(len(rows) / job.size)),
             progress=progress,
+            keeper=keeper,
         )
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
@@ -183,6 +187,8 @@ def _restore_batch(
                 job.out, picture, one, config, about, likelihood=likelihood
             )
             add(record, picture.input)
+            if job.snapshots is not None:
+                job.snapshots.remove(rows[own])
 
         return write
 

@@ -1,0 +1,47 @@
+"""The batch axis over many devices of one host."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from job_files import lines, picture, pixels_of
+
+QUICK = """
+[search]
+steps = 12
+draft = 16
+[finish]
+steps = 4
+[prior]
+bank_size = 16
+spread = 0.5
+[noise]
+mode = "random"
+"""
+
+
+def test_eight_devices_give_what_one_gives(narrow_path, tmp_path):
+    for i in range(11):  # So that a batch of 8 and one of 3 are padded and shared.
+        picture(tmp_path / "in" / f"{i:02d}.png", i)
+    (tmp_path / "quick.toml").write_text(QUICK)
+    for devices in (1, 8):
+        command = [sys.executable, "-m", "perceptual_jax.cli", "restore", str(tmp_path / "in")]
+        command += ["--out", str(tmp_path / f"{devices}"), "--batch-size", "8"]
+        command += ["--config", str(tmp_path / "quick.toml"), "--generator", str(narrow_path)]
+        environment = os.environ | {
+            "JAX_NUM_CPU_DEVICES": str(devices),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
+        subprocess.run(command, env=environment, check=True, timeout=300)
+    for one, eight in zip(lines(tmp_path / "1"), lines(tmp_path / "8"), strict=True):
+        assert (one["device"][0], eight["device"][0]) == ("1", "8")
+        arrays, others = (
+            np.load(tmp_path / folder / f"{one['name']}.npz") for folder in ("1", "8")
+        )
+        for name in arrays.files:
+            # A device's batch is of 1 here and of 8 there, so sums are rounded in another order.
+            np.testing.assert_allclose(arrays[name], others[name], rtol=1e-3, atol=1e-4)
+        pictures = [pixels_of(tmp_path / n / f"{one['name']}.png").astype(int) for n in "18"]
+        assert np.abs(pictures[0] - pictures[1]).max() <= 1
