@@ -3,13 +3,15 @@
     python scripts/benchmark_job.py --pictures 1000 [--generator NAME] [--batch-size 16]
 
 Without --generator a narrow StyleGAN2 of 32 px with random weights is used, so that thousands of
-pictures take minutes. The bare loop restores batches of the same size from memory. Prints pictures
-a second of both, the seconds of each stage, and resident memory after a tenth of the job and at
-its end.
+pictures take minutes. The bare loop restores batches of the same size from memory, before and after
+the job, for machines are not equally fast all the time. Prints pictures a second of both, those of
+each tenth of the job, the seconds of each stage, and resident memory after a tenth of the job and
+at its end.
 """
 
 import argparse
 import dataclasses
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -60,7 +62,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--generator")
     parser.add_argument("--size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=16)
     args = parser.parse_args()
     generator = make_generator(args.generator)
@@ -72,12 +74,12 @@ def main() -> None:
     )
     shape = (args.pictures, args.size, args.size, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    bare = bare_rate(generator, config, pixels, args.batch_size)
-    seen: dict[str, float] = {}
+    bare = [bare_rate(generator, config, pixels, args.batch_size)]
+    tenths: list[tuple[float, float, float]] = []
 
     def progress(done: float, total: int) -> None:
-        if "early" not in seen and done >= total / 10:
-            seen["early"] = resident_mb()
+        if done * 10 >= total * len(tenths):
+            tenths.append((time.monotonic(), done, resident_mb()))
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "in")
@@ -93,14 +95,22 @@ def main() -> None:
             progress=progress,
         )
         seconds = states(Path(folder, "out"))[0]["seconds"]
+    bare.append(bare_rate(generator, config, pixels, args.batch_size))
     device = ("wait for input", "search", "wait for output")
     loop = sum(seconds[stage] for stage in device)
     rate = args.pictures / loop
-    print(f"bare loop {bare:.2f} pictures a second, job {rate:.2f}: {rate / bare:.1%}")
+    mean = sum(bare) / 2
+    print(
+        f"bare loop {bare[0]:.2f} before and {bare[1]:.2f} after, job {rate:.2f} pictures a second"
+    )
+    print(f"the job has {rate / mean:.1%} of the bare loop's rate")
+    pairs = itertools.pairwise(tenths)
+    rates = [(after[1] - before[1]) / (after[0] - before[0]) for before, after in pairs]
+    print("pictures a second in each tenth: " + " ".join(f"{rate:.1f}" for rate in rates))
     print(f"whole call {summary.seconds:.1f} s, its loop {loop:.1f} s")
     print(", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items()))
     print(f"outside the device {1 - seconds['search'] / loop:.2%} of the loop")
-    early, late = seen["early"], resident_mb()
+    early, late = tenths[1][2], tenths[-1][2]
     print(f"memory {early:.0f} MB after a tenth, {late:.0f} MB at the end: {late / early - 1:+.1%}")
 
 
