@@ -12,7 +12,7 @@ interpolation for digital image processing", 1981 (the kernel, a = -1/2).
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,10 @@ import numpy as np
 from jaxtyping import Array, Float, Float64, Int
 
 Filter = Literal["bicubic", "area"]
+
+PRECISION = jax.lax.Precision.HIGHEST
+"""Accelerators round the factors of a float32 product to fewer bits unless told otherwise, and the
+loss is a small difference of its results."""
 
 
 def resample_matrix(
@@ -63,18 +67,20 @@ def _bicubic_matrix(size_in: int, size_out: int) -> Float64[np.ndarray, "size_ou
     centres = (np.arange(size_out) + 0.5) * scale - 0.5
     reach = np.arange(np.ceil(4 * stretch) + 1, dtype=np.int64)
     positions = np.floor(centres - 2 * stretch).astype(np.int64)[:, None] + reach
-    taps = _cubic((positions - centres[:, None]) / stretch)
+    taps = cubic((positions - centres[:, None]) / stretch)
     taps /= taps.sum(axis=1, keepdims=True)
     matrix = np.zeros((size_out, size_in))
     np.add.at(matrix, (np.arange(size_out)[:, None], _reflect(positions, size_in)), taps)
     return matrix
 
 
-def _cubic(x: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
-    x = np.abs(x)
+def cubic(x: Any) -> Any:
+    """Keys' kernel, a = -1/2, of distances in pixels."""
+    xp = jnp if isinstance(x, jax.Array) else np
+    x = xp.abs(x)
     near = (1.5 * x - 2.5) * x**2 + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+    return xp.where(x <= 1, near, xp.where(x < 2, far, 0.0))
 
 
 def _reflect(positions: Int[np.ndarray, "*shape"], size: int) -> Int[np.ndarray, "*shape"]:
@@ -111,11 +117,8 @@ def downscale(
         return image
     rows = jnp.asarray(resample_matrix(height, size[0], filter=filter), image.dtype)
     columns = jnp.asarray(resample_matrix(width, size[1], filter=filter), image.dtype)
-    # Accelerators round the factors of a float32 product to fewer bits unless told otherwise,
-    # and the loss is a small difference of its results.
-    exact = jax.lax.Precision.HIGHEST
-    image = jnp.einsum("ah,hwc->awc", rows, image, precision=exact)
-    return jnp.einsum("bw,awc->abc", columns, image, precision=exact)
+    image = jnp.einsum("ah,hwc->awc", rows, image, precision=PRECISION)
+    return jnp.einsum("bw,awc->abc", columns, image, precision=PRECISION)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from perceptual_jax.config import PriorConfig, RestoreConfig
 from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
@@ -45,6 +45,7 @@ def restore_batch(
     *,
     keys: Key[Array, " n"],
     headers: JpegHeader | None = None,
+    sides: Int[np.ndarray, " n"] | None = None,
     likelihood: Likelihood | None = None,
     prior: Prior | None = None,
     batch_size: int | None = None,
@@ -62,6 +63,7 @@ def restore_batch(
         config: What to do.
         keys: One for each image; consumed.
         headers: Of the JPEGs that the images come from, with a leading axis n; None if unknown.
+        sides: Pixels of the part of each image that is filled, see `terms.Given`; None: all.
         likelihood: A learned data term, see `degradation.models.load_model`.
         prior: From `make_prior`, to make it once for many batches; made here if None.
         batch_size: Images searched at once, rounded up to whole devices; by memory if None.
@@ -98,7 +100,8 @@ def restore_batch(
         # The last image stands in for those that are missing from the last micro-batch.
         rows = np.minimum(np.arange(start, start + size), n - 1)
         own = JpegHeader(*(np.asarray(x)[rows] for x in known))
-        given = Given(jnp.asarray(degraded)[rows], own)
+        side = None if sides is None else jnp.asarray(sides)[rows]
+        given = Given(jnp.asarray(degraded)[rows], own, side)
         given = jax.device_put(given, by_image)
         row_keys = jax.device_put(keys[rows], by_image)
 

@@ -1,10 +1,10 @@
 """Pictures on their way to the device: read ahead by threads, in batches of one shape.
 
-    inputs -> read ahead, a bounded number -> groups of one size and data term -> full batches
+    inputs -> read ahead, a bounded number -> groups of one canvas and data term -> full batches
 
-Every batch of a group has the same shape, so that each group compiles once, and no picture is
-read twice. What is read ahead and what waits in groups is bounded, so memory does not grow with
-the number of pictures.
+Every batch of a group has the same shape, so that each group compiles once; there are few groups,
+however many sizes of pictures there are. No picture is read twice. What is read ahead and what
+waits in groups is bounded, so memory does not grow with the number of pictures.
 """
 
 import math
@@ -19,7 +19,7 @@ from perceptual_jax.config import RestoreConfig
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import ImageError
 from perceptual_jax.restoration.degradations import require_header
-from perceptual_jax.restoration.pictures import Picture, read_picture
+from perceptual_jax.restoration.pictures import Picture, canvas_of, read_picture
 
 AHEAD = 2
 """Batches that are read while one is searched for."""
@@ -33,7 +33,8 @@ EVEN = 4
 class Kind(NamedTuple):
     """What pictures of one batch have in common."""
 
-    side: int
+    canvas: int
+    """Pixels of a side of their arrays."""
     degradation: str
 
 
@@ -77,7 +78,7 @@ def feed(
         if isinstance(read, str):
             failed.append((source, read))
             continue
-        kind = Kind(read.pixels.shape[0], read.look.degradation)
+        kind = Kind(canvas_of(read.pixels.shape[0]), read.look.degradation)
         group = groups.setdefault(kind, [])
         group.append(read)
         if len(group) == most and not even:

@@ -21,7 +21,7 @@ from perceptual_jax.restoration.batch import restore_batch
 from perceptual_jax.restoration.feed import Batch
 from perceptual_jax.restoration.journal import Journal
 from perceptual_jax.restoration.objective import Prior
-from perceptual_jax.restoration.pictures import Picture, picture_key
+from perceptual_jax.restoration.pictures import Picture, on_canvas, picture_key
 from perceptual_jax.restoration.records import Record
 from perceptual_jax.restoration.sink import Sink
 from perceptual_jax.restoration.snapshots import Row, Snapshots, SnapshotsOf
@@ -161,10 +161,11 @@ def _restore_batch(
     try:
         result = restore_batch(
             job.generator,
-            np.stack([to_float(picture.pixels) for picture, _ in rows]),
+            np.stack([to_float(on_canvas(picture.pixels)) for picture, _ in rows]),
             config,
             keys=jnp.stack(keys),
             headers=jax.tree.map(lambda *x: np.stack(x), *(p.look.header for p, _ in rows)),
+            sides=np.array([picture.pixels.shape[0] for picture, _ in rows]),
             likelihood=likelihood,
             prior=job.prior,
             batch_size=math.ceil(len(rows) / math.ceil(len(rows) / job.size)),

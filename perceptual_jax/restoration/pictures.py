@@ -64,6 +64,28 @@ def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> 
     return Picture(source, digest, (width, height), pixels, look)
 
 
+def canvas_of(side: int) -> int:
+    """Pixels of a side of the array that holds a picture: few sizes for all pictures.
+
+    Where a draft, or the size at which pictures are compared, is larger than the picture, so it is
+    than its canvas, for both are powers of 2.
+
+    Example:
+        >>> [canvas_of(side) for side in (4, 30, 32, 100, 129, 250, 256, 600)]
+        [8, 32, 32, 128, 160, 256, 256, 640]
+    """
+    if side <= 128:
+        return max(8, 2 ** (side - 1).bit_length())
+    step = 32 if side <= 256 else 128
+    return -(-side // step) * step
+
+
+def on_canvas(pixels: UInt8[np.ndarray, "h h 3"]) -> UInt8[np.ndarray, "c c 3"]:
+    """A picture in the upper left of its canvas, its edge repeated over the rest."""
+    more = canvas_of(pixels.shape[0]) - pixels.shape[0]
+    return np.pad(pixels, ((0, more), (0, more), (0, 0)), mode="edge")
+
+
 def picture_key(pixels: UInt8[np.ndarray, "h w 3"], *, seed: int, sample: int) -> Key[Array, ""]:
     """The key of one restoration: a matter of the picture's content, the seed and the sample.
 

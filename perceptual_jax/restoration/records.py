@@ -9,17 +9,19 @@ files that it names are. `results.jsonl` gathers the records, one line for each 
 failed included; a job adds whole lines to it and at its end puts them in the order of the inputs.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 import platform
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
 import perceptual_jax
-from perceptual_jax.config import NoiseConfig, RestoreConfig, to_toml
+from perceptual_jax.config import DataConfig, NoiseConfig, RestoreConfig, to_toml
 from perceptual_jax.data.images import (
     load_json,
     save_json,
@@ -29,10 +31,11 @@ from perceptual_jax.data.images import (
     write_png,
 )
 from perceptual_jax.data.places import Place
-from perceptual_jax.degradation.consistency import consistency_psnr
+from perceptual_jax.degradation.consistency import Filter
 from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.restoration.pictures import Picture
+from perceptual_jax.restoration.pictures import Picture, on_canvas
+from perceptual_jax.restoration.terms import Given, bits_map, evaluate, prepare
 from perceptual_jax.types import Generator, Restoration, Status
 
 Record = dict[str, Any]
@@ -133,7 +136,7 @@ def write_result(
         record["spread"] = {"mean": spread.mean(), "max": spread.max(), "white": white}
     if likelihood is not None:
         files.append(f"{name}_nll.png")
-        bits = np.asarray(_bits_map(likelihood, picture, result.image[0]))
+        bits = bits_of(picture, result.image[0], likelihood, config)
         white = max(float(np.quantile(bits, 0.99)), 1.0)
         write_png(out / files[-1], _grey(bits, white))
         record["nll_map"] = {"mean": bits.mean(), "white": white}
@@ -166,26 +169,39 @@ def _grey(values: np.ndarray, white: float) -> UInt8[np.ndarray, "h w 3"]:
     return to_uint8(np.repeat(share[:, :, None] * 2 - 1, 3, axis=2))
 
 
-def _bits_map(likelihood: Likelihood, picture: Picture, image: Any) -> Any:
-    header = JpegHeader(*picture.look.header)
-    return _evaluate_bits(likelihood, to_float(picture.pixels), header, image)
+def bits_of(
+    picture: Picture, image: Any, likelihood: Likelihood, config: RestoreConfig
+) -> np.ndarray:
+    """Bits/dim of each pixel of a degraded picture, given a restored image [r r 3]."""
+    side = picture.pixels.shape[0]
+    return np.asarray(_evaluate_bits(_given(picture), image, likelihood, config))[:side, :side]
 
 
-@jax.jit
-def _evaluate_bits(likelihood: Likelihood, degraded: Any, header: JpegHeader, image: Any) -> Any:
-    return likelihood.evaluate(likelihood.prepare(degraded, header), image)[1]
+@functools.partial(jax.jit, static_argnames="config")
+def _evaluate_bits(given: Given, image: Any, likelihood: Likelihood, config: RestoreConfig) -> Any:
+    targets = prepare(given, likelihood, config, image.shape[0])
+    return bits_map(targets, image, likelihood, config)[1]
 
 
-_consistency_psnr = jax.jit(consistency_psnr, static_argnames="filter")
+@functools.partial(jax.jit, static_argnames="filter")
+def _consistency_psnr(given: Given, image: Any, filter: Filter) -> Any:
+    """`consistency_psnr` for pictures of any size, compiled once for each canvas."""
+    plain = RestoreConfig(data=DataConfig(downscale=filter, floor=0.0), degradation="l2")
+    targets = prepare(given, None, plain, image.shape[0])
+    return -10 * jnp.log10(evaluate(targets, image, given, None, plain)[0])
+
+
+def _given(picture: Picture) -> Given:
+    pixels = jnp.asarray(to_float(on_canvas(picture.pixels)))
+    return Given(pixels, JpegHeader(*picture.look.header), jnp.int32(picture.pixels.shape[0]))
 
 
 def _describe(
     picture: Picture, result: Restoration, images: list[str], config: RestoreConfig
 ) -> Record:
-    degraded = to_float(picture.pixels)
-    restorations = []
+    given, restorations = _given(picture), []
     for i, file in enumerate(images):
-        psnr = _consistency_psnr(result.image[i], degraded, filter=config.data.downscale)
+        psnr = _consistency_psnr(given, result.image[i], filter=config.data.downscale)
         restorations.append(
             {
                 "image": file,

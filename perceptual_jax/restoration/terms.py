@@ -6,12 +6,16 @@
 The likelihood knows what a degradation does, but hardly sees the colour and the brightness of
 large areas: these the degraded image's own pixels before it tell. So beside it stands the squared
 error of small versions of both pictures.
+
+A degraded image may fill a part of its array only, so that images of many sizes share one compiled
+search (`resizing`): then pictures are reduced to the size of that part, and only there do terms
+count.
 """
 
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.degradation.consistency import DownscaleL2
@@ -19,7 +23,7 @@ from perceptual_jax.degradation.dct_box import DctBox
 from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.pixelcnn import Context
-from perceptual_jax.degradation.resizing import resize
+from perceptual_jax.degradation.resizing import canvas_matrix, canvas_mean, resample, resize
 
 
 class Given(NamedTuple):
@@ -29,6 +33,9 @@ class Given(NamedTuple):
     """In [-1, 1]."""
     header: JpegHeader
     """Of the JPEG that it comes from, as far as known."""
+    side: Int[Array, "*n"] | None = None
+    """Pixels of a side of the part, up and left, that is the image; the rest repeats its edge.
+    None: all of it, and it need not be square."""
 
 
 class Targets(NamedTuple):
@@ -36,6 +43,10 @@ class Targets(NamedTuple):
 
     data: Any
     likelihood: Context | None
+    to_data: Float[Array, "h r"] | None = None
+    """Brings a picture to the part of the degraded image that is filled, for `data`."""
+    to_likelihood: Float[Array, "h r"] | None = None
+    """The same for the likelihood."""
 
 
 def prepare(
@@ -49,14 +60,29 @@ def prepare(
         config: Of the search.
         resolution: Of the pictures to come.
     """
+    image, side, shape = given.image, given.side, (given.image.shape[0], resolution)
     term = pixel_term(given, likelihood, config, resolution)
     if isinstance(term, DctBox):
-        return Targets(term.prepare(given.image, given.header), None)
-    data = term.prepare(given.image, resolution=resolution)
+        to_data = None if side is None else canvas_matrix(resolution, side, shape, filter="area")
+        return Targets(term.prepare(image, given.header), None, to_data)
+    to_data = to_likelihood = None
+    if side is None:
+        data = term.prepare(image, resolution=resolution)
+    elif (most := min(resolution, term.largest or resolution)) < shape[0]:
+        # All images of such a canvas are larger than that, so they are all compared at one size.
+        to_most = canvas_matrix(side, most, (most, shape[0]), filter=term.filter)
+        data = resample(image, to_most)
+    else:
+        data = image
+        to_data = canvas_matrix(resolution, side, shape, filter=term.filter)
     if not sees(given, likelihood, resolution):
-        return Targets(data, None)
+        return Targets(data, None, to_data)
     assert likelihood is not None
-    return Targets(data, likelihood.prepare(given.image, given.header))
+    if side is not None:
+        seen = config.data.condition_size or resolution
+        shape = (shape[0], min(seen, resolution))
+        to_likelihood = canvas_matrix(shape[1], side, shape, filter="area")
+    return Targets(data, likelihood.prepare(image, given.header), to_data, to_likelihood)
 
 
 def evaluate(
@@ -68,14 +94,31 @@ def evaluate(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Both terms of a picture; `nll` is 0 where there is no likelihood."""
     term = pixel_term(given, likelihood, config, picture.shape[0])
-    data, _ = term.evaluate(targets.data, picture)
+    if targets.to_data is None:
+        data, _ = term.evaluate(targets.data, picture)
+    else:
+        _, errors = term.evaluate(targets.data, resample(picture, targets.to_data))
+        data = canvas_mean(errors, _side(given))
+        data = data if isinstance(term, DctBox) else jnp.maximum(data, term.floor)
     if likelihood is None or targets.likelihood is None:
         return data, jnp.zeros(())
+    bits, where = bits_map(targets, picture, likelihood, config)
+    if targets.to_likelihood is not None:
+        bits = canvas_mean(where, _side(given), every=likelihood.every)
+    return data, bits
+
+
+def bits_map(
+    targets: Targets, picture: Float[Array, "r r 3"], likelihood: Likelihood, config: RestoreConfig
+) -> tuple[Float[Array, ""], Float[Array, "h2 w2"]]:
+    """Bits/dim of the whole array of the degraded image, and of each of its pixels."""
+    assert targets.likelihood is not None
     size = config.data.condition_size
     if size and size < picture.shape[0]:
         picture = resize(picture, (size, size))
-    bits, _ = likelihood.evaluate(targets.likelihood, picture)
-    return data, bits
+    if targets.to_likelihood is not None:
+        picture = resample(picture, targets.to_likelihood)
+    return likelihood.evaluate(targets.likelihood, picture)
 
 
 def sees(given: Given, likelihood: Likelihood | None, resolution: int) -> bool:
@@ -95,3 +138,8 @@ def pixel_term(
         return DctBox()
     largest = data.low_size if sees(given, likelihood, resolution) else None
     return DownscaleL2(filter=data.downscale, floor=data.floor, largest=largest)
+
+
+def _side(given: Given) -> Int[Array, ""]:
+    assert given.side is not None
+    return given.side

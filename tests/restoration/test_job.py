@@ -15,7 +15,7 @@ from perceptual_jax.checked import UsageError
 from perceptual_jax.config import FinishConfig, NoiseConfig, PriorConfig, RestoreConfig, from_toml
 from perceptual_jax.data.images import to_uint8
 from perceptual_jax.degradation.consistency import resample_matrix
-from perceptual_jax.restoration import job
+from perceptual_jax.restoration import batch, job
 from perceptual_jax.restoration.records import latents
 from perceptual_jax.types import Restoration
 
@@ -235,3 +235,25 @@ def test_noise_of_the_generator_itself_is_not_written(narrow):
     assert latents(result, NoiseConfig())["styles"].shape == (8, 16)
     for noise in (NoiseConfig(trainable=1), NoiseConfig(mode="none"), NoiseConfig(zero_last=True)):
         assert len(latents(result, noise)) == 9
+
+
+def test_pictures_of_many_sizes_share_a_compiled_search(again, tmp_path):
+    sides = {"a": 9, "b": 12, "c": 13, "d": 16}
+    for seed, (name, side) in enumerate(sides.items()):
+        picture(tmp_path / "in" / f"{name}.png", seed, width=side, height=side)
+    again(tmp_path / "one", inputs=[tmp_path / "in" / "d.png"], batch_size=4)
+    compiled = batch._advance._cache_size()
+    summary = again(tmp_path / "out", inputs=[tmp_path / "in"], batch_size=4)
+    assert (summary.restored, batch._advance._cache_size()) == (4, compiled)
+    for record in lines(tmp_path / "out"):
+        side = sides[record["name"]]
+        assert record["input"]["restored_from"] == [side, side]
+        reduce = resample_matrix(32, side, filter="bicubic")
+        restored = pixels_of(tmp_path / "out" / f"{record['name']}.png") / 255
+        degraded = pixels_of(record["input"]["path"]) / 255
+        mse = np.mean((np.einsum("ah,bw,hwc->abc", reduce, reduce, restored) - degraded) ** 2)
+        psnr = record["restorations"][0]["consistency_psnr"]
+        assert psnr == pytest.approx(-10 * np.log10(mse), abs=0.02)
+    # Nor does a result depend on what else is in its batch.
+    for name in ("d.png", "d.npz"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()

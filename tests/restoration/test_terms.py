@@ -11,6 +11,7 @@ from perceptual_jax.config import DataConfig, RestoreConfig
 from perceptual_jax.degradation.consistency import downscale
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.models import load_model
+from perceptual_jax.restoration.pictures import canvas_of
 from perceptual_jax.restoration.terms import Given, evaluate, prepare, sees
 
 CONFIG = RestoreConfig(degradation="jpeg")
@@ -66,3 +67,53 @@ def test_without_a_likelihood_or_on_a_small_draft_there_are_no_bits(picture, giv
     targets = prepare(given, None, CONFIG, 128)
     assert targets.likelihood is None
     assert evaluate(targets, picture, given, None, CONFIG)[1] == 0
+
+
+def on_canvas(given, canvas):
+    more = canvas - given.image.shape[0]
+    image = jnp.pad(given.image, ((0, more), (0, more), (0, 0)), mode="edge")
+    return Given(image, given.header, jnp.int32(given.image.shape[0]))
+
+
+def both(given, picture, model, config):
+    @jax.jit
+    def run(given, picture):
+        targets = prepare(given, model, config, picture.shape[0])
+        return evaluate(targets, picture, given, model, config)
+
+    return run(given, picture)
+
+
+@pytest.mark.parametrize("degradation", ["l2", "dct_box"])
+@pytest.mark.parametrize(("side", "resolution"), [(32, 128), (27, 128), (20, 64), (100, 64)])
+def test_a_canvas_changes_no_term_on_pixels(picture, degradation, side, resolution):
+    if degradation == "dct_box" and side > resolution:
+        pytest.skip("a draft that is too small has no box")
+    config = dataclasses.replace(CONFIG, degradation=degradation)
+    clean = downscale(picture, (side, side), filter="area")
+    file = jpeg(np.uint8((clean + 1) * 127.5), quality=20, subsampling="4:2:0")
+    given = Given(jnp.asarray(file.image / 127.5 - 1, jnp.float32), file.header)
+    shown = downscale(picture[::-1], (resolution, resolution), filter="area")
+    plain, _ = both(given, shown, None, config)
+    assert plain > 1e-4
+    filled = on_canvas(given, canvas_of(side))
+    np.testing.assert_allclose(both(filled, shown, None, config)[0], plain, rtol=1e-4)
+    if degradation == "l2":
+        floor = dataclasses.replace(config, data=DataConfig(floor=10.0))
+        assert both(filled, shown, None, floor)[0] == 10.0
+
+
+@pytest.mark.parametrize("size", [0, 64])
+def test_a_canvas_changes_the_likelihood_at_its_edge_only(picture, given, size):
+    model = dataclasses.replace(load_model("jpeg"), every=2)
+    config = with_condition(size)
+    expected = both(given, picture, model, config)
+    filled = both(on_canvas(given, 32), picture, model, config)
+    np.testing.assert_allclose(filled, expected, rtol=1e-4)
+    part = Given(given.image[:27, :27], given.header)
+    shown = downscale(
+        downscale(picture, (32, 32), filter="area")[:27, :27], (108, 108), filter="bicubic"
+    )
+    expected = both(part, shown, model, config)[1]
+    found = both(on_canvas(part, 32), shown, model, config)[1]
+    assert abs(found - expected) < 0.02 * expected
