@@ -1,7 +1,7 @@
 """Inputs that are no files of this machine: members of tar shards, datasets, remote objects.
 
     shard-000.tar            every image in it (WebDataset's layout: other members are left out)
-    tfds:NAME[/CONFIG][:SPLIT]     a prepared dataset's images, by number
+    tfds:NAME[/CONFIG][:SPLIT]     a prepared dataset's images, by number; or tfds:NAME/SPLIT
     gs://bucket/folder, s3://, memory://   images and shards below it, or matching a glob
 
 Each becomes a place to print, a name, and a function that reads its bytes.
@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from upath import UPath
 
 from perceptual_jax.data.places import Place, is_remote, place_of, read_object
+
+_SPLITS = ("train", "test", "validation")
 
 
 class Member(NamedTuple):
@@ -52,6 +54,35 @@ def members_of(source: str, is_image: Callable[[str], bool]) -> list[Member] | N
     return None
 
 
+def read_again(place: str) -> bytes:
+    """The bytes of an image by what it was called: a file, an object, or a bundle's member.
+
+    Raises:
+        OSError, BundleError: If it is not there any more, or cannot be read.
+    """
+    if place.startswith("tfds:"):
+        name, _, number = place.removeprefix("tfds:").rpartition("/")
+        return _read_record(_dataset(name), int(number))
+    path = place_of(place)
+    for parent in path.parents:
+        if _is_tar(parent.name) and parent.is_file():
+            readers = _readers(parent)
+            if place not in readers:
+                raise FileNotFoundError(f"{parent} has no {place}")
+            return readers[place]()
+    return path.read_bytes()
+
+
+@functools.lru_cache(maxsize=8)
+def _readers(shard: Place) -> dict[str, Callable[[], bytes]]:
+    return {str(member.place): member.read for member in _of_tar(shard, lambda name: True)}
+
+
+@functools.lru_cache(maxsize=2)
+def _dataset(name: str) -> Any:
+    return open_dataset(name, decoded=False)
+
+
 def _is_tar(name: str) -> bool:
     return name.lower().endswith(".tar")
 
@@ -80,7 +111,7 @@ def open_dataset(name: str, *, decoded: bool = True) -> Any:
     """The examples of a prepared dataset by number, each a dict with an `image`.
 
     Args:
-        name: NAME[/CONFIG][:SPLIT].
+        name: NAME[/CONFIG][:SPLIT], or NAME/SPLIT for the usual splits.
         decoded: Whether images are arrays; else the bytes of their files.
 
     Raises:
@@ -88,7 +119,10 @@ def open_dataset(name: str, *, decoded: bool = True) -> Any:
     """
     import tensorflow_datasets as tfds
 
-    dataset, _, split = name.partition(":")
+    dataset, colon, split = name.partition(":")
+    head, _, last = dataset.rpartition("/")
+    if not colon and head and last in _SPLITS:
+        dataset, split = head, last
     decoders: Any = None if decoded else {"image": tfds.decode.SkipDecoding()}
     # The library itself reads the variable once, when it is imported.
     folder = os.environ.get("TFDS_DATA_DIR")

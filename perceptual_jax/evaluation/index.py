@@ -4,14 +4,17 @@ Drawn from the folder alone (its `results.jsonl` and the pictures that are named
 right after a job that only did what was missing, and can be drawn again at any time.
 """
 
+import functools
 import itertools
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+from perceptual_jax.data.bundles import BundleError, read_again
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import ImageError, read_image, write_atomically
-from perceptual_jax.data.places import Place, place_of
+from perceptual_jax.data.places import Place
 from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
 from perceptual_jax.restoration.folder import INDEX, RESULTS
 from perceptual_jax.restoration.lines import read_lines
@@ -77,10 +80,11 @@ def _restored(path: Place) -> UInt8[np.ndarray, "h w 3"] | None:
 
 def _degraded(record: Record) -> UInt8[np.ndarray, "h w 3"] | None:
     """What the search looked at; None if the input is no longer there."""
-    source = Input(place_of(record["input"]["path"]), record["name"])
+    place = record["input"]["path"]
+    source = Input(Path(place), record["name"], functools.partial(read_again, place))
     try:
         return read_picture(source, max_size=record["input"]["restored_from"][0]).pixels
-    except ImageError:
+    except (ImageError, BundleError):
         return None
 
 

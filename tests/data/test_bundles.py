@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from perceptual_jax.data.bundles import read_again
 from perceptual_jax.data.collect import InputError, collect_inputs
 from perceptual_jax.data.images import read_image
 
@@ -39,6 +40,19 @@ def test_a_shard_gives_its_pictures(shard):
     assert not problems
     assert values(inputs) == {"a": 1, "x__b": 2}
     assert inputs[0].path == shard / "a.png"
+
+
+def test_what_was_read_is_found_again_by_its_name(shard):
+    store = fsspec.filesystem("memory")
+    store.pipe("/again/faces-000.tar", shard.read_bytes())
+    store.pipe("/again/c.png", png(3))
+    inputs, _ = collect_inputs([shard, "memory://again"])
+    assert len(inputs) == 5
+    for one in inputs:
+        assert read_again(str(one.path)) == one.read_bytes()
+    for gone in (shard / "none.png", shard.parent / "none.png", "memory://again/none.png"):
+        with pytest.raises(OSError, match=r"none\.png"):
+            read_again(str(gone))
 
 
 def test_two_shards_with_the_same_names_stay_apart(shard, tmp_path):

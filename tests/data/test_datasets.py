@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from perceptual_jax.data.bundles import read_again
+from perceptual_jax.data.collect import collect_inputs
+from perceptual_jax.data.images import read_image
 from perceptual_jax.data.pairs import training_batches
 from perceptual_jax.data.sources import DataError, open_sources
 from perceptual_jax.degradation.profiles import load_profile
@@ -54,6 +57,17 @@ def test_a_prepared_dataset_is_training_data(prepared, monkeypatch):
     batch = next(training_batches(source, load_profile("jpeg"), **settings))
     assert batch["degraded"].shape == (4, 16, 16, 3)
     assert "tensorflow" not in sys.modules
+
+
+def test_a_prepared_dataset_is_an_input(prepared, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
+    for source in ("tfds:small_faces/32", "tfds:small_faces/32/train"):
+        inputs, _ = collect_inputs([source])
+        assert len({x.name for x in inputs}) == 6
+        for one in inputs:
+            data = one.read_bytes()
+            assert read_image(one.path, data=data).shape == (32, 32, 3)
+            assert read_again(str(one.path)) == data
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
 import fsspec
@@ -73,6 +74,15 @@ def test_what_a_store_lacks_is_done_again(store, again, lost):
     assert (summary.restored, summary.kept) == (1, 2)
     assert stored("memory://out").keys() == before.keys()
     assert stored("memory://out")["b.png"] == before["b.png"]
+
+
+def test_the_sheet_shows_what_was_in_a_shard(finished, again, tmp_path):
+    with tarfile.open(tmp_path / "faces.tar", "w") as archive:
+        archive.add(finished / "in" / "a.png", "a.png")
+    again(tmp_path / "out", inputs=[tmp_path / "faces.tar"])
+    again(tmp_path / "plain", inputs=[finished / "in" / "a.png"])
+    sheets = [write_index(tmp_path / out).read_bytes() for out in ("out", "plain")]
+    assert sheets[0] == sheets[1]
 
 
 def test_results_in_the_inputs_folder_are_no_inputs(store, again):
