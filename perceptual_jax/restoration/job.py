@@ -37,7 +37,7 @@ from perceptual_jax.restoration.journal import Journal, quarantined, stamp_of
 from perceptual_jax.restoration.lines import put_in_order
 from perceptual_jax.restoration.loop import Job, restore_all
 from perceptual_jax.restoration.objective import Prior
-from perceptual_jax.restoration.records import Record
+from perceptual_jax.restoration.records import Record, Settings
 from perceptual_jax.restoration.shares import Share
 from perceptual_jax.restoration.sink import Sink
 from perceptual_jax.restoration.snapshots import Snapshots
@@ -126,8 +126,6 @@ def restore_files(
     check_folder(out)
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     everything, problems = collect_inputs(sources, out=out, reserved=[Path(INDEX).stem])
-    own = [source for source in everything if share.owns(source.name)]
-    problems = problems if share.index == 0 else []
     degradation_sha256 = files_sha256(config.degradation)
     config = from_different_starts(config, samples=samples)
     if generator is None:
@@ -140,6 +138,7 @@ def restore_files(
         seed=seed,
         samples=samples,
     )
+    own = [source for source in everything if share.owns(source.name)]
     finished = {} if overwrite else finished_inputs(out, own, config, settings)
     left = [source for source in own if source.name not in finished]
     todo, skipped = split_quarantined(left, out, retry=retry_failed or overwrite)
@@ -147,54 +146,64 @@ def restore_files(
     if config.degradation != "auto":
         models(config.degradation)  # a file that is none is refused before anything is written
 
+    failed = [
+        *skipped,
+        *(_failure_of(out / f"{n}.json") for n, good in finished.items() if not good),
+    ]
     make_folder(out)
-    with (
-        hold(out, share) as beat,
-        Journal(out, share, beat, total=len(todo)) as journal,
-        Sink() as sink,
-    ):
+    with hold(out, share) as beat:
         write_config(out, config)
-        failed = list(skipped)
+        with Journal(out, share, beat, total=len(todo)) as journal, Sink() as sink:
 
-        def add(record: Record, source: Input | None = None) -> None:
-            if record["status"] != "OK":
-                failed.append(Failure(records.place(record), record["message"]))
-            journal.add(record, source)
+            def add(record: Record, source: Input | None = None) -> None:
+                if record["status"] != "OK":
+                    failed.append(Failure(records.place(record), record["message"]))
+                journal.add(record, source)
 
-        for source, reason in problems:
-            add(records.failure_record(None, source, reason))
-        if todo:
-            about = {"settings": settings._asdict(), "generator": config.generator}
-            prior = default_prior(generator, config.prior)
-            about |= records.environment()
-            size = batch_size or default_batch_size(generator, config)
-            snapshots = snapshot_every and Snapshots(out, settings, snapshot_every)
-            job = Job(
-                out, config, generator, prior, models, seed, samples, size, about, snapshots or None
-            )
-            _report_bandwidth(prior, config, report)
-            most = max(1, size // samples)
-            even = batch_size is None and share.count == 1 and len(everything) <= EVEN * most
-            groups = snapshots.groups(todo) if snapshots else [todo]
-            batches = itertools.chain.from_iterable(
-                feed(group, config, most=most, even=even) for group in groups
-            )
-            if report is not None:
-                batches = _reported(batches, report)
-            restore_all(job, batches, sink, journal, add, trace=trace, progress=progress)
-    if share.count == 1:
-        asked = [problem.source for problem in problems] + [x.path for x in everything]
-        records_of = {records.printable(x.path): out / f"{x.name}.json" for x in everything}
-        places = [records.printable(place) for place in asked]
-        put_in_order(out / RESULTS, places, records_of)
-    broken = [name for name, good in finished.items() if not good]
-    failed += [_failure_of(out / f"{name}.json") for name in broken]
+            for source, reason in problems if share.index == 0 else ():
+                add(records.failure_record(None, source, reason))
+            if todo:
+                job = Job(
+                    out=out,
+                    config=config,
+                    generator=generator,
+                    prior=default_prior(generator, config.prior),
+                    models=models,
+                    seed=seed,
+                    samples=samples,
+                    size=batch_size or default_batch_size(generator, config),
+                    about=_about(settings, config),
+                    snapshots=Snapshots(out, settings, snapshot_every) if snapshot_every else None,
+                )
+                few = batch_size is None and share.count == 1
+                batches = _batches(job, todo, even=few and len(everything) <= EVEN * job.most)
+                if report is not None:
+                    _report_bandwidth(job.prior, config, report)
+                    batches = _reported(batches, report)
+                restore_all(job, batches, sink, journal, add, trace=trace, progress=progress)
+        if share.count == 1:
+            asked = [problem.source for problem in problems] + [x.path for x in everything]
+            records_of = {records.printable(x.path): out / f"{x.name}.json" for x in everything}
+            put_in_order(out / RESULTS, map(records.printable, asked), records_of)
     return JobSummary(
         out=out,
         restored=journal.done,
-        kept=len(finished) - len(broken),
+        kept=sum(finished.values()),
         failed=tuple(failed),
         seconds=time.monotonic() - started,
+    )
+
+
+def _about(settings: Settings, config: RestoreConfig) -> Record:
+    about = {"settings": settings._asdict(), "generator": config.generator}
+    return about | records.environment()
+
+
+def _batches(job: Job, todo: Sequence[Input], *, even: bool) -> Iterator[Batch]:
+    """The inputs in batches; those whose search is in its middle first."""
+    groups = [list(todo)] if job.snapshots is None else job.snapshots.groups(todo)
+    return itertools.chain.from_iterable(
+        feed(group, job.config, most=job.most, even=even) for group in groups
     )
 
 
@@ -252,12 +261,10 @@ def _reported(batches: Iterator[Batch], report: Callable[[str], None]) -> Iterat
         yield batch
 
 
-def _report_bandwidth(
-    prior: Prior, config: RestoreConfig, report: Callable[[str], None] | None
-) -> None:
+def _report_bandwidth(prior: Prior, config: RestoreConfig, report: Callable[[str], None]) -> None:
     """Says where the paper's number is not used, because the latents are not FFHQ's."""
     width = float(prior.bank.bandwidth)
-    if report is not None and config.prior.bandwidth == "paper" and width != PAPER_BANDWIDTH:
+    if config.prior.bandwidth == "paper" and width != PAPER_BANDWIDTH:
         report(
             f"the kernel's bandwidth is {width:.3g}, as wide beside this generator's latents as "
             f"the paper's {PAPER_BANDWIDTH:g} is beside FFHQ's"

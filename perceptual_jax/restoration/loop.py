@@ -51,6 +51,12 @@ class Job(NamedTuple):
     about: Record
     """What every record says of the job."""
     snapshots: Snapshots | None = None
+    """None keeps no search in its middle."""
+
+    @property
+    def most(self) -> int:
+        """Pictures of a batch."""
+        return max(1, self.size // self.samples)
 
 
 def restore_all(
