@@ -3,7 +3,8 @@
 #
 #   PROJECT=my-project ZONE=us-east5-b bash scripts/pod/tpu.sh v5litepod-16 FACES OUT
 #
-# FACES and OUT lie on a disk that all hosts mount (Filestore, or a bucket through gcsfuse).
+# FACES and OUT are addresses, gs://bucket/faces and gs://bucket/run, or lie on a disk that all hosts
+# mount (Filestore, or a bucket through gcsfuse).
 set -u
 type=$1 faces=$2 out=$3 name=perceptual-jax
 flags=(--project "$PROJECT" --zone "$ZONE")
@@ -14,7 +15,7 @@ while true; do
   queue create "$name" --node-id "$name" --accelerator-type "$type" \
     --runtime-version v2-alpha-tpuv5-lite --spot
   until [ "$(queue describe "$name" --format 'value(state.state)')" = ACTIVE ]; do sleep 30; done
-  on all "pip install -q 'perceptual-jax[tpu]'"
+  on all "pip install -q 'perceptual-jax[tpu,stores]'"
   # Every host runs the same line; they find each other and share the faces by name.
   if on all "perceptual-jax restore $faces --out $out --distributed"; then
     on 0 "perceptual-jax job merge $out"
