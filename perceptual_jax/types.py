@@ -73,6 +73,15 @@ class SearchState(NamedTuple):
     status: Int[Array, "*n"]
 
 
+class Fit(NamedTuple):
+    """How well a restored image degrades to the given one."""
+
+    consistency_psnr: Float[Array, "*n"]
+    """PSNR between the downscaled restored image and the degraded one, in decibels."""
+    bits: Float[Array, "*n h w"] | None
+    """Bits/dim of each pixel of the degraded image under the likelihood; None without one."""
+
+
 class Restoration(NamedTuple):
     """The result for one image (or, with leading axes `n`, for a batch)."""
 
@@ -90,6 +99,8 @@ class Restoration(NamedTuple):
     """The step, counted over all stages, whose state is returned."""
     status: Int[Array, "*n"]
     """A `Status`."""
+    fit: Fit
+    """Of `image`."""
 
 
 @runtime_checkable

@@ -168,7 +168,7 @@ def _restore(
             report((sum(cost[:i]) + (taken + piece) * stage.resolution) / sum(cost))
         before += stage.steps
     trace = join_traces(traces, axis=1)
-    return _finish(state, noise, trace, searcher)
+    return _finish(state, given, noise, trace, searcher, config)
 
 
 def piece_of(steps: int, *, longest: int = 10) -> int:
@@ -214,11 +214,16 @@ def _advance(
     return jax.vmap(one)(state, given, noise)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="config")
 def _finish(
-    state: SearchState, noise: NoiseBatch, trace: LossTerms, searcher: Searcher
+    state: SearchState,
+    given: Given,
+    noise: NoiseBatch,
+    trace: LossTerms,
+    searcher: Searcher,
+    config: RestoreConfig,
 ) -> Restoration:
-    def one(state: SearchState, noise: Noise, trace: LossTerms) -> Restoration:
-        return search.finish(state, noise, trace, searcher)
+    def one(state: SearchState, given: Given, noise: Noise, trace: LossTerms) -> Restoration:
+        return search.finish(state, given, noise, trace, searcher, config)
 
-    return jax.vmap(one)(state, noise, trace)
+    return jax.vmap(one)(state, given, noise, trace)

@@ -19,7 +19,7 @@ from perceptual_jax.checked import ConfigError, UsageError
 from perceptual_jax.config import RestoreConfig, parse_toml, to_toml
 from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import load_json, write_atomically
-from perceptual_jax.data.places import Place, names_in
+from perceptual_jax.data.places import Place
 from perceptual_jax.restoration.pictures import input_sha256
 from perceptual_jax.restoration.records import Record, Settings, printable
 
@@ -31,9 +31,20 @@ _ADVICE = "choose another folder, or overwrite"
 
 
 def finished_inputs(
-    out: Place, inputs: Sequence[Input], config: RestoreConfig, settings: Settings
+    out: Place,
+    there: set[str],
+    inputs: Sequence[Input],
+    config: RestoreConfig,
+    settings: Settings,
 ) -> dict[str, bool]:
     """The names of those inputs that an earlier job with the same settings has finished.
+
+    Args:
+        out: The folder.
+        there: The names of all that is in it.
+        inputs: Of this job.
+        config: Of this job.
+        settings: Of this job.
 
     Returns:
         For each whether its result is good; one whose search broke off is finished as well.
@@ -41,7 +52,6 @@ def finished_inputs(
     Raises:
         UsageError: If the folder is not one that this job may write to.
     """
-    there = names_in(out)
     if CONFIG not in there:
         _refuse_foreign_files(out, there, inputs)
         return {}

@@ -24,7 +24,7 @@ from perceptual_jax.config import RestoreConfig
 from perceptual_jax.data.collect import Input, collect_inputs
 from perceptual_jax.data.images import load_json
 from perceptual_jax.data.output import check_folder, make_folder
-from perceptual_jax.data.places import Place, place_of
+from perceptual_jax.data.places import Place, names_in, place_of
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.models import NOT_LEARNED, files_sha256, load_model
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
@@ -139,7 +139,8 @@ def restore_files(
         samples=samples,
     )
     own = [source for source in everything if share.owns(source.name)]
-    finished = {} if overwrite else finished_inputs(out, own, config, settings)
+    there = names_in(out)
+    finished = {} if overwrite else finished_inputs(out, there, own, config, settings)
     left = [source for source in own if source.name not in finished]
     todo, skipped = split_quarantined(left, out, retry=retry_failed or overwrite)
     models = functools.cache(functools.partial(_load_model, dtype=config.dtype))
@@ -173,6 +174,7 @@ def restore_files(
                     samples=samples,
                     size=batch_size or default_batch_size(generator, config),
                     about=_about(settings, config),
+                    redone=frozenset(x.name for x in todo if f"{x.name}.json" in there),
                     snapshots=Snapshots(out, settings, snapshot_every) if snapshot_every else None,
                 )
                 few = batch_size is None and share.count == 1

@@ -50,6 +50,8 @@ class Job(NamedTuple):
     """Restorations searched for at once."""
     about: Record
     """What every record says of the job."""
+    redone: frozenset[str]
+    """Names of pictures that an earlier job may have written a result of."""
     snapshots: Snapshots | None = None
     """None keeps no search in its middle."""
 
@@ -191,7 +193,12 @@ def _restore_batch(
 
         def write() -> None:
             record = records.write_result(
-                job.out, picture, one, config, about, likelihood=likelihood
+                job.out,
+                picture,
+                one,
+                config.noise,
+                about,
+                redone=picture.input.name in job.redone,
             )
             add(record, picture.input)
             if job.snapshots is not None:

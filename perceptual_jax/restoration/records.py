@@ -9,33 +9,26 @@ files that it names are. `results.jsonl` gathers the records, one line for each 
 failed included; a job adds whole lines to it and at its end puts them in the order of the inputs.
 """
 
-import functools
 import hashlib
 import importlib.metadata
 import platform
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
 import perceptual_jax
-from perceptual_jax.config import DataConfig, NoiseConfig, RestoreConfig, to_toml
+from perceptual_jax.config import NoiseConfig, RestoreConfig, to_toml
 from perceptual_jax.data.images import (
     load_json,
     save_json,
     save_npz,
-    to_float,
     to_uint8,
     write_png,
 )
 from perceptual_jax.data.places import Place
-from perceptual_jax.degradation.consistency import Filter
-from perceptual_jax.degradation.jpeg import JpegHeader
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.restoration.pictures import Picture, on_canvas
-from perceptual_jax.restoration.terms import Given, bits_map, evaluate, prepare
+from perceptual_jax.restoration.pictures import Picture
 from perceptual_jax.types import Generator, Restoration, Status
 
 Record = dict[str, Any]
@@ -93,10 +86,10 @@ def write_result(
     out: Place,
     picture: Picture,
     result: Restoration,
-    config: RestoreConfig,
+    noise: NoiseConfig,
     about: Record,
     *,
-    likelihood: Likelihood | None = None,
+    redone: bool = True,
 ) -> Record:
     """Writes the files of one picture, its record last, in place of what an earlier job wrote.
 
@@ -104,11 +97,9 @@ def write_result(
         out: Folder.
         picture: The input.
         result: Its restorations, one for each sample, along the first axis.
-        config: Decides whether noise maps are written (not if they are the generator's own), and
-            the downscale that tells how consistent the result is.
+        noise: Decides whether noise maps are written: not if they are the generator's own.
         about: What the record says besides: settings, versions, seconds.
-        likelihood: Where one was used, a map of where the first restoration contradicts the input
-            is written beside it.
+        redone: Whether an earlier job may have written a result of this name.
 
     Returns:
         The record.
@@ -118,15 +109,16 @@ def write_result(
     """
     name = picture.input.name
     record_path = out / f"{name}.json"
-    earlier = (load_json(record_path) or {}).get("files", [])
-    record_path.unlink(missing_ok=True)
-
+    earlier = []
+    if redone:
+        earlier = (load_json(record_path) or {}).get("files", [])
+        record_path.unlink(missing_ok=True)
     samples = len(result.image)
     images = [f"{name}_s{i:02d}.png" if samples > 1 else f"{name}.png" for i in range(samples)]
     files = [*images]
     for file, image in zip(images, result.image, strict=True):
         write_png(out / file, to_uint8(image))
-    record = _describe(picture, result, images, config) | about
+    record = _describe(picture, result, images) | about
     if samples > 1:
         spread = spread_map(np.asarray(result.image))
         files.append(f"{name}_spread.png")
@@ -134,14 +126,15 @@ def write_result(
         white = float(np.quantile(spread, 0.99))
         write_png(out / files[-1], _grey(spread, white))
         record["spread"] = {"mean": spread.mean(), "max": spread.max(), "white": white}
-    if likelihood is not None:
+    if result.fit.bits is not None:
         files.append(f"{name}_nll.png")
-        bits = bits_of(picture, result.image[0], likelihood, config)
+        side = picture.pixels.shape[0]
+        bits = np.asarray(result.fit.bits[0, :side, :side])
         white = max(float(np.quantile(bits, 0.99)), 1.0)
         write_png(out / files[-1], _grey(bits, white))
         record["nll_map"] = {"mean": bits.mean(), "white": white}
     files.append(f"{name}.npz")
-    save_npz(out / files[-1], latents(result, config.noise))
+    save_npz(out / files[-1], latents(result, noise))
     record["files"] = files
     save_json(record_path, record)
     for file in set(earlier) - set(files):
@@ -169,45 +162,15 @@ def _grey(values: np.ndarray, white: float) -> UInt8[np.ndarray, "h w 3"]:
     return to_uint8(np.repeat(share[:, :, None] * 2 - 1, 3, axis=2))
 
 
-def bits_of(
-    picture: Picture, image: Any, likelihood: Likelihood, config: RestoreConfig
-) -> np.ndarray:
-    """Bits/dim of each pixel of a degraded picture, given a restored image [r r 3]."""
-    side = picture.pixels.shape[0]
-    return np.asarray(_evaluate_bits(_given(picture), image, likelihood, config))[:side, :side]
-
-
-@functools.partial(jax.jit, static_argnames="config")
-def _evaluate_bits(given: Given, image: Any, likelihood: Likelihood, config: RestoreConfig) -> Any:
-    targets = prepare(given, likelihood, config, image.shape[0])
-    return bits_map(targets, image, likelihood, config)[1]
-
-
-@functools.partial(jax.jit, static_argnames="filter")
-def _consistency_psnr(given: Given, image: Any, filter: Filter) -> Any:
-    """`consistency_psnr` for pictures of any size, compiled once for each canvas."""
-    plain = RestoreConfig(data=DataConfig(downscale=filter, floor=0.0), degradation="l2")
-    targets = prepare(given, None, plain, image.shape[0])
-    return -10 * jnp.log10(evaluate(targets, image, given, None, plain)[0])
-
-
-def _given(picture: Picture) -> Given:
-    pixels = jnp.asarray(to_float(on_canvas(picture.pixels)))
-    return Given(pixels, JpegHeader(*picture.look.header), jnp.int32(picture.pixels.shape[0]))
-
-
-def _describe(
-    picture: Picture, result: Restoration, images: list[str], config: RestoreConfig
-) -> Record:
-    given, restorations = _given(picture), []
+def _describe(picture: Picture, result: Restoration, images: list[str]) -> Record:
+    restorations = []
     for i, file in enumerate(images):
-        psnr = _consistency_psnr(given, result.image[i], filter=config.data.downscale)
         restorations.append(
             {
                 "image": file,
                 "status": Status(result.status[i]).name,
                 "terms": {k: float(v[i]) for k, v in result.terms._asdict().items()},
-                "consistency_psnr": float(psnr),
+                "consistency_psnr": float(result.fit.consistency_psnr[i]),
                 "best_step": int(result.best_step[i]),
             }
         )

@@ -37,7 +37,7 @@ from perceptual_jax.restoration.objective import (
     styles_of,
 )
 from perceptual_jax.restoration.stages import Stage, stages
-from perceptual_jax.restoration.terms import Given, prepare
+from perceptual_jax.restoration.terms import Given, fit_of, prepare
 from perceptual_jax.types import (
     Generator,
     Latents,
@@ -186,25 +186,36 @@ def advance(
     return jax.lax.scan(body, state, None, length=steps)
 
 
-def finish(state: SearchState, noise: Noise, trace: LossTerms, searcher: Searcher) -> Restoration:
+def finish(
+    state: SearchState,
+    given: Given,
+    noise: Noise,
+    trace: LossTerms,
+    searcher: Searcher,
+    config: RestoreConfig,
+) -> Restoration:
     """Renders the best state of the last stage at full resolution.
 
     Args:
         state: After the last stage.
+        given: The degraded image.
         noise: From `init`.
         trace: Terms of all steps.
         searcher: Generator and prior.
+        config: Of the whole search.
     """
     generator, prior = searcher.generator, searcher.prior
     image = render(generator, state.best, noise, prior, generator.resolution)
+    image = jnp.clip(image, -1.0, 1.0)
     return Restoration(
-        image=jnp.clip(image, -1.0, 1.0),
+        image=image,
         styles=styles_of(state.best.points, prior),
         noise=(*state.best.noise, *noise[len(state.best.noise) :]),
         terms=state.best_terms,
         trace=trace,
         best_step=state.best_step,
         status=state.status,
+        fit=fit_of(given, image, searcher.likelihood, config),
     )
 
 
@@ -232,7 +243,7 @@ def restore(
         state = enter(state, searcher, config, stage)
         state, trace = advance(state, given, noise, searcher, config, stage, stage.steps)
         traces.append(trace)
-    return finish(state, noise, join_traces(traces), searcher)
+    return finish(state, given, noise, join_traces(traces), searcher, config)
 
 
 def join_traces(traces: Sequence[LossTerms], axis: int = 0) -> LossTerms:

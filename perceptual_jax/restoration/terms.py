@@ -12,18 +12,20 @@ search (`resizing`): then pictures are reduced to the size of that part, and onl
 count.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from perceptual_jax.config import RestoreConfig
+from perceptual_jax.config import DataConfig, RestoreConfig
 from perceptual_jax.degradation.consistency import DownscaleL2
 from perceptual_jax.degradation.dct_box import DctBox
 from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.pixelcnn import Context
 from perceptual_jax.degradation.resizing import canvas_matrix, canvas_mean, resample, resize
+from perceptual_jax.types import Fit
 
 
 class Given(NamedTuple):
@@ -119,6 +121,26 @@ def bits_map(
     if targets.to_likelihood is not None:
         picture = resample(picture, targets.to_likelihood)
     return likelihood.evaluate(targets.likelihood, picture)
+
+
+def fit_of(
+    given: Given,
+    picture: Float[Array, "r r 3"],
+    likelihood: Likelihood | None,
+    config: RestoreConfig,
+) -> Fit:
+    """How well a picture degrades to the given image, whatever the search was led by.
+
+    The likelihood is taken of all pixels here, and as the network has it.
+    """
+    plain = RestoreConfig(data=DataConfig(downscale=config.data.downscale), degradation="l2")
+    mse, _ = evaluate(prepare(given, None, plain, picture.shape[0]), picture, given, None, plain)
+    psnr = -10 * jnp.log10(mse)
+    if likelihood is None or not sees(given, likelihood, picture.shape[0]):
+        return Fit(psnr, None)
+    whole = dataclasses.replace(likelihood, every=1, min_log_scale=None)
+    targets = prepare(given, whole, config, picture.shape[0])
+    return Fit(psnr, bits_map(targets, picture, whole, config)[1])
 
 
 def sees(given: Given, likelihood: Likelihood | None, resolution: int) -> bool:

@@ -230,6 +230,7 @@ def test_noise_of_the_generator_itself_is_not_written(narrow):
         trace=None,
         best_step=np.zeros(1, np.int32),
         status=np.zeros(1, np.int32),
+        fit=None,
     )
     assert set(latents(result, NoiseConfig())) == {"styles", "best_step"}
     assert latents(result, NoiseConfig())["styles"].shape == (8, 16)
