@@ -4,9 +4,10 @@
 
 Without --generator a narrow StyleGAN2 of 32 px with random weights is used, so that thousands of
 pictures take minutes. The bare loop restores batches of the same size from memory, before and after
-the job, for machines are not equally fast all the time. Prints pictures a second of both, those of
-each tenth of the job, the seconds of each stage, and resident memory after a tenth of the job and
-at its end.
+the job, for machines are not equally fast all the time. On a CPU the threads that read and write
+take cycles of the device: XLA_FLAGS=--xla_cpu_multi_thread_eigen=false with NPROC=1 leaves them a
+core of their own. Prints pictures a second of both, those of each tenth of the job, the seconds of
+each stage, and resident memory after a tenth of the job and at its end.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
 from perceptual_jax.restoration.batch import default_prior, restore_batch
 from perceptual_jax.restoration.holding import states
 from perceptual_jax.restoration.job import restore_files
+from perceptual_jax.restoration.pictures import on_canvas
 from perceptual_jax.weights.load import load_generator
 
 
@@ -47,13 +49,16 @@ def resident_mb() -> float:
 def bare_rate(generator: Any, config: RestoreConfig, pixels: np.ndarray, batch: int) -> float:
     """Pictures a second of the device alone, after compilation."""
     prior = default_prior(generator, config.prior)
-    stack = to_float(pixels[:batch])
+    stack = np.stack([to_float(on_canvas(image)) for image in pixels[:batch]])
+    sides = np.full(batch, pixels.shape[1])  # so that the job finds this program compiled
     rounds, start = max(1, min(20, len(pixels) // batch)), 0.0
     for run in range(rounds + 1):
         keys = jax.random.split(jax.random.key(run), batch)
         if run == 1:
             start = time.monotonic()
-        restore_batch(generator, stack, config, keys=keys, prior=prior, batch_size=batch)
+        restore_batch(
+            generator, stack, config, keys=keys, sides=sides, prior=prior, batch_size=batch
+        )
     return rounds * batch / (time.monotonic() - start)
 
 

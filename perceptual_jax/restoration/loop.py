@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from perceptual_jax.config import RestoreConfig
@@ -21,7 +20,7 @@ from perceptual_jax.restoration.batch import restore_batch
 from perceptual_jax.restoration.feed import Batch
 from perceptual_jax.restoration.journal import Journal
 from perceptual_jax.restoration.objective import Prior
-from perceptual_jax.restoration.pictures import Picture, on_canvas, picture_key
+from perceptual_jax.restoration.pictures import Picture, on_canvas, restoration_keys
 from perceptual_jax.restoration.records import Record
 from perceptual_jax.restoration.sink import Sink
 from perceptual_jax.restoration.snapshots import Row, Snapshots, SnapshotsOf
@@ -161,7 +160,7 @@ def _restore_batch(
         for picture in [*pictures, *[pictures[-1]] * (batch.full - len(pictures))]
         for sample in range(job.samples)
     ]
-    keys = [picture_key(picture.pixels, seed=job.seed, sample=s) for picture, s in rows]
+    contents, samples = zip(*((row.picture.content, row.sample) for row in rows), strict=True)
     keeper = None if job.snapshots is None else SnapshotsOf(job.snapshots, rows)
     degradation = pictures[0].look.degradation
     config = dataclasses.replace(job.config, degradation=degradation)
@@ -171,7 +170,7 @@ def _restore_batch(
             job.generator,
             np.stack([to_float(on_canvas(picture.pixels)) for picture, _ in rows]),
             config,
-            keys=jnp.stack(keys),
+            keys=restoration_keys(contents, samples, seed=job.seed),
             headers=jax.tree.map(lambda *x: np.stack(x), *(p.look.header for p, _ in rows)),
             sides=np.array([picture.pixels.shape[0] for picture, _ in rows]),
             likelihood=likelihood,

@@ -1,6 +1,7 @@
 """An input on its way into a search: read, checked, reduced, and given its key."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -24,6 +25,8 @@ class Picture(NamedTuple):
     """Width and height in the file, in pixels."""
     pixels: UInt8[np.ndarray, "h w 3"]
     """What is restored: reduced if the file's picture is too large."""
+    content: int
+    """Of the pixels, see `content_of`."""
     look: Look
     """What the file's header says of how it degraded."""
 
@@ -61,7 +64,7 @@ def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> 
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     look = look_at(source, degradation, max_size=max_size, data=data)
     digest = hashlib.sha256(data).hexdigest()
-    return Picture(source, digest, (width, height), pixels, look)
+    return Picture(source, digest, (width, height), pixels, content_of(pixels), look)
 
 
 def canvas_of(side: int) -> int:
@@ -86,14 +89,33 @@ def on_canvas(pixels: UInt8[np.ndarray, "h h 3"]) -> UInt8[np.ndarray, "c c 3"]:
     return np.pad(pixels, ((0, more), (0, more), (0, 0)), mode="edge")
 
 
-def picture_key(pixels: UInt8[np.ndarray, "h w 3"], *, seed: int, sample: int) -> Key[Array, ""]:
-    """The key of one restoration: a matter of the picture's content, the seed and the sample.
-
-        fold_in(fold_in(key(seed), first 4 bytes of SHA-256("HEIGHT WIDTH " + pixels)), sample)
-
-    So a result depends neither on the picture's name nor on what else is in its job.
-    """
+def content_of(pixels: UInt8[np.ndarray, "h w 3"]) -> int:
+    """Stands for a picture's content: the first 4 bytes of SHA-256("HEIGHT WIDTH " + pixels)."""
     height, width, _ = pixels.shape
     digest = hashlib.sha256(f"{height} {width} ".encode() + pixels.tobytes()).digest()
-    content = np.uint32(int.from_bytes(digest[:4], "little"))
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), content), sample)
+    return int.from_bytes(digest[:4], "little")
+
+
+def restoration_keys(
+    contents: Sequence[int], samples: Sequence[int], *, seed: int
+) -> Key[Array, " n"]:
+    """The keys of restorations: matters of the picture's content, the seed and the sample.
+
+        fold_in(fold_in(key(seed), content), sample)
+
+    So a result depends neither on the picture's name nor on what else is in its job.
+
+    Args:
+        contents: Of each restoration's picture, from `content_of`.
+        samples: Its number among those of its picture.
+        seed: Of the job, from 0 to 2^32 - 1.
+    """
+    return _keys(np.uint32(seed), np.array(contents, np.uint32), np.array(samples, np.uint32))
+
+
+@jax.jit
+def _keys(seed: Array, contents: Array, samples: Array) -> Array:
+    def one(content: Array, sample: Array) -> Array:
+        return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), content), sample)
+
+    return jax.vmap(one)(contents, samples)

@@ -12,7 +12,7 @@ from perceptual_jax.data.collect import Input
 from perceptual_jax.data.images import ImageError, to_float
 from perceptual_jax.restoration.degradations import look_at
 from perceptual_jax.restoration.feed import AHEAD, feed
-from perceptual_jax.restoration.pictures import picture_key, read_picture
+from perceptual_jax.restoration.pictures import content_of, read_picture, restoration_keys
 
 
 @pytest.fixture
@@ -83,12 +83,18 @@ def test_keys_are_of_content_seed_and_sample():
     pixels = np.zeros((4, 4, 3), np.uint8)
     other = pixels.copy()
     other[0, 0, 0] = 1
-    variants = [(pixels, 0, 0), (other, 0, 0), (pixels, 1, 0), (pixels, 0, 1)]
-    keys = [picture_key(p, seed=s, sample=i) for p, s, i in variants]
-    data = {tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in keys}
-    assert len(data) == 4
-    same = picture_key(pixels.copy(), seed=0, sample=0)
-    assert (jax.random.key_data(same) == jax.random.key_data(keys[0])).all()
+    wide = pixels.reshape(2, 8, 3)
+    for seed in (0, 1, 2**32 - 1):
+        contents = [content_of(p) for p in (pixels, other, wide, pixels.copy(), pixels)]
+        assert len(set(contents)) == 3
+        keys = restoration_keys(contents, [0, 0, 0, 0, 1], seed=seed)
+        data = np.asarray(jax.random.key_data(keys)).tolist()
+        assert data[0] == data[3]
+        assert len({tuple(one) for one in data}) == 4
+        for key, content, sample in zip(data, contents, [0, 0, 0, 0, 1], strict=True):
+            plain = jax.random.fold_in(jax.random.key(seed), np.uint32(content))
+            plain = jax.random.fold_in(plain, sample)
+            assert jax.random.key_data(plain).tolist() == key
 
 
 def test_to_float_is_what_the_search_sees(finished):
