@@ -51,7 +51,14 @@ class Input(NamedTuple):
         Raises:
             OSError: If they cannot be read.
         """
-        return self.path.read_bytes() if self.read is None else self.read()
+        if self.read is None:
+            return self.path.read_bytes()
+        try:
+            return self.read()
+        except OSError:
+            raise
+        except Exception as error:  # Whatever a store's driver or a dataset raises.
+            raise OSError(str(error) or type(error).__name__) from error
 
 
 class Problem(NamedTuple):

@@ -236,7 +236,7 @@ def save_json(path: str | os.PathLike[str] | UPath, value: Any) -> None:
 def load_json(path: Place) -> dict[str, Any] | None:
     """The object of a JSON file; None if there is none, or it is damaged."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

@@ -96,7 +96,9 @@ def _worker(state: dict[str, Any]) -> Worker:
         left=left,
         per_minute=60 * rate,
         seconds_left=left / rate if rate else None,
-        slowest=f"{share:.0%} of the time it was in: {slowest}" if elapsed > 0 else "not begun",
+        slowest=f"{share:.0%} of the time it was in: {slowest}"
+        if share > 0
+        else "nothing restored yet",
     )
 
 

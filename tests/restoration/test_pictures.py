@@ -1,6 +1,7 @@
 """Pictures as a job reads, groups and keys them."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -43,6 +44,15 @@ def test_few_pictures_are_spread_evenly(inputs):
 
 def test_failures_without_a_picture_are_not_lost(inputs):
     assert fed(inputs[-1:], even=False) == [("", ["gone"], 0)]
+
+
+def test_whatever_a_store_raises_is_a_failure_of_that_input():
+    def read():
+        raise RuntimeError("503: slow down")
+
+    (batch,) = feed([Input(Path("a.png"), "a", read)], CONFIG, most=4, even=False)
+    ((source, reason),) = batch.failed
+    assert (source.name, reason) == ("a", "503: slow down")
 
 
 def test_a_bounded_number_is_read_ahead(tmp_path):

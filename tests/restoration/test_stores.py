@@ -15,7 +15,7 @@ from job_files import contents, picture
 from upath import UPath
 
 from perceptual_jax.checked import UsageError
-from perceptual_jax.data.images import WriteError
+from perceptual_jax.data.images import WriteError, load_json
 from perceptual_jax.evaluation.index import write_index
 from perceptual_jax.restoration import holding
 from perceptual_jax.restoration.holding import hold
@@ -143,7 +143,7 @@ def test_stores_that_cannot_be_reached_are_said_in_a_sentence(again):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_process_loses_nothing_in_a_store(finished, narrow_path, tmp_path, how):
     """Real processes; `file://` is a store that all of them reach."""
-    for i in range(16):
+    for i in range(24):
         picture(tmp_path / "in" / f"{i:03d}.png", i)
     (tmp_path / "quick.toml").write_text(
         "[search]\nsteps = 60\ndraft = 0\ncoarse_fraction = 0.0\n[finish]\nsteps = 0\n"
@@ -162,9 +162,12 @@ def test_a_killed_process_loses_nothing_in_a_store(finished, narrow_path, tmp_pa
     process.send_signal(how)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == (-9 if how == signal.SIGKILL else 75), said
-    before = {path: path.stat().st_mtime_ns for path in out.glob("*.json")}
+    # Other stores' objects appear whole; a file of this one may be cut short.
+    whole = [path for path in out.glob("*.json") if load_json(path)]
+    before = {path: path.stat().st_mtime_ns for path in whole}
+    assert len(before) >= 3
     assert subprocess.run(command, env=environment, timeout=300).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     names = [json.loads(line)["name"] for line in (out / "results.jsonl").read_text().splitlines()]
-    assert names == [f"{i:03d}" for i in range(16)]
+    assert names == [f"{i:03d}" for i in range(24)]
     assert not list(out.glob("results.0*"))
