@@ -21,10 +21,6 @@ from jaxtyping import Array, Float, Float64, Int
 
 Filter = Literal["bicubic", "area"]
 
-PRECISION = jax.lax.Precision.HIGHEST
-"""Accelerators round the factors of a float32 product to fewer bits unless told otherwise, and the
-loss is a small difference of its results."""
-
 
 def resample_matrix(
     size_in: int, size_out: int, *, filter: Filter
@@ -117,8 +113,18 @@ def downscale(
         return image
     rows = jnp.asarray(resample_matrix(height, size[0], filter=filter), image.dtype)
     columns = jnp.asarray(resample_matrix(width, size[1], filter=filter), image.dtype)
-    image = jnp.einsum("ah,hwc->awc", rows, image, precision=PRECISION)
-    return jnp.einsum("bw,awc->abc", columns, image, precision=PRECISION)
+    return resample(image, rows, columns)
+
+
+def resample(
+    image: Float[Array, "h w c"], rows: Float[Array, "h2 h"], columns: Float[Array, "w2 w"]
+) -> Float[Array, "h2 w2 c"]:
+    """Image times a resampling matrix along each axis."""
+    # Accelerators round the factors of a float32 product to fewer bits unless told otherwise,
+    # and the loss is a small difference of its results.
+    exact = jax.lax.Precision.HIGHEST
+    image = jnp.einsum("ah,hwc->awc", rows, image, precision=exact)
+    return jnp.einsum("bw,awc->abc", columns, image, precision=exact)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ its shapes.
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from perceptual_jax.degradation.consistency import PRECISION, Filter, cubic, downscale
+from perceptual_jax.degradation.consistency import Filter, cubic, downscale
 
 
 def resize(image: Float[Array, "h w c"], size: tuple[int, int]) -> Float[Array, "h2 w2 c"]:
@@ -65,14 +65,6 @@ def canvas_matrix(
     weights += jnp.where(i < last, taps(2 * last - i), 0.0)
     weights = jnp.where(i <= last, weights, 0.0)
     return weights / jnp.sum(weights, axis=1, keepdims=True)
-
-
-def resample(
-    image: Float[Array, "h h c"], matrix: Float[Array, "rows h"]
-) -> Float[Array, "rows rows c"]:
-    """A square picture, with one matrix for both axes."""
-    image = jnp.einsum("ah,hwc->awc", matrix, image, precision=PRECISION)
-    return jnp.einsum("bw,awc->abc", matrix, image, precision=PRECISION)
 
 
 def canvas_mean(

@@ -120,12 +120,11 @@ def hold(out: Place, share: Share) -> Iterator[Heartbeat]:
 
 def states(out: Place) -> list[dict[str, Any]]:
     """What the processes of a job last said of themselves, and whether each is alive."""
-    folder = out / _FOLDER
-    return [
-        read_state(_state(folder, index)) | {"process": index, "alive": _lives(folder, index)}
-        for index in _indices(folder)
-        if read_state(_state(folder, index))
-    ]
+    folder, found = out / _FOLDER, []
+    for index in _indices(folder):
+        if state := read_state(_state(folder, index)):
+            found.append(state | {"process": index, "alive": _lives(folder, index)})
+    return found
 
 
 def read_state(path: Place) -> dict[str, Any]:

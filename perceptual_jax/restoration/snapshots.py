@@ -95,15 +95,16 @@ class Snapshots:
         if isinstance(self._folder, Path):
             self._folder.mkdir(exist_ok=True)
 
-        def write(row: Row) -> None:
-            i = rows.index(row)
+        def write(i: int) -> None:
+            row = rows[i]
             arrays = {"key": np.array(self._key(row)), "taken": np.array(middle.taken)}
             arrays |= {f"leaf{n:03d}": leaf[i] for n, leaf in enumerate(middle.leaves)}
             arrays |= {f"term{n:03d}": term[i] for n, term in enumerate(middle.terms)}
             save_npz(self._folder / row.file, arrays)
 
         with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(write, {row.file: row for row in rows}.values()))
+            # Rows that only fill up a batch are of a picture that is in it.
+            list(pool.map(write, {row.file: i for i, row in enumerate(rows)}.values()))
 
     def remove(self, rows: Sequence[Row]) -> None:
         """Removes those of searches that are done."""

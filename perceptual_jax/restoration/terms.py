@@ -19,12 +19,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from perceptual_jax.config import DataConfig, RestoreConfig
-from perceptual_jax.degradation.consistency import DownscaleL2
+from perceptual_jax.degradation.consistency import DownscaleL2, resample
 from perceptual_jax.degradation.dct_box import DctBox
 from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.pixelcnn import Context
-from perceptual_jax.degradation.resizing import canvas_matrix, canvas_mean, resample, resize
+from perceptual_jax.degradation.resizing import canvas_matrix, canvas_mean, resize
 from perceptual_jax.types import Fit
 
 
@@ -73,7 +73,7 @@ def prepare(
     elif (most := min(resolution, term.largest or resolution)) < shape[0]:
         # All images of such a canvas are larger than that, so they are all compared at one size.
         to_most = canvas_matrix(side, most, (most, shape[0]), filter=term.filter)
-        data = resample(image, to_most)
+        data = resample(image, to_most, to_most)
     else:
         data = image
         to_data = canvas_matrix(resolution, side, shape, filter=term.filter)
@@ -99,7 +99,7 @@ def evaluate(
     if targets.to_data is None:
         data, _ = term.evaluate(targets.data, picture)
     else:
-        _, errors = term.evaluate(targets.data, resample(picture, targets.to_data))
+        _, errors = term.evaluate(targets.data, resample(picture, targets.to_data, targets.to_data))
         data = canvas_mean(errors, _side(given))
         data = data if isinstance(term, DctBox) else jnp.maximum(data, term.floor)
     if likelihood is None or targets.likelihood is None:
@@ -119,7 +119,7 @@ def bits_map(
     if size and size < picture.shape[0]:
         picture = resize(picture, (size, size))
     if targets.to_likelihood is not None:
-        picture = resample(picture, targets.to_likelihood)
+        picture = resample(picture, targets.to_likelihood, targets.to_likelihood)
     return likelihood.evaluate(targets.likelihood, picture)
 
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perceptual_jax.degradation.consistency import resample_matrix
-from perceptual_jax.degradation.resizing import canvas_matrix, canvas_mean, resample, resize
+from perceptual_jax.degradation.consistency import resample, resample_matrix
+from perceptual_jax.degradation.resizing import canvas_matrix, canvas_mean, resize
 
 made = jax.jit(canvas_matrix, static_argnames=("shape", "filter"))
 
@@ -36,7 +36,8 @@ def test_the_matrix_is_that_of_float64(side_in, side_out, shape, filter):
 
 def test_a_picture_on_a_canvas_is_reduced_as_one_without():
     picture = np.random.default_rng(0).uniform(-1, 1, (64, 64, 3)).astype(np.float32)
-    found = resample(jnp.asarray(picture), made(64, 20, shape=(32, 64), filter="area"))
+    matrix = made(64, 20, shape=(32, 64), filter="area")
+    found = resample(jnp.asarray(picture), matrix, matrix)
     expected = resize(jnp.asarray(picture), (20, 20))
     np.testing.assert_allclose(found[:20, :20], expected, atol=1e-6)
     np.testing.assert_allclose(found[20:, :20], np.repeat(expected[-1:], 12, axis=0), atol=1e-6)
