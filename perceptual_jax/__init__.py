@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from perceptual_jax.checked import ConfigError as ConfigError
-    from perceptual_jax.checked import UsageError as UsageError
+    from perceptual_jax.config import ConfigError as ConfigError
     from perceptual_jax.config import RestoreConfig as RestoreConfig
+    from perceptual_jax.config import UsageError as UsageError
     from perceptual_jax.config import load_config as load_config
     from perceptual_jax.config import to_toml as to_toml
-    from perceptual_jax.data.images import read_image as read_image
-    from perceptual_jax.data.images import to_float as to_float
-    from perceptual_jax.data.images import to_uint8 as to_uint8
     from perceptual_jax.degradation.consistency import DownscaleL2 as DownscaleL2
     from perceptual_jax.degradation.consistency import consistency_psnr as consistency_psnr
     from perceptual_jax.degradation.consistency import downscale as downscale
@@ -35,6 +32,9 @@ if TYPE_CHECKING:
     from perceptual_jax.evaluation.sheet import contact_sheet as contact_sheet
     from perceptual_jax.generator.mobilestylegan import MobileStyleGAN as MobileStyleGAN
     from perceptual_jax.generator.stylegan2 import StyleGAN2 as StyleGAN2
+    from perceptual_jax.io.images import read_image as read_image
+    from perceptual_jax.io.images import to_float as to_float
+    from perceptual_jax.io.images import to_uint8 as to_uint8
     from perceptual_jax.prior.geodesic import cross_loss as cross_loss
     from perceptual_jax.prior.mmd import PriorBank as PriorBank
     from perceptual_jax.prior.mmd import make_prior_bank as make_prior_bank
@@ -52,9 +52,7 @@ if TYPE_CHECKING:
     from perceptual_jax.weights.load import load_generator as load_generator
 
 _MODULES = {
-    "checked": ("ConfigError", "UsageError"),
-    "config": ("RestoreConfig", "load_config", "to_toml"),
-    "data.images": ("read_image", "to_float", "to_uint8"),
+    "config": ("ConfigError", "RestoreConfig", "UsageError", "load_config", "to_toml"),
     "degradation.consistency": ("DownscaleL2", "consistency_psnr", "downscale"),
     "degradation.corruptions": ("degrade",),
     "degradation.files": ("degrade_files",),
@@ -68,6 +66,7 @@ _MODULES = {
     "evaluation.sheet": ("contact_sheet",),
     "generator.mobilestylegan": ("MobileStyleGAN",),
     "generator.stylegan2": ("StyleGAN2",),
+    "io.images": ("read_image", "to_float", "to_uint8"),
     "prior.geodesic": ("cross_loss",),
     "prior.mmd": ("PriorBank", "make_prior_bank", "mmd2"),
     "prior.sphere": ("project_to_sphere",),

@@ -17,7 +17,6 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from tyro.conf import subcommand as verb
 
 import perceptual_jax
-from perceptual_jax.checked import UsageError
 from perceptual_jax.cli_common import (
     Folder,
     Inputs,
@@ -31,7 +30,7 @@ from perceptual_jax.cli_common import (
 from perceptual_jax.cli_degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
 from perceptual_jax.cli_job import Job
 from perceptual_jax.cli_weights import Weights
-from perceptual_jax.config import load_config, override
+from perceptual_jax.config import UsageError, load_config, override
 from perceptual_jax.terminal import progress_bar, say
 
 ENDED = 75
@@ -213,8 +212,8 @@ def _exit_code(error: Exception) -> int | None:
     """The code of an error whose message is for the user; None for a defect of the program."""
     if isinstance(error, UsageError):
         return 2
-    from perceptual_jax.data.collect import InputError
-    from perceptual_jax.data.images import WriteError
+    from perceptual_jax.io.files import WriteError
+    from perceptual_jax.io.inputs import InputError
     from perceptual_jax.restoration.loop import JobError
     from perceptual_jax.weights.catalogue import UnknownGeneratorError, WeightsError
 

@@ -22,7 +22,7 @@ class Status:
 
     def run(self) -> int:
         """Prints it."""
-        from perceptual_jax.data.places import place_of
+        from perceptual_jax.io.files import place_of
         from perceptual_jax.restoration.overview import overview, watch
 
         out = place_of(self.out)
@@ -41,7 +41,7 @@ class Merge:
 
     def run(self) -> int:
         """Names the files."""
-        from perceptual_jax.data.places import place_of
+        from perceptual_jax.io.files import place_of
         from perceptual_jax.restoration.overview import merge
 
         print(*merge(place_of(self.out)), sep="\n")

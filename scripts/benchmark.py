@@ -25,11 +25,11 @@ import jax
 import jax.numpy as jnp
 
 from perceptual_jax.config import load_config, override
-from perceptual_jax.data.images import save_json
 from perceptual_jax.degradation.consistency import downscale
 from perceptual_jax.evaluation.samples import sample_image
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
+from perceptual_jax.io.files import save_json
 from perceptual_jax.restoration.batch import default_prior, restore_batch
 from perceptual_jax.restoration.records import environment
 from perceptual_jax.weights.load import load_generator

@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image
 
 from perceptual_jax.config import FinishConfig, PriorConfig, RestoreConfig, SearchConfig
-from perceptual_jax.data.images import to_float
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
+from perceptual_jax.io.images import to_float
 from perceptual_jax.restoration.batch import default_prior, restore_batch
 from perceptual_jax.restoration.holding import states
 from perceptual_jax.restoration.job import restore_files

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from perceptual_jax.config import DataConfig
-from perceptual_jax.data.images import to_float
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.layers import fold
@@ -30,6 +29,7 @@ from perceptual_jax.degradation.pixelcnn import init_weights
 from perceptual_jax.degradation.pixelcnn_config import PRESETS
 from perceptual_jax.degradation.sampling import Method, sample_degraded
 from perceptual_jax.evaluation.samples import sample_image
+from perceptual_jax.io.images import to_float
 from perceptual_jax.restoration.records import environment
 from perceptual_jax.weights.load import load_generator
 

@@ -16,12 +16,13 @@ import jax
 import numpy as np
 
 from perceptual_jax.config import RestoreConfig, load_config
-from perceptual_jax.data.collect import collect_inputs
-from perceptual_jax.data.images import read_image, save_json, to_float, to_uint8, write_png
 from perceptual_jax.degradation.consistency import consistency_psnr, downscale
 from perceptual_jax.degradation.corruptions import degrade
 from perceptual_jax.evaluation.metrics import psnr, ssim
 from perceptual_jax.evaluation.sheet import contact_sheet
+from perceptual_jax.io.files import save_json
+from perceptual_jax.io.images import read_image, to_float, to_uint8, write_png
+from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.restoration.batch import default_prior, restore_batch
 from perceptual_jax.weights.load import load_generator
 

@@ -1,1 +1,1 @@
-"""Files in and out: reading images, collecting inputs, writing atomically."""
+"""Clean pictures and what they degrade to, to train on."""

@@ -19,11 +19,11 @@ import grain
 import numpy as np
 from jaxtyping import UInt8
 
-from perceptual_jax.data.images import read_image
 from perceptual_jax.data.sources import DataError, PictureSource
 from perceptual_jax.degradation.consistency import resample_matrix
 from perceptual_jax.degradation.jpeg import GRID, JpegHeader
 from perceptual_jax.degradation.profiles import Degradation, Profile, apply_profile
+from perceptual_jax.io.images import read_image
 
 Pairs = dict[str, np.ndarray]
 """`degraded` and `original` uint8 [n h w 3], and the header's arrays: `tables` float32

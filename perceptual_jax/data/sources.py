@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
-from perceptual_jax.data.bundles import BundleError, open_dataset
-from perceptual_jax.data.collect import InputError, collect_inputs
-from perceptual_jax.data.images import ImageError, read_image
+from perceptual_jax.io.bundles import BundleError, open_dataset
+from perceptual_jax.io.images import ImageError, read_image, reduce_picture
+from perceptual_jax.io.inputs import InputError, collect_inputs
 
 CACHE_BYTES = 2**30
 """Reduced pictures kept in memory: decoding takes longer than a training step."""
@@ -81,16 +80,6 @@ class PictureSource:
     def name(self, index: int) -> str:
         """Of a picture."""
         return self._entries[index].name
-
-
-def reduce_picture(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The picture with `size` pixels of its shorter side, or as it is if it has fewer."""
-    height, width, _ = image.shape
-    scale = size / min(height, width)
-    if scale >= 1:
-        return image
-    reduced = (round(width * scale), round(height * scale))
-    return np.array(Image.fromarray(image).resize(reduced, Image.Resampling.LANCZOS))
 
 
 def open_sources(data: str | Iterable[str], *, size: int) -> PictureSource:

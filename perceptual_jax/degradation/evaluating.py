@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from perceptual_jax.data.images import to_uint8
 from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.layers import fold
 from perceptual_jax.degradation.likelihood import Likelihood
@@ -25,6 +24,7 @@ from perceptual_jax.degradation.ranking import (
 )
 from perceptual_jax.degradation.sampling import sample_degraded
 from perceptual_jax.degradation.training import Batch, TrainState, to_batch
+from perceptual_jax.io.images import to_uint8
 
 Record = dict[str, Any]
 Row = list[UInt8[np.ndarray, "_ _ 3"]]

@@ -27,9 +27,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from perceptual_jax.checked import UsageError
-from perceptual_jax.data.images import json_text, save_json, write_atomically, write_png
-from perceptual_jax.data.output import check_folder, make_folder
+from perceptual_jax.config import UsageError
 from perceptual_jax.data.pairs import evaluation_pairs, training_batches
 from perceptual_jax.data.sources import open_sources
 from perceptual_jax.degradation.evaluating import (
@@ -54,6 +52,14 @@ from perceptual_jax.degradation.training import (
 )
 from perceptual_jax.evaluation.curves import draw_curves
 from perceptual_jax.evaluation.sheet import contact_sheet
+from perceptual_jax.io.files import (
+    check_folder,
+    json_text,
+    make_folder,
+    save_json,
+    write_atomically,
+)
+from perceptual_jax.io.images import write_png
 
 
 class TrainingError(RuntimeError):

@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from perceptual_jax.checked import ConfigError, UsageError
-from perceptual_jax.config import from_dict
+from perceptual_jax.config import ConfigError, UsageError, from_dict
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.pixelcnn import weight_shapes
 from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig

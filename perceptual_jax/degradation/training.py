@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from perceptual_jax.checked import Checked, Count, Positive, Range, Share
+from perceptual_jax.config import Checked, Count, Positive, Range, Share
 from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.layers import Scope, Weights
 from perceptual_jax.degradation.logistic_mixture import bits_per_dim, log_prob

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from perceptual_jax.data.bundles import BundleError, read_again
-from perceptual_jax.data.collect import Input
-from perceptual_jax.data.images import ImageError, read_image, write_atomically
-from perceptual_jax.data.places import Place
 from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
+from perceptual_jax.io.bundles import BundleError, read_again
+from perceptual_jax.io.files import Place, write_atomically
+from perceptual_jax.io.images import ImageError, read_image
+from perceptual_jax.io.inputs import Input
 from perceptual_jax.restoration.folder import INDEX, RESULTS
 from perceptual_jax.restoration.lines import read_lines
 from perceptual_jax.restoration.pictures import read_picture

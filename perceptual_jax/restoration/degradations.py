@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from perceptual_jax.checked import ConfigError
-from perceptual_jax.data.collect import Input
+from perceptual_jax.config import ConfigError
 from perceptual_jax.degradation.jpeg import JpegHeader, quality_of, read_header, unknown_header
+from perceptual_jax.io.inputs import Input
 
 SMALL = 128
 """Pixels of a side below which a picture is taken for a downscaled one."""

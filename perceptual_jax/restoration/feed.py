@@ -14,10 +14,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from perceptual_jax.checked import ConfigError
-from perceptual_jax.config import RestoreConfig
-from perceptual_jax.data.collect import Input
-from perceptual_jax.data.images import ImageError
+from perceptual_jax.config import ConfigError, RestoreConfig
+from perceptual_jax.io.images import ImageError
+from perceptual_jax.io.inputs import Input
 from perceptual_jax.restoration.degradations import require_header
 from perceptual_jax.restoration.pictures import Picture, canvas_of, read_picture
 

@@ -15,13 +15,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from perceptual_jax.checked import ConfigError, UsageError
-from perceptual_jax.config import RestoreConfig, parse_toml, to_toml
-from perceptual_jax.data.collect import Input
-from perceptual_jax.data.images import load_json, write_atomically
-from perceptual_jax.data.places import Place
+from perceptual_jax.config import ConfigError, RestoreConfig, UsageError, parse_toml, to_toml
+from perceptual_jax.io.files import Place, load_json, printable, write_atomically
+from perceptual_jax.io.inputs import Input
 from perceptual_jax.restoration.pictures import input_sha256
-from perceptual_jax.restoration.records import Record, Settings, printable
+from perceptual_jax.restoration.records import Record, Settings
 
 CONFIG, RESULTS, INDEX = "config.toml", "results.jsonl", "index.png"
 """Files of a whole job; `evaluation.index` draws the last one."""

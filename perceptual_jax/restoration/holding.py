@@ -17,10 +17,17 @@ from typing import Any
 
 from upath import UPath
 
-from perceptual_jax.checked import UsageError
-from perceptual_jax.data.images import WriteError, is_alive, load_json, remove_leftovers, save_json
-from perceptual_jax.data.locks import open_lock, take
-from perceptual_jax.data.places import Place, names_in
+from perceptual_jax.config import UsageError
+from perceptual_jax.io.files import (
+    Place,
+    WriteError,
+    is_alive,
+    load_json,
+    names_in,
+    remove_leftovers,
+    save_json,
+)
+from perceptual_jax.io.locks import open_lock, take
 from perceptual_jax.restoration.shares import Share
 
 _FOLDER = ".processes"

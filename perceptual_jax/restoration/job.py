@@ -19,14 +19,19 @@ from typing import Any, NamedTuple
 
 from upath import UPath
 
-from perceptual_jax.checked import UsageError
-from perceptual_jax.config import RestoreConfig
-from perceptual_jax.data.collect import Input, collect_inputs
-from perceptual_jax.data.images import load_json
-from perceptual_jax.data.output import check_folder, make_folder
-from perceptual_jax.data.places import Place, names_in, place_of
+from perceptual_jax.config import RestoreConfig, UsageError
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.models import NOT_LEARNED, files_sha256, load_model
+from perceptual_jax.io.files import (
+    Place,
+    check_folder,
+    load_json,
+    make_folder,
+    names_in,
+    place_of,
+    printable,
+)
+from perceptual_jax.io.inputs import Input, collect_inputs
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.restoration import records
 from perceptual_jax.restoration.batch import default_batch_size, default_prior
@@ -97,9 +102,9 @@ def restore_files(
 
     Args:
         inputs: Files, folders (with all folders below), globs, tar shards, `tfds:` names, remote
-            addresses and lists of them, see `data.collect`. Pictures are aligned face crops in
+            addresses and lists of them, see `io.inputs`. Pictures are aligned face crops in
             FFHQ framing, square, of at least 4 pixels.
-        out: Folder for the results, of this machine or of a store (`places`); `records`, `folder`
+        out: Folder for the results, of this machine or of a store (`io.files`); `records`, `folder`
             and `journal` say what is written.
         config: What to do.
         samples: Restorations of each picture, from different starts.
@@ -185,8 +190,8 @@ def restore_files(
                 restore_all(job, batches, sink, journal, add, trace=trace, progress=progress)
         if share.count == 1:
             asked = [problem.source for problem in problems] + [x.path for x in everything]
-            records_of = {records.printable(x.path): out / f"{x.name}.json" for x in everything}
-            put_in_order(out / RESULTS, map(records.printable, asked), records_of)
+            records_of = {printable(x.path): out / f"{x.name}.json" for x in everything}
+            put_in_order(out / RESULTS, map(printable, asked), records_of)
     return JobSummary(
         out=out,
         restored=journal.done,
@@ -216,7 +221,7 @@ def split_quarantined(
     known = {} if retry else quarantined(out)
     todo, skipped = [], []
     for source in inputs:
-        place = records.printable(source.path)
+        place = printable(source.path)
         failure = known.get(place)
         stamp = {} if failure is None else stamp_of(source)
         if failure is not None and stamp and stamp.items() <= failure.items():
@@ -258,7 +263,7 @@ def _reported(batches: Iterator[Batch], report: Callable[[str], None]) -> Iterat
         for picture in batch.pictures[:1]:
             if picture.look.degradation not in seen:
                 seen.add(picture.look.degradation)
-                first = f"{records.printable(picture.input.path.name)} ({picture.look.reason})"
+                first = f"{printable(picture.input.path.name)} ({picture.look.reason})"
                 report(f"data term {picture.look.degradation}: {first}")
         yield batch
 

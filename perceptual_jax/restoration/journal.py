@@ -10,8 +10,8 @@ Of several processes each has its own files (`results-00001.jsonl`).
 import threading
 import time
 
-from perceptual_jax.data.collect import Input
-from perceptual_jax.data.places import Place
+from perceptual_jax.io.files import Place
+from perceptual_jax.io.inputs import Input
 from perceptual_jax.restoration import records
 from perceptual_jax.restoration.holding import Heartbeat
 from perceptual_jax.restoration.lines import Lines, read_all_lines

@@ -18,8 +18,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from perceptual_jax.data.images import WriteError, json_text, load_json, write_atomically
-from perceptual_jax.data.places import Place, names_in
+from perceptual_jax.io.files import (
+    Place,
+    WriteError,
+    json_text,
+    load_json,
+    names_in,
+    write_atomically,
+)
 from perceptual_jax.restoration.records import Record, place
 
 _GATHER_S = 10.0

@@ -11,9 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from perceptual_jax.checked import UsageError
-from perceptual_jax.data.images import load_json, write_atomically
-from perceptual_jax.data.places import Place, names_in
+from perceptual_jax.config import UsageError
+from perceptual_jax.io.files import Place, load_json, names_in, write_atomically
 from perceptual_jax.restoration import records
 from perceptual_jax.restoration.holding import states
 from perceptual_jax.restoration.journal import RESULTS

@@ -20,14 +20,8 @@ from jaxtyping import UInt8
 
 import perceptual_jax
 from perceptual_jax.config import NoiseConfig, RestoreConfig, to_toml
-from perceptual_jax.data.images import (
-    load_json,
-    save_json,
-    save_npz,
-    to_uint8,
-    write_png,
-)
-from perceptual_jax.data.places import Place
+from perceptual_jax.io.files import Place, load_json, printable, save_json, save_npz
+from perceptual_jax.io.images import to_uint8, write_png
 from perceptual_jax.restoration.pictures import Picture
 from perceptual_jax.types import Generator, Restoration, Status
 
@@ -214,8 +208,3 @@ def failure_record(name: str | None, source: str | Place, message: str) -> Recor
 def place(record: Record) -> str:
     """Where a record's input is, or what the user typed: what tells records apart."""
     return record["input"]["path"]
-
-
-def printable(path: str | Place) -> str:
-    """A path as text, with the bytes of its name that are no text escaped."""
-    return str(path).encode("utf-8", "backslashreplace").decode()

@@ -8,7 +8,7 @@ began, and none of them has to hear of another.
 import dataclasses
 import hashlib
 
-from perceptual_jax.checked import UsageError
+from perceptual_jax.config import UsageError
 
 
 @dataclasses.dataclass(frozen=True)

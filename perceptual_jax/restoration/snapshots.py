@@ -20,9 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from perceptual_jax.data.collect import Input
-from perceptual_jax.data.images import json_text, save_npz
-from perceptual_jax.data.places import Place, names_in
+from perceptual_jax.io.files import Place, json_text, names_in, save_npz
+from perceptual_jax.io.inputs import Input
 from perceptual_jax.restoration.middle import Middle
 from perceptual_jax.restoration.pictures import Picture
 from perceptual_jax.restoration.records import Settings

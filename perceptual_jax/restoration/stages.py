@@ -10,8 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from perceptual_jax.checked import ConfigError
-from perceptual_jax.config import MIN_SIZE, RestoreConfig
+from perceptual_jax.config import MIN_SIZE, ConfigError, RestoreConfig
 from perceptual_jax.types import Generator
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from perceptual_jax.checked import UsageError
+from perceptual_jax.config import UsageError
 from perceptual_jax.generator.arrays import nested
 from perceptual_jax.generator.mapping import estimate_w_mean, mapping_network
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config, weight_shapes

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from perceptual_jax.data.images import load_json, save_json
+from perceptual_jax.io.files import load_json, save_json
 from perceptual_jax.weights.catalogue import Download, WeightsError
 
 Progress = Callable[[float, int], None]

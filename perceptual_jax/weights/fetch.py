@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perceptual_jax.data.locks import open_lock, take
+from perceptual_jax.io.locks import open_lock, take
 from perceptual_jax.weights import catalogue, download, names, store, wheel
 from perceptual_jax.weights.catalogue import Download, Entry, WeightsError, Wheel
 from perceptual_jax.weights.checkpoints import read_checkpoint

@@ -14,7 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from perceptual_jax.data.images import write_atomically
+from perceptual_jax.io.files import write_atomically
 from perceptual_jax.weights.catalogue import WeightsError
 
 

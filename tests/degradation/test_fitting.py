@@ -9,7 +9,7 @@ from networks import FAST, batch
 from pictures import picture
 from PIL import Image
 
-from perceptual_jax.checked import UsageError
+from perceptual_jax.config import UsageError
 from perceptual_jax.degradation import fitting
 from perceptual_jax.degradation.fitting import Job, TrainingError, fit
 from perceptual_jax.degradation.models import load_model

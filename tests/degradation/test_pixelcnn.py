@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from networks import CONFIGS, FAST, batch, network
 
-from perceptual_jax.checked import ConfigError
+from perceptual_jax.config import ConfigError
 from perceptual_jax.degradation.layers import (
     Scope,
     concat_elu,

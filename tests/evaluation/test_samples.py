@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from perceptual_jax.checked import UsageError
-from perceptual_jax.data.images import to_uint8
+from perceptual_jax.config import UsageError
 from perceptual_jax.evaluation.samples import generate_files, parse_seeds, sample_image
 from perceptual_jax.generator.mapping import broadcast_styles
+from perceptual_jax.io.images import to_uint8
 from perceptual_jax.weights.load import load_generator
 
 

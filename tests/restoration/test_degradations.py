@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.checked import ConfigError
+from perceptual_jax.config import ConfigError
 from perceptual_jax.restoration.degradations import look_at, require_header
 
 

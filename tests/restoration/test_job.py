@@ -11,10 +11,16 @@ import pytest
 from job_files import CONFIG, contents, lines, picture, pixels_of
 from PIL import Image
 
-from perceptual_jax.checked import UsageError
-from perceptual_jax.config import FinishConfig, NoiseConfig, PriorConfig, RestoreConfig, from_toml
-from perceptual_jax.data.images import to_uint8
+from perceptual_jax.config import (
+    FinishConfig,
+    NoiseConfig,
+    PriorConfig,
+    RestoreConfig,
+    UsageError,
+    from_toml,
+)
 from perceptual_jax.degradation.consistency import resample_matrix
+from perceptual_jax.io.images import to_uint8
 from perceptual_jax.restoration import batch, job
 from perceptual_jax.restoration.records import latents
 from perceptual_jax.types import Restoration

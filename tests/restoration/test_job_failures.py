@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from job_files import CONFIG, lines, picture, pixels_of
 
-from perceptual_jax.checked import UsageError
-from perceptual_jax.config import FinishConfig, NoiseConfig, SearchConfig
-from perceptual_jax.data.collect import InputError
-from perceptual_jax.data.images import WriteError
+from perceptual_jax.config import FinishConfig, NoiseConfig, SearchConfig, UsageError
+from perceptual_jax.io.files import WriteError
+from perceptual_jax.io.inputs import InputError
 from perceptual_jax.restoration import loop
 from perceptual_jax.restoration.loop import JobError
 

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from job_files import contents, picture
 
-from perceptual_jax.checked import UsageError
+from perceptual_jax.config import UsageError
 from perceptual_jax.restoration.holding import hold
 from perceptual_jax.restoration.overview import merge, overview
 from perceptual_jax.restoration.shares import Share

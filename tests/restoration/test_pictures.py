@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from job_files import CONFIG, picture, pixels_of
 
-from perceptual_jax.checked import ConfigError, UsageError
-from perceptual_jax.data.collect import Input
-from perceptual_jax.data.images import ImageError, to_float
+from perceptual_jax.config import ConfigError, UsageError
+from perceptual_jax.io.images import ImageError, to_float
+from perceptual_jax.io.inputs import Input
 from perceptual_jax.restoration.degradations import look_at
 from perceptual_jax.restoration.feed import AHEAD, feed
 from perceptual_jax.restoration.pictures import content_of, read_picture, restoration_keys

@@ -14,9 +14,9 @@ import pytest
 from job_files import contents, picture
 from upath import UPath
 
-from perceptual_jax.checked import UsageError
-from perceptual_jax.data.images import WriteError, load_json
+from perceptual_jax.config import UsageError
 from perceptual_jax.evaluation.index import write_index
+from perceptual_jax.io.files import WriteError, load_json
 from perceptual_jax.restoration import holding
 from perceptual_jax.restoration.holding import hold
 from perceptual_jax.restoration.overview import merge, overview

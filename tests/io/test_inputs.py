@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from perceptual_jax.data.collect import Input, InputError, collect_inputs
+from perceptual_jax.io.inputs import Input, InputError, collect_inputs
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from typing import NamedTuple
 from PIL import Image
 from upath import UPath
 
-from perceptual_jax.data.bundles import BundleError, Member, members_of
-from perceptual_jax.data.places import Place, is_remote, place_of
+from perceptual_jax.io.bundles import BundleError, Member, members_of
+from perceptual_jax.io.files import Place, is_remote, place_of
 
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 """Formats that Pillow recognises but leaves to other programs."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from upath import UPath
 
-from perceptual_jax.data.places import Place, is_remote, place_of, read_object
+from perceptual_jax.io.files import Place, is_remote, place_of, read_object
 
 _SPLITS = ("train", "test", "validation")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.data.bundles import read_again
-from perceptual_jax.data.collect import InputError, collect_inputs
-from perceptual_jax.data.images import read_image
+from perceptual_jax.io.bundles import read_again
+from perceptual_jax.io.images import read_image
+from perceptual_jax.io.inputs import InputError, collect_inputs
 
 
 def png(value):

@@ -9,18 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.data.images import (
-    ImageError,
-    WriteError,
-    json_text,
-    read_image,
-    save_json,
-    save_npz,
-    to_float,
-    to_uint8,
-    write_atomically,
-    write_png,
-)
+from perceptual_jax.io.files import WriteError, json_text, save_json, save_npz, write_atomically
+from perceptual_jax.io.images import ImageError, read_image, to_float, to_uint8, write_png
 
 
 @pytest.fixture
