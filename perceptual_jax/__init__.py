@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from perceptual_jax.checkpoints.load import load_generator as load_generator
     from perceptual_jax.config import ConfigError as ConfigError
     from perceptual_jax.config import RestoreConfig as RestoreConfig
     from perceptual_jax.config import UsageError as UsageError
@@ -49,9 +50,9 @@ if TYPE_CHECKING:
     from perceptual_jax.types import LossTerms as LossTerms
     from perceptual_jax.types import Restoration as Restoration
     from perceptual_jax.types import Status as Status
-    from perceptual_jax.weights.load import load_generator as load_generator
 
 _MODULES = {
+    "checkpoints.load": ("load_generator",),
     "config": ("ConfigError", "RestoreConfig", "UsageError", "load_config", "to_toml"),
     "degradation.consistency": ("DownscaleL2", "consistency_psnr", "downscale"),
     "degradation.corruptions": ("degrade",),
@@ -75,7 +76,6 @@ _MODULES = {
     "restoration.objective": ("make_prior", "objective"),
     "restoration.search": ("restore",),
     "types": ("Generator", "LossTerms", "Restoration", "Status"),
-    "weights.load": ("load_generator",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

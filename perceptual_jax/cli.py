@@ -212,10 +212,10 @@ def _exit_code(error: Exception) -> int | None:
     """The code of an error whose message is for the user; None for a defect of the program."""
     if isinstance(error, UsageError):
         return 2
+    from perceptual_jax.checkpoints.catalogue import UnknownGeneratorError, WeightsError
     from perceptual_jax.io.files import WriteError
     from perceptual_jax.io.inputs import InputError
     from perceptual_jax.restoration.loop import JobError
-    from perceptual_jax.weights.catalogue import UnknownGeneratorError, WeightsError
 
     if isinstance(error, InputError | UnknownGeneratorError):
         return 2

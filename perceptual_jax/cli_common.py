@@ -36,7 +36,7 @@ def keep_compiled_programs() -> None:
         return
     import jax
 
-    from perceptual_jax.weights.fetch import cache_folder
+    from perceptual_jax.io.files import cache_folder
 
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -19,7 +19,7 @@ class List:
 
     def run(self) -> int:
         """Prints a line for each generator and its licence below."""
-        from perceptual_jax.weights import catalogue, fetch
+        from perceptual_jax.checkpoints import catalogue, fetch
 
         for entry in catalogue.entries():
             path = fetch.cached_path(entry.name)
@@ -40,7 +40,7 @@ class Fetch:
 
     def run(self) -> int:
         """Prints the path."""
-        from perceptual_jax.weights import fetch
+        from perceptual_jax.checkpoints import fetch
 
         with progress_bar("fetching") as progress:
             path = fetch.ensure(self.name, report=say, source=self.source, progress=progress)
@@ -57,7 +57,7 @@ class Where:
 
     def run(self) -> int:
         """Prints the path."""
-        from perceptual_jax.weights import fetch
+        from perceptual_jax.checkpoints import fetch
 
         print(fetch.cached_path(self.name))
         return 0
@@ -72,7 +72,7 @@ class Verify:
 
     def run(self) -> int:
         """Prints a line for each check."""
-        from perceptual_jax.weights import fetch
+        from perceptual_jax.checkpoints import fetch
 
         checks = fetch.verify(self.name)
         for check in checks:
@@ -97,8 +97,8 @@ class Convert:
 
     def run(self) -> int:
         """Converts, and says what it is."""
-        from perceptual_jax.weights.convert import convert_file
-        from perceptual_jax.weights.describe import describe
+        from perceptual_jax.checkpoints.convert import convert_file
+        from perceptual_jax.checkpoints.describe import describe
 
         print(f"{self.out}: {describe(convert_file(self.checkpoint, self.out, which=self.which))}")
         return 0
@@ -113,7 +113,7 @@ class InspectFile:
 
     def run(self) -> int:
         """Prints a line for the file and for each of its networks."""
-        from perceptual_jax.weights.describe import inspect_file
+        from perceptual_jax.checkpoints.describe import inspect_file
 
         for line in inspect_file(self.checkpoint):
             print(line)

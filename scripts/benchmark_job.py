@@ -22,6 +22,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import FinishConfig, PriorConfig, RestoreConfig, SearchConfig
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
@@ -30,7 +31,6 @@ from perceptual_jax.restoration.batch import default_prior, restore_batch
 from perceptual_jax.restoration.holding import states
 from perceptual_jax.restoration.job import restore_files
 from perceptual_jax.restoration.pictures import on_canvas
-from perceptual_jax.weights.load import load_generator
 
 
 def make_generator(name: str | None) -> Any:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import DataConfig
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.jpeg import JpegHeader
@@ -31,7 +32,6 @@ from perceptual_jax.degradation.sampling import Method, sample_degraded
 from perceptual_jax.evaluation.samples import sample_image
 from perceptual_jax.io.images import to_float
 from perceptual_jax.restoration.records import environment
-from perceptual_jax.weights.load import load_generator
 
 
 def fastest(function: Callable[..., Any], *args: Any, repeats: int = 7) -> float:

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import RestoreConfig, load_config, override
 from perceptual_jax.degradation.consistency import consistency_psnr, downscale
 from perceptual_jax.degradation.corruptions import jpeg
@@ -28,7 +29,6 @@ from perceptual_jax.io.files import save_json
 from perceptual_jax.io.images import read_image, reduce_picture, to_float, to_uint8, write_png
 from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.restoration.batch import default_prior, restore_batch
-from perceptual_jax.weights.load import load_generator
 
 
 def degraded_by(kind: str, clean: np.ndarray, number: int) -> Degradation:

@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import RestoreConfig, load_config
 from perceptual_jax.degradation.consistency import consistency_psnr, downscale
 from perceptual_jax.degradation.corruptions import degrade
@@ -24,7 +25,6 @@ from perceptual_jax.io.files import save_json
 from perceptual_jax.io.images import read_image, to_float, to_uint8, write_png
 from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.restoration.batch import default_prior, restore_batch
-from perceptual_jax.weights.load import load_generator
 
 
 def without_mmd(config: RestoreConfig) -> RestoreConfig:

@@ -23,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from perceptual_jax.checkpoints import store
+from perceptual_jax.checkpoints.load import draft_path, generator_path, load_generator
 from perceptual_jax.degradation.consistency import downscale
 from perceptual_jax.generator.draft import DraftHead, DraftParts, finish_draft, init_draft_head
-from perceptual_jax.weights import store
-from perceptual_jax.weights.load import draft_path, generator_path, load_generator
 
 
 class Examples(NamedTuple):

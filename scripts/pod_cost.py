@@ -14,13 +14,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import load_config
 from perceptual_jax.degradation.jpeg import unknown_header
 from perceptual_jax.restoration import batch
 from perceptual_jax.restoration.search import Searcher
 from perceptual_jax.restoration.stages import stages
 from perceptual_jax.restoration.terms import Given
-from perceptual_jax.weights.load import load_generator
 
 PEAKS = {"TPU v5e": 197e12, "TPU v5p": 459e12, "H100 SXM": 989e12, "H200 SXM": 989e12}
 """FLOP/s, dense bfloat16: cloud.google.com/tpu/docs/v5e and /v5p, NVIDIA's data sheets."""

@@ -14,8 +14,8 @@ from PIL import Image
 
 import perceptual_jax
 from perceptual_jax import cli
+from perceptual_jax.checkpoints import catalogue, fetch
 from perceptual_jax.restoration.job import JobSummary
-from perceptual_jax.weights import catalogue, fetch
 
 CONFIG = """
 [data]

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from perceptual_jax.checkpoints import store
+from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.config import ConfigError, UsageError, from_dict
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.pixelcnn import weight_shapes
 from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
-from perceptual_jax.weights import store
-from perceptual_jax.weights.catalogue import WeightsError
 
 ARCHITECTURE = "conditional_pixelcnn"
 NOT_LEARNED = frozenset({"l2", "dct_box"})

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import UsageError
 from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
 from perceptual_jax.generator.mapping import broadcast_styles, truncate
@@ -15,7 +16,6 @@ from perceptual_jax.io.files import check_folder, make_folder, write_atomically
 from perceptual_jax.io.images import to_uint8, write_png
 from perceptual_jax.restoration.folder import INDEX
 from perceptual_jax.types import Generator
-from perceptual_jax.weights.load import load_generator
 
 _COLUMNS = 8
 _CELL = 256

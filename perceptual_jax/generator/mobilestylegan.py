@@ -73,7 +73,7 @@ class MobileStyleGAN(nnx.Module):
         draft_heads: Mapping[int, Mapping[str, np.ndarray]] | None = None,
         dtype: jnp.dtype | type = jnp.float32,
     ) -> "MobileStyleGAN":
-        """Builds the generator from arrays named by dotted paths, as `weights.store` keeps them."""
+        """Builds the generator from arrays by dotted paths, as `checkpoints.store` keeps them."""
         heads = {r: DraftHead.from_arrays(head) for r, head in (draft_heads or {}).items()}
         weights = jax.tree.map(jnp.asarray, nested(arrays))
         for layer in _noisy_layers(weights):

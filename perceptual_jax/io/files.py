@@ -15,6 +15,7 @@ import math
 import os
 import re
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -134,6 +135,19 @@ def make_folder(out: Place) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UsageError(f"cannot make the folder {out} ({reason}); choose another one") from error
+
+
+def cache_folder() -> Path:
+    """Where what is fetched, converted and compiled is kept; it may not exist yet."""
+    if chosen := os.environ.get("PERCEPTUAL_JAX_CACHE"):
+        return Path(chosen).expanduser()
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg) / "perceptual_jax"
+    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
+        return Path(local) / "perceptual_jax" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "perceptual_jax"
+    return Path.home() / ".cache" / "perceptual_jax"
 
 
 class WriteError(OSError):

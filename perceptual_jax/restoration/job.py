@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from upath import UPath
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import RestoreConfig, UsageError
 from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.models import NOT_LEARNED, files_sha256, load_model
@@ -48,7 +49,6 @@ from perceptual_jax.restoration.sink import Sink
 from perceptual_jax.restoration.snapshots import Snapshots
 from perceptual_jax.restoration.stages import check_fit
 from perceptual_jax.types import Generator
-from perceptual_jax.weights.load import load_generator
 
 ALONE = Share()
 SAMPLE_SPREAD = 0.5

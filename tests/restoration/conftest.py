@@ -5,8 +5,8 @@ import shutil
 import pytest
 from job_files import CONFIG, picture
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.restoration.job import restore_files
-from perceptual_jax.weights.load import load_generator
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from checkpoint_writers import (
     torch_zip,
 )
 
-from perceptual_jax.weights.unpickle import MAX_OPCODES
+from perceptual_jax.checkpoints.pickles import MAX_OPCODES
 
 ARRAYS = {
     "a.weight": np.arange(12, dtype=np.float32).reshape(3, 4),

@@ -15,17 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from perceptual_jax.checkpoints import store
+from perceptual_jax.checkpoints.catalogue import Architecture
+from perceptual_jax.checkpoints.foreign_names import naming_of, to_nvidia
+from perceptual_jax.checkpoints.inert import CheckpointError, Network
+from perceptual_jax.checkpoints.mobilestylegan_openvino import mobilestylegan_config
+from perceptual_jax.checkpoints.mobilestylegan_torch import from_training, is_mobilestylegan
+from perceptual_jax.checkpoints.readers import Checkpoint, read_checkpoint
+from perceptual_jax.checkpoints.store import Arrays
 from perceptual_jax.config import UsageError
 from perceptual_jax.generator.arrays import nested
 from perceptual_jax.generator.mapping import estimate_w_mean, mapping_network
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config, weight_shapes
-from perceptual_jax.weights import store
-from perceptual_jax.weights.catalogue import Architecture
-from perceptual_jax.weights.checkpoints import Checkpoint, read_checkpoint
-from perceptual_jax.weights.foreign_names import naming_of, to_nvidia
-from perceptual_jax.weights.inert import CheckpointError, Network
-from perceptual_jax.weights.mobilestylegan_ckpt import from_training, is_mobilestylegan
-from perceptual_jax.weights.names import Arrays, mobilestylegan_config
 
 Which = Literal["ema", "raw"]
 
@@ -59,7 +60,7 @@ class Converted(NamedTuple):
 
     arrays: Arrays
     config: dict[str, Any]
-    """Of `StyleGAN2Config`, or as in `names.mobilestylegan_config`."""
+    """Of `StyleGAN2Config`, or as in `mobilestylegan_config`."""
     about: dict[str, Any]
     """Where it came from: format, network, and what was made up for."""
     architecture: Architecture = "stylegan2"

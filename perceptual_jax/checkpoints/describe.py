@@ -3,13 +3,13 @@
 import contextlib
 from pathlib import Path
 
-from perceptual_jax.weights import store
-from perceptual_jax.weights.catalogue import WeightsError
-from perceptual_jax.weights.checkpoints import read_checkpoint
-from perceptual_jax.weights.convert import Converted, convert
-from perceptual_jax.weights.foreign_names import naming_of
-from perceptual_jax.weights.inert import CheckpointError
-from perceptual_jax.weights.mobilestylegan_ckpt import is_mobilestylegan
+from perceptual_jax.checkpoints import store
+from perceptual_jax.checkpoints.catalogue import WeightsError
+from perceptual_jax.checkpoints.convert import Converted, convert
+from perceptual_jax.checkpoints.foreign_names import naming_of
+from perceptual_jax.checkpoints.inert import CheckpointError
+from perceptual_jax.checkpoints.mobilestylegan_torch import is_mobilestylegan
+from perceptual_jax.checkpoints.readers import read_checkpoint
 
 
 def describe(converted: Converted) -> str:

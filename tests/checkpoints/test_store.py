@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from perceptual_jax.weights import store
-from perceptual_jax.weights.catalogue import WeightsError
+from perceptual_jax.checkpoints import store
+from perceptual_jax.checkpoints.catalogue import WeightsError
 
 METADATA = {"architecture": "stylegan2", "config": {"resolution": 16, "nested": [1, None, 0.5]}}
 

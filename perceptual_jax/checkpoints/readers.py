@@ -19,16 +19,16 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from perceptual_jax.weights import nvidia_pickles, torch_files
-from perceptual_jax.weights.inert import (
+from perceptual_jax.checkpoints import nvidia_pickles, torch_files
+from perceptual_jax.checkpoints.inert import (
     CheckpointError,
     DamagedCheckpointError,
     Network,
     UnknownFormatError,
     UnsafeCheckpointError,
 )
-from perceptual_jax.weights.torch_files import Tensor
-from perceptual_jax.weights.unpickle import unpickle
+from perceptual_jax.checkpoints.pickles import unpickle
+from perceptual_jax.checkpoints.torch_files import Tensor
 
 Format = Literal[
     "nvidia-torch", "nvidia-tensorflow", "torch-zip", "torch-legacy", "safetensors", "hdf5"

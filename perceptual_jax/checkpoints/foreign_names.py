@@ -33,7 +33,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from perceptual_jax.weights.names import Arrays
+from perceptual_jax.checkpoints.store import Arrays
 
 Naming = str
 

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from perceptual_jax.weights import catalogue
+from perceptual_jax.checkpoints import catalogue
 
 
 def test_the_default_generator_comes_first():

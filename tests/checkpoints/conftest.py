@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from perceptual_jax.weights import catalogue
-from perceptual_jax.weights.catalogue import Entry, File, Wheel
+from perceptual_jax.checkpoints import catalogue
+from perceptual_jax.checkpoints.catalogue import Entry, File, Wheel
 
 GAIN = 0.25
 """Folded into the affine layers; a power of two, so that folding is exact."""

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from perceptual_jax.checkpoints import fetch, load, store
+from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.generator.stylegan2 import StyleGAN2, StyleGAN2Config, weight_shapes
 from perceptual_jax.types import Generator
-from perceptual_jax.weights import fetch, load, store
-from perceptual_jax.weights.catalogue import WeightsError
 
 
 @pytest.fixture

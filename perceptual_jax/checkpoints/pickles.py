@@ -15,14 +15,14 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from perceptual_jax.weights.inert import (
+from perceptual_jax.checkpoints.inert import (
     CheckpointError,
     DamagedCheckpointError,
     Maker,
     Name,
     UnsafeCheckpointError,
 )
-from perceptual_jax.weights.opcodes import HANDLERS, MARK
+from perceptual_jax.checkpoints.opcodes import HANDLERS, MARK
 
 MAX_OPCODES = 100_000
 """NVIDIA's pickles have some 20,000."""

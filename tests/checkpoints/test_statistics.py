@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from perceptual_jax.weights.statistics import w_statistics
+from perceptual_jax.checkpoints.statistics import w_statistics
 
 D = 8
 SAMPLES = 2**15

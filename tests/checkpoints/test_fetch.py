@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perceptual_jax.weights import catalogue, fetch, names, store
-from perceptual_jax.weights.catalogue import WeightsError
+from perceptual_jax.checkpoints import catalogue, fetch, store
+from perceptual_jax.checkpoints import mobilestylegan_openvino as names
+from perceptual_jax.checkpoints.catalogue import WeightsError
 
 CHILD = """
 import pathlib, pickle, sys, time
-from perceptual_jax.weights import catalogue, fetch
+from perceptual_jax.checkpoints import catalogue, fetch
 catalogue._ENTRIES = (pickle.loads(bytes.fromhex(sys.argv[1])),)
 """
 

@@ -21,9 +21,8 @@ from foreign_networks import (
     tensorflow_arrays,
 )
 
-from perceptual_jax.weights import store
-from perceptual_jax.weights.checkpoints import Checkpoint, Network, read_checkpoint
-from perceptual_jax.weights.convert import (
+from perceptual_jax.checkpoints import store
+from perceptual_jax.checkpoints.convert import (
     ArchitectureError,
     MissingArrayError,
     UnexpectedArrayError,
@@ -31,9 +30,10 @@ from perceptual_jax.weights.convert import (
     convert,
     convert_file,
 )
-from perceptual_jax.weights.describe import describe
-from perceptual_jax.weights.inert import CheckpointError
-from perceptual_jax.weights.load import load_generator
+from perceptual_jax.checkpoints.describe import describe
+from perceptual_jax.checkpoints.inert import CheckpointError
+from perceptual_jax.checkpoints.load import load_generator
+from perceptual_jax.checkpoints.readers import Checkpoint, Network, read_checkpoint
 
 CLAMP = {
     f"synthesis.b{r}.{layer}.conv_clamp": 1 for r in RESOLUTIONS for layer in ("conv1", "torgb")
@@ -186,8 +186,9 @@ def test_a_file_without_a_generator_is_refused():
 
 def test_reading_imports_neither_torch_nor_tensorflow(converted):
     code = (
-        "import sys; from pathlib import Path; from perceptual_jax.weights.convert import convert;"
-        "from perceptual_jax.weights.checkpoints import read_checkpoint;"
+        "import sys; from pathlib import Path;"
+        "from perceptual_jax.checkpoints.convert import convert;"
+        "from perceptual_jax.checkpoints.readers import read_checkpoint;"
         "convert(read_checkpoint(Path(sys.argv[1])));"
         "assert not {'torch', 'tensorflow', 'dnnlib'} & sys.modules.keys()"
     )

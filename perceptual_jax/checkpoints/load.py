@@ -1,7 +1,6 @@
 """A generator from a name of the catalogue, a weights file, or anyone's checkpoint.
 
-The one place that knows which class belongs to which architecture; hence the only file of this
-folder that looks up to `perceptual_jax.generator`.
+The one place that knows which class belongs to which architecture.
 """
 
 import hashlib
@@ -11,14 +10,15 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
+from perceptual_jax.checkpoints import catalogue, fetch, store
+from perceptual_jax.checkpoints.catalogue import UnknownGeneratorError, WeightsError
+from perceptual_jax.checkpoints.convert import convert_file
+from perceptual_jax.checkpoints.store import Arrays
 from perceptual_jax.generator.draft import DraftHead
 from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
 from perceptual_jax.generator.stylegan2 import StyleGAN2, StyleGAN2Config
+from perceptual_jax.io.files import cache_folder
 from perceptual_jax.types import Generator
-from perceptual_jax.weights import catalogue, fetch, store
-from perceptual_jax.weights.catalogue import UnknownGeneratorError, WeightsError
-from perceptual_jax.weights.convert import convert_file
-from perceptual_jax.weights.names import Arrays
 
 
 def load_generator(
@@ -31,7 +31,7 @@ def load_generator(
 
     Args:
         name_or_path: A name of the catalogue, or the path of a converted file or of a checkpoint
-            (see `checkpoints`), which is converted once. Names go first.
+            (see `readers`), which is converted once. Names go first.
         report: Gets lines for the user while a generator is fetched or converted.
         dtype: Of the activations.
 
@@ -92,7 +92,7 @@ def _converted(path: Path, report: fetch.Report) -> Path:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise WeightsError(f"cannot read {path} ({reason})") from None
-    out = fetch.cache_folder() / "weights" / "converted" / f"{digest[:32]}.safetensors"
+    out = cache_folder() / "weights" / "converted" / f"{digest[:32]}.safetensors"
     if not out.exists():
         report(f"converting {path}; this takes some seconds, once")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def draft_heads(name: str) -> dict[int, Arrays]:
         name: Of the catalogue. The heads lie in `draft/{name}-{resolution}.safetensors`.
     """
     heads = {}
-    folder = importlib.resources.files("perceptual_jax.weights") / "draft"
+    folder = importlib.resources.files("perceptual_jax.checkpoints") / "draft"
     for file in folder.iterdir() if folder.is_dir() else ():
         stem, _, resolution = file.name.removesuffix(".safetensors").rpartition("-")
         if stem == name and resolution.isdecimal():

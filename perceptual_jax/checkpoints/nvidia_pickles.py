@@ -17,7 +17,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from perceptual_jax.weights.inert import (
+from perceptual_jax.checkpoints.inert import (
     DamagedCheckpointError,
     Instance,
     Maker,
@@ -26,8 +26,8 @@ from perceptual_jax.weights.inert import (
     UnsafeCheckpointError,
     instance_of,
 )
-from perceptual_jax.weights.torch_files import LOAD, MAKERS, Tensor, load_from_bytes
-from perceptual_jax.weights.unpickle import unpickle
+from perceptual_jax.checkpoints.pickles import unpickle
+from perceptual_jax.checkpoints.torch_files import LOAD, MAKERS, Tensor, load_from_bytes
 
 _MAX_DEPTH = 16
 _MAX_AXES = 8

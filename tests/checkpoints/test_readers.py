@@ -23,15 +23,15 @@ from checkpoint_writers import (
 )
 from hostile_files import ARRAYS, HOSTILE, PKL, STREAM, WHOLE
 
-from perceptual_jax.weights.checkpoints import read_checkpoint
-from perceptual_jax.weights.inert import (
+from perceptual_jax.checkpoints.inert import (
     CheckpointError,
     DamagedCheckpointError,
     UnknownFormatError,
     UnsafeCheckpointError,
 )
-from perceptual_jax.weights.nvidia_pickles import NVIDIA_MAKERS
-from perceptual_jax.weights.unpickle import unpickle
+from perceptual_jax.checkpoints.nvidia_pickles import NVIDIA_MAKERS
+from perceptual_jax.checkpoints.pickles import unpickle
+from perceptual_jax.checkpoints.readers import read_checkpoint
 
 
 def written(tmp_path, data):

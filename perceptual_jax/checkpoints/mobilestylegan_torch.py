@@ -13,9 +13,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from perceptual_jax.weights.inert import CheckpointError
-from perceptual_jax.weights.names import Arrays, prefixed
-from perceptual_jax.weights.statistics import w_statistics
+from perceptual_jax.checkpoints.inert import CheckpointError
+from perceptual_jax.checkpoints.mobilestylegan_openvino import prefixed
+from perceptual_jax.checkpoints.statistics import w_statistics
+from perceptual_jax.checkpoints.store import Arrays
 
 _MAPPING_RATE = 0.01
 _NOISE_SEED = 0
@@ -27,7 +28,7 @@ def is_mobilestylegan(arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def from_training(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """The generator in our layout, see `names`.
+    """The generator in our layout, see `mobilestylegan_openvino`.
 
     Args:
         arrays: A training's state dict.

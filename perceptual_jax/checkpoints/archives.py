@@ -5,7 +5,7 @@ import struct
 import zipfile
 import zlib
 
-from perceptual_jax.weights.inert import DamagedCheckpointError, UnsafeCheckpointError
+from perceptual_jax.checkpoints.inert import DamagedCheckpointError, UnsafeCheckpointError
 
 _MAX_DIRECTORY = 4 * 2**20
 

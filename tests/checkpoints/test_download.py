@@ -9,9 +9,9 @@ import pytest
 from checkpoint_writers import nvidia_torch
 from foreign_networks import nvidia_arrays
 
-from perceptual_jax.weights import catalogue, fetch, load
-from perceptual_jax.weights.catalogue import Download, Entry, WeightsError
-from perceptual_jax.weights.download import expected_sha256, fetch_file
+from perceptual_jax.checkpoints import catalogue, fetch, load
+from perceptual_jax.checkpoints.catalogue import Download, Entry, WeightsError
+from perceptual_jax.checkpoints.download import expected_sha256, fetch_file
 
 DATA = np.random.default_rng(0).bytes(50_000)
 

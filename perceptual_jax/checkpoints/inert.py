@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perceptual_jax.weights.catalogue import WeightsError
+from perceptual_jax.checkpoints.catalogue import WeightsError
 
 
 class CheckpointError(WeightsError):

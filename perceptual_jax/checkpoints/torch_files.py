@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from perceptual_jax.weights.archives import members
-from perceptual_jax.weights.inert import (
+from perceptual_jax.checkpoints.archives import members
+from perceptual_jax.checkpoints.inert import (
     DamagedCheckpointError,
     Maker,
     Name,
@@ -25,7 +25,7 @@ from perceptual_jax.weights.inert import (
     UnsafeCheckpointError,
     instance_of,
 )
-from perceptual_jax.weights.unpickle import unpickle
+from perceptual_jax.checkpoints.pickles import unpickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """The number that the older streams begin with."""

