@@ -222,7 +222,7 @@ def _exit_code(error: Exception) -> int | None:
     if isinstance(error, WeightsError | WriteError | JobError):
         return 1
     # Only a training can raise its error, and only then are its many imports there.
-    fitting = sys.modules.get("perceptual_jax.degradation.fitting")
+    fitting = sys.modules.get("perceptual_jax.training.fit")
     return 1 if fitting and isinstance(error, fitting.TrainingError) else None
 
 

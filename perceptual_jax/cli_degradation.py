@@ -94,9 +94,9 @@ class TrainDegradation:
     def run(self) -> int:
         """Trains, and says which model is best."""
         keep_compiled_programs()
-        from perceptual_jax.degradation.fitting import Job, fit
-        from perceptual_jax.degradation.pixelcnn_config import PRESETS
-        from perceptual_jax.degradation.training import TrainConfig
+        from perceptual_jax.likelihood.config import PRESETS
+        from perceptual_jax.training.fit import Job, fit
+        from perceptual_jax.training.step import TrainConfig
 
         train = TrainConfig(
             steps=self.steps,

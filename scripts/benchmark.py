@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import load_config, override
-from perceptual_jax.degradation.consistency import downscale
+from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.evaluation.samples import sample_image
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config

@@ -19,16 +19,17 @@ import numpy as np
 
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import RestoreConfig, load_config, override
-from perceptual_jax.degradation.consistency import consistency_psnr, downscale
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.degradation.models import load_model
 from perceptual_jax.degradation.profiles import Degradation, apply_profile, load_profile
+from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.evaluation.metrics import psnr, ssim
 from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import save_json
 from perceptual_jax.io.images import read_image, reduce_picture, to_float, to_uint8, write_png
 from perceptual_jax.io.inputs import collect_inputs
+from perceptual_jax.likelihood.models import load_model
 from perceptual_jax.restoration.batch import default_prior, restore_batch
+from perceptual_jax.restoration.downscale import consistency_psnr
 
 
 def degraded_by(kind: str, clean: np.ndarray, number: int) -> Degradation:

@@ -25,7 +25,7 @@ import optax
 
 from perceptual_jax.checkpoints import store
 from perceptual_jax.checkpoints.load import draft_path, generator_path, load_generator
-from perceptual_jax.degradation.consistency import downscale
+from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.generator.draft import DraftHead, DraftParts, finish_draft, init_draft_head
 
 

@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from perceptual_jax.data.sources import open_sources
 from perceptual_jax.degradation.corruptions import JpegFile, jpeg
 from perceptual_jax.degradation.jpeg import JpegHeader, standard_tables, unknown_header
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.models import load_model
-from perceptual_jax.degradation.ranking import PAIRED, decoys, ranking_accuracy
 from perceptual_jax.io.images import to_float
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.models import load_model
+from perceptual_jax.training.evaluation import PAIRED, decoys, ranking_accuracy
+from perceptual_jax.training.sources import open_sources
 
 SIZE = 256
 SHOWN = (PAIRED, "another", "shift2", "blur")

@@ -45,7 +45,12 @@ POSITIONAL = {"key", "header", "label", "argv", "path", "name_or_path", "axis", 
 """Parameters that may have a default without being keyword-only."""
 
 PURE = {"generator", "prior"}
-PURE_FILES = {"degradation/consistency.py", "restoration/objective.py", "restoration/search.py"}
+PURE_FILES = {
+    "degradation/resampling.py",
+    "restoration/downscale.py",
+    "restoration/objective.py",
+    "restoration/search.py",
+}
 
 
 def relative(path):

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from perceptual_jax.config import PriorConfig, RestoreConfig
 from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
-from perceptual_jax.degradation.likelihood import Likelihood
+from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.restoration import search
 from perceptual_jax.restoration.middle import Keeper, Kept
 from perceptual_jax.restoration.objective import Prior, make_prior
@@ -64,7 +64,7 @@ def restore_batch(
         keys: One for each image; consumed.
         headers: Of the JPEGs that the images come from, with a leading axis n; None if unknown.
         sides: Pixels of the part of each image that is filled, see `terms.Given`; None: all.
-        likelihood: A learned data term, see `degradation.models.load_model`.
+        likelihood: A learned data term, see `likelihood.models.load_model`.
         prior: From `make_prior`, to make it once for many batches; made here if None.
         batch_size: Images searched at once, rounded up to whole devices; by memory if None.
         progress: Called now and then with the share of this call's work that is done.

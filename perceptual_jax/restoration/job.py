@@ -21,8 +21,6 @@ from upath import UPath
 
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import RestoreConfig, UsageError
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.models import NOT_LEARNED, files_sha256, load_model
 from perceptual_jax.io.files import (
     Place,
     check_folder,
@@ -33,6 +31,8 @@ from perceptual_jax.io.files import (
     printable,
 )
 from perceptual_jax.io.inputs import Input, collect_inputs
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.models import NOT_LEARNED, files_sha256, load_model
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.restoration import records
 from perceptual_jax.restoration.batch import default_batch_size, default_prior

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 from perceptual_jax.config import RestoreConfig
-from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.io.files import Place
 from perceptual_jax.io.images import to_float
+from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.restoration import records
 from perceptual_jax.restoration.batch import restore_batch
 from perceptual_jax.restoration.feed import Batch

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from perceptual_jax.config import PriorConfig, RestoreConfig
-from perceptual_jax.degradation.likelihood import Likelihood
+from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.prior.geodesic import cross_loss
 from perceptual_jax.prior.mmd import PriorBank, make_prior_bank, mmd2_to_bank
 from perceptual_jax.prior.whitening import Whitening, fit_whitening_from_mapping

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Key, UInt8
 
 from perceptual_jax.config import MIN_SIZE
-from perceptual_jax.degradation.consistency import resample_matrix
+from perceptual_jax.degradation.resampling import resample_matrix
 from perceptual_jax.io.images import ImageError, read_image
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.restoration.degradations import Look, look_at

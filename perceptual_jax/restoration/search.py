@@ -23,8 +23,8 @@ import optax
 from jaxtyping import Array, Bool, Float, Key
 
 from perceptual_jax.config import RestoreConfig
-from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.generator.mapping import truncate
+from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.prior.sphere import Sphere, keep_on_sphere, project_to_sphere
 from perceptual_jax.restoration.objective import (
     Prior,

@@ -8,7 +8,7 @@ large areas: these the degraded image's own pixels before it tell. So beside it 
 error of small versions of both pictures.
 
 A degraded image may fill a part of its array only, so that images of many sizes share one compiled
-search (`resizing`): then pictures are reduced to the size of that part, and only there do terms
+search (`resampling`): then pictures are reduced to the size of that part, and only there do terms
 count.
 """
 
@@ -19,12 +19,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from perceptual_jax.config import DataConfig, RestoreConfig
-from perceptual_jax.degradation.consistency import DownscaleL2, resample
-from perceptual_jax.degradation.dct_box import DctBox
 from perceptual_jax.degradation.jpeg import JpegHeader
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.pixelcnn import Context
-from perceptual_jax.degradation.resizing import canvas_matrix, canvas_mean, resize
+from perceptual_jax.degradation.resampling import canvas_matrix, canvas_mean, resample, resize
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.pixelcnn import Context
+from perceptual_jax.restoration.dct_box import DctBox
+from perceptual_jax.restoration.downscale import DownscaleL2
 from perceptual_jax.types import Fit
 
 

@@ -16,7 +16,7 @@ from perceptual_jax.degradation.jpeg import (
     standard_tables,
     unknown_header,
 )
-from perceptual_jax.degradation.requantising import (
+from perceptual_jax.degradation.jpeg_codec import (
     blocks_dct,
     blocks_idct,
     from_ycc,

@@ -5,8 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perceptual_jax.degradation.consistency import resample, resample_matrix
-from perceptual_jax.degradation.resizing import canvas_matrix, canvas_mean, resize
+from perceptual_jax.degradation.resampling import (
+    canvas_matrix,
+    canvas_mean,
+    resample,
+    resample_matrix,
+    resize,
+)
 
 made = jax.jit(canvas_matrix, static_argnames=("shape", "filter"))
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.data.pairs import training_batches
-from perceptual_jax.data.sources import DataError, open_sources
 from perceptual_jax.degradation.profiles import load_profile
 from perceptual_jax.io.bundles import read_again
 from perceptual_jax.io.images import read_image
 from perceptual_jax.io.inputs import collect_inputs
+from perceptual_jax.training.pairs import training_batches
+from perceptual_jax.training.sources import DataError, open_sources
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from perceptual_jax.config import (
     UsageError,
     from_toml,
 )
-from perceptual_jax.degradation.consistency import resample_matrix
+from perceptual_jax.degradation.resampling import resample_matrix
 from perceptual_jax.io.images import to_uint8
 from perceptual_jax.restoration import batch, job
 from perceptual_jax.restoration.records import latents

@@ -9,11 +9,12 @@ import pytest
 from narrow import mobile, mobile_arrays
 
 from perceptual_jax.config import DataConfig, FinishConfig, PriorConfig, RestoreConfig, SearchConfig
-from perceptual_jax.degradation.consistency import DownscaleL2, downscale
 from perceptual_jax.degradation.jpeg import unknown_header
+from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
 from perceptual_jax.restoration import search
 from perceptual_jax.restoration.batch import default_prior, piece_of, restore_batch
+from perceptual_jax.restoration.downscale import DownscaleL2
 from perceptual_jax.restoration.objective import (
     Problem,
     Weights,

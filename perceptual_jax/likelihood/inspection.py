@@ -22,8 +22,8 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from perceptual_jax.degradation.jpeg import JpegHeader, standard_tables, unknown_header
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.requantising import blocks_dct, on_grid, to_ycc
+from perceptual_jax.degradation.jpeg_codec import blocks_dct, on_grid, to_ycc
+from perceptual_jax.likelihood.likelihood import Likelihood
 
 WINDOW = 128
 """Pixels of a side that are looked at: the part of the picture with most detail."""

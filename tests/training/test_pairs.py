@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.data.pairs import evaluation_pairs, match_size, training_batches
-from perceptual_jax.data.sources import DataError, open_sources
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.jpeg import quality_of
 from perceptual_jax.degradation.profiles import load_profile
+from perceptual_jax.degradation.resampling import match_size
 from perceptual_jax.io.images import reduce_picture
+from perceptual_jax.training.pairs import evaluation_pairs, training_batches
+from perceptual_jax.training.sources import DataError, open_sources
 
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 

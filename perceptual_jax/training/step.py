@@ -3,7 +3,7 @@
     step: augment the condition -> bits/dim of the degraded crops -> clipped Adam -> average
 
 A step's randomness is a function of the seed and the step's number, so a training that resumes
-takes the same steps as an unbroken one. Everything here is pure; `fitting` reads and writes.
+takes the same steps as an unbroken one. Everything here is pure; `fit` reads and writes.
 
 Source: the paper, Section 4.1; Salimans et al., "PixelCNN++", 2017 (Adam's moments, averaging).
 """
@@ -20,10 +20,11 @@ from jaxtyping import Array, Float, Int, Key
 
 from perceptual_jax.config import Checked, Count, Positive, Range, Share
 from perceptual_jax.degradation.jpeg import JpegHeader
-from perceptual_jax.degradation.layers import Scope, Weights
-from perceptual_jax.degradation.logistic_mixture import bits_per_dim, log_prob
-from perceptual_jax.degradation.pixelcnn import init_weights, make_context, mixture_parameters
-from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
+from perceptual_jax.degradation.kernels import gaussian_blur
+from perceptual_jax.likelihood.config import PixelCNNConfig
+from perceptual_jax.likelihood.layers import Scope, Weights
+from perceptual_jax.likelihood.logistic_mixture import bits_per_dim, log_prob
+from perceptual_jax.likelihood.pixelcnn import init_weights, make_context, mixture_parameters
 
 LEVEL = 2 / 255
 """Distance of two neighbouring 8-bit levels in [-1, 1]."""
@@ -83,7 +84,7 @@ class Batch(NamedTuple):
 
 
 def to_batch(arrays: Mapping[str, np.ndarray | Array]) -> Batch:
-    """From what `data.pairs` streams, 8-bit images to [-1, 1]."""
+    """From what `pairs` streams, 8-bit images to [-1, 1]."""
     degraded, original = (
         jnp.asarray(arrays[name], jnp.float32) * LEVEL - 1 for name in ("degraded", "original")
     )
@@ -151,24 +152,6 @@ def augment(batch: Batch, train: TrainConfig, key: Key[Array, ""]) -> Batch:
     phase = jnp.where(some(keys[6], train.unknown_phase)[:, :, 0, 0], -1, header.phase)
     tables = jnp.where(hide, 0.0, header.tables)
     return Batch(batch.degraded, x, JpegHeader(tables, subsampling, phase))
-
-
-def gaussian_blur(x: Float[Array, "n h w 3"], sigma: Float[Array, "n 1 1 1"]) -> Array:
-    """Gaussian blur with a kernel of 9 taps and edges repeated, another sigma for each image."""
-    taps = jnp.arange(-4, 5, dtype=jnp.float32)
-    kernel = jnp.exp(-0.5 * (taps[None] / sigma[:, 0, 0]) ** 2)
-    kernel = kernel / jnp.sum(kernel, axis=1, keepdims=True)
-    for axis in (1, 2):
-        padding = [(0, 0)] * 4
-        padding[axis] = (4, 4)
-        padded = jnp.pad(x, padding, mode="edge")
-        size = x.shape[axis]
-        terms = [
-            kernel[:, i, None, None, None] * jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
-            for i in range(9)
-        ]
-        x = jnp.sum(jnp.stack(terms), axis=0)
-    return x
 
 
 def batch_bits(

@@ -20,14 +20,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from perceptual_jax.degradation.conditioning import Side, encode, make_side
 from perceptual_jax.degradation.jpeg import JpegHeader
-from perceptual_jax.degradation.layers import Scope, concat_elu, gate
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.logistic_mixture import Noise, mixture_from, sample
-from perceptual_jax.degradation.pixelcnn import choose_anchors, head
-from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
-from perceptual_jax.degradation.requantising import requantise
+from perceptual_jax.degradation.jpeg_codec import requantise
+from perceptual_jax.likelihood.conditioning import Side, encode, make_side
+from perceptual_jax.likelihood.config import PixelCNNConfig
+from perceptual_jax.likelihood.layers import Scope, concat_elu, gate
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.logistic_mixture import Noise, mixture_from, sample
+from perceptual_jax.likelihood.pixelcnn import choose_anchors, head
 
 Rings = dict[str, Float[Array, "r d c"]]
 

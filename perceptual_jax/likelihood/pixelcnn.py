@@ -27,9 +27,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from perceptual_jax.degradation.conditioning import Side, encode, make_side, marked
 from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
-from perceptual_jax.degradation.layers import (
+from perceptual_jax.degradation.jpeg_codec import requantise
+from perceptual_jax.likelihood.conditioning import Side, encode, make_side, marked
+from perceptual_jax.likelihood.config import PixelCNNConfig
+from perceptual_jax.likelihood.layers import (
     Scope,
     above,
     above_left,
@@ -39,9 +41,7 @@ from perceptual_jax.degradation.layers import (
     shift_down,
     shift_right,
 )
-from perceptual_jax.degradation.logistic_mixture import Mixture, mixture_from
-from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
-from perceptual_jax.degradation.requantising import requantise
+from perceptual_jax.likelihood.logistic_mixture import Mixture, mixture_from
 
 
 class Context(NamedTuple):

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
-from perceptual_jax.degradation.layers import Scope, Weights
-from perceptual_jax.degradation.logistic_mixture import Mixture, bits_per_dim, log_prob
-from perceptual_jax.degradation.pixelcnn import Context, make_context, mixture_parameters
-from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
-from perceptual_jax.degradation.resizing import resize
+from perceptual_jax.degradation.resampling import resize
+from perceptual_jax.likelihood.config import PixelCNNConfig
+from perceptual_jax.likelihood.layers import Scope, Weights
+from perceptual_jax.likelihood.logistic_mixture import Mixture, bits_per_dim, log_prob
+from perceptual_jax.likelihood.pixelcnn import Context, make_context, mixture_parameters
 
 
 @functools.partial(

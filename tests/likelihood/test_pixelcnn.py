@@ -5,7 +5,8 @@ import pytest
 from networks import CONFIGS, FAST, batch, network
 
 from perceptual_jax.config import ConfigError
-from perceptual_jax.degradation.layers import (
+from perceptual_jax.likelihood.config import PRESETS, PixelCNNConfig
+from perceptual_jax.likelihood.layers import (
     Scope,
     concat_elu,
     depth_to_space,
@@ -13,14 +14,13 @@ from perceptual_jax.degradation.layers import (
     space_to_depth,
     unfold,
 )
-from perceptual_jax.degradation.pixelcnn import (
+from perceptual_jax.likelihood.pixelcnn import (
     count_parameters,
     init_weights,
     make_context,
     mixture_parameters,
     weight_shapes,
 )
-from perceptual_jax.degradation.pixelcnn_config import PRESETS, PixelCNNConfig
 
 
 def reach_of(config, size, weights):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from networks import CONFIGS, FAST, batch, network
 
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.sampling import sample_degraded
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.sampling import sample_degraded
 
 
 def condition(height, width):

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from perceptual_jax.degradation.jpeg import JpegHeader
-from perceptual_jax.degradation.layers import Scope, around, depth_to_space, space_to_depth
-from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
+from perceptual_jax.likelihood.config import PixelCNNConfig
+from perceptual_jax.likelihood.layers import Scope, around, depth_to_space, space_to_depth
 
 PHASE_CHANNELS = 16
 TABLE_CHANNELS = 32

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from perceptual_jax.evaluation.curves import COLOURS, draw_curves
+from perceptual_jax.training.curves import COLOURS, draw_curves
 
 
 def _has(picture, colour):

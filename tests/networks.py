@@ -9,11 +9,11 @@ from pictures import as_float, picture
 
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.jpeg import JpegHeader
-from perceptual_jax.degradation.layers import fold
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.pixelcnn import init_weights
-from perceptual_jax.degradation.pixelcnn_config import PRESETS
-from perceptual_jax.degradation.training import Batch
+from perceptual_jax.likelihood.config import PRESETS
+from perceptual_jax.likelihood.layers import fold
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.pixelcnn import init_weights
+from perceptual_jax.training.step import Batch
 
 NARROW = {"channels": 6, "blocks": 2, "components": 3, "encoder_channels": 8}
 FAST = dataclasses.replace(PRESETS["fast"], **NARROW | {"blocks": 1})

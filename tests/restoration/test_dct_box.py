@@ -7,8 +7,8 @@ import pytest
 from pictures import as_float, picture
 
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.degradation.dct_box import DctBox
 from perceptual_jax.degradation.jpeg import JpegHeader
+from perceptual_jax.restoration.dct_box import DctBox
 
 TERM = DctBox()
 

@@ -4,9 +4,9 @@ import pytest
 from pictures import as_float, picture
 
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.degradation.inspection import _sift, inspect_picture
-from perceptual_jax.degradation.models import load_model
 from perceptual_jax.degradation.sample_files import describe
+from perceptual_jax.likelihood.inspection import _sift, inspect_picture
+from perceptual_jax.likelihood.models import load_model
 
 
 @pytest.mark.parametrize(("quality", "phase"), [(12, (3, 5)), (35, (0, 0))])

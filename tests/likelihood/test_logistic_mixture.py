@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from perceptual_jax.degradation.logistic_mixture import (
+from perceptual_jax.likelihood.logistic_mixture import (
     Mixture,
     Noise,
     bits_per_dim,

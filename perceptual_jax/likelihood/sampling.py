@@ -25,9 +25,9 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Key
 
 from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.logistic_mixture import Noise, draw_noise, sample
-from perceptual_jax.degradation.wavefront import wavefront
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.logistic_mixture import Noise, draw_noise, sample
+from perceptual_jax.likelihood.wavefront import wavefront
 
 Method = Literal["wavefront", "jacobi", "naive"]
 

@@ -19,11 +19,11 @@ import grain
 import numpy as np
 from jaxtyping import UInt8
 
-from perceptual_jax.data.sources import DataError, PictureSource
-from perceptual_jax.degradation.consistency import resample_matrix
 from perceptual_jax.degradation.jpeg import GRID, JpegHeader
 from perceptual_jax.degradation.profiles import Degradation, Profile, apply_profile
+from perceptual_jax.degradation.resampling import match_size
 from perceptual_jax.io.images import read_image
+from perceptual_jax.training.sources import DataError, PictureSource
 
 Pairs = dict[str, np.ndarray]
 """`degraded` and `original` uint8 [n h w 3], and the header's arrays: `tables` float32
@@ -107,19 +107,6 @@ def evaluation_pairs(
         original = match_size(clean, degradation.image.shape[:2])
         pairs.append(_pair(degradation, original, degradation.header))
     return pairs
-
-
-def match_size(
-    image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
-) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The image averaged over areas to a size."""
-    if image.shape[:2] == size:
-        return image
-    rows, columns = (
-        resample_matrix(a, b, filter="area") for a, b in zip(image.shape, size, strict=False)
-    )
-    mean = np.einsum("ah,bw,hwc->abc", rows, columns, image, optimize=True)
-    return np.clip(np.rint(mean), 0, 255).astype(np.uint8)
 
 
 def join(batches: Any) -> Pairs:

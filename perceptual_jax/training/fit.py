@@ -28,29 +28,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from perceptual_jax.config import UsageError
-from perceptual_jax.data.pairs import evaluation_pairs, training_batches
-from perceptual_jax.data.sources import open_sources
-from perceptual_jax.degradation.evaluating import (
-    Record,
-    best_of,
-    evaluate,
-    evaluation_batch,
-    line_of,
-    sample_rows,
-)
-from perceptual_jax.degradation.layers import unfold
-from perceptual_jax.degradation.models import load_model
-from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
 from perceptual_jax.degradation.profiles import load_profile
-from perceptual_jax.degradation.training import (
-    Batch,
-    TrainConfig,
-    TrainState,
-    init_state,
-    to_batch,
-    train_step,
-)
-from perceptual_jax.evaluation.curves import draw_curves
 from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import (
     check_folder,
@@ -60,6 +38,28 @@ from perceptual_jax.io.files import (
     write_atomically,
 )
 from perceptual_jax.io.images import write_png
+from perceptual_jax.likelihood.config import PixelCNNConfig
+from perceptual_jax.likelihood.layers import unfold
+from perceptual_jax.likelihood.models import load_model
+from perceptual_jax.training.curves import draw_curves
+from perceptual_jax.training.evaluation import (
+    Record,
+    best_of,
+    evaluate,
+    evaluation_batch,
+    line_of,
+    sample_rows,
+)
+from perceptual_jax.training.pairs import evaluation_pairs, training_batches
+from perceptual_jax.training.sources import open_sources
+from perceptual_jax.training.step import (
+    Batch,
+    TrainConfig,
+    TrainState,
+    init_state,
+    to_batch,
+    train_step,
+)
 
 
 class TrainingError(RuntimeError):
@@ -71,7 +71,7 @@ class Job:
     """What is trained, on what."""
 
     data: tuple[str, ...]
-    """Folders and `tfds:` names, see `data.pairs.open_sources`."""
+    """Folders and `tfds:` names, see `sources.open_sources`."""
     held_out: tuple[str, ...]
     """The same, for the evaluations."""
     profile: str
@@ -81,7 +81,7 @@ class Job:
     size: int = 256
     """Pictures are reduced to this many pixels of the shorter side before they degrade."""
     reconstructions: str | None = None
-    """A folder with a generator's versions of some pictures, see `data.pairs`."""
+    """A folder with a generator's versions of some pictures, see `pairs`."""
     init_from: str | None = None
     """A model whose weights the training begins with."""
 

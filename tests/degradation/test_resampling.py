@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.degradation.consistency import (
-    DownscaleL2,
-    consistency_psnr,
-    downscale,
-    resample_matrix,
-)
+from perceptual_jax.degradation.resampling import downscale, resample_matrix
+from perceptual_jax.restoration.downscale import DownscaleL2, consistency_psnr
 
 FILTERS = ["bicubic", "area"]
 

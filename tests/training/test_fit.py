@@ -10,17 +10,11 @@ from pictures import picture
 from PIL import Image
 
 from perceptual_jax.config import UsageError
-from perceptual_jax.degradation import fitting
-from perceptual_jax.degradation.fitting import Job, TrainingError, fit
-from perceptual_jax.degradation.models import load_model
-from perceptual_jax.degradation.ranking import bits_of_conditions, decoys, ranking_accuracy
-from perceptual_jax.degradation.training import (
-    TrainConfig,
-    augment,
-    init_state,
-    learning_rate,
-    train_step,
-)
+from perceptual_jax.likelihood.models import load_model
+from perceptual_jax.training import fit as fitting
+from perceptual_jax.training.evaluation import bits_of_conditions, decoys, ranking_accuracy
+from perceptual_jax.training.fit import Job, TrainingError, fit
+from perceptual_jax.training.step import TrainConfig, augment, init_state, learning_rate, train_step
 
 NETWORK = dataclasses.replace(FAST, channels=4, blocks=1, components=2, encoder_channels=4)
 TRAIN = TrainConfig(steps=6, batch_size=4, crop=16, warmup=2)

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from perceptual_jax.degradation.jpeg import JpegHeader
-from perceptual_jax.degradation.requantising import blocks_dct, off_grid, on_grid, subsample, to_ycc
-from perceptual_jax.degradation.resizing import resize
+from perceptual_jax.degradation.jpeg_codec import blocks_dct, off_grid, on_grid, subsample, to_ycc
+from perceptual_jax.degradation.resampling import resize
 
 
 class Box(NamedTuple):

@@ -1,23 +1,22 @@
-"""Data terms that need no learning: the restored face, downscaled, must be the degraded one.
+"""Pictures at another size, by two matrix products, one for each axis.
 
-PULSE's data term for super-resolution is
+So resampling is linear, differentiable and exact at any factor. The matrices are made on the host
+in float64; or, where sizes are traced, under JAX (`canvas_matrix`).
 
-    max( mean_{h,w,c} (D(x) - y)^2, floor ),     images in [0, 1],
+Pictures of different sizes can share one compiled program: each fills a part of an equally large
+canvas, up and left, and the rest repeats its edge. Then sizes are numbers of the program, not of
+its shapes.
 
-with D a separable, antialiased downscale. D is two matrix products, one for each axis, so it is
-linear, differentiable and exact at any factor. The matrices are made on the host in float64.
-
-Source: Menon et al., "PULSE", CVPR 2020, and its public code; Keys, "Cubic convolution
-interpolation for digital image processing", 1981 (the kernel, a = -1/2).
+Source: Menon et al., "PULSE", CVPR 2020, and its public code (the antialiased downscale); Keys,
+"Cubic convolution interpolation for digital image processing", 1981 (the kernel, a = -1/2).
 """
 
-import dataclasses
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64, Int
+from jaxtyping import Array, Float, Float64, Int, UInt8
 
 Filter = Literal["bicubic", "area"]
 
@@ -127,85 +126,86 @@ def resample(
     return jnp.einsum("bw,awc->abc", columns, image, precision=exact)
 
 
-@dataclasses.dataclass(frozen=True)
-class DownscaleL2:
-    """Mean squared error between the downscaled restored image and the degraded one.
-
-    Hashable, so it can be a static argument of `jax.jit`.
+def resize(image: Float[Array, "h w c"], size: tuple[int, int]) -> Float[Array, "h2 w2 c"]:
+    """By averaging areas where it shrinks, bicubic where it grows.
 
     Example:
-        >>> term = DownscaleL2(filter="area")
-        >>> cache = term.prepare(jnp.zeros((8, 8, 3)), resolution=32)
-        >>> value, errors = term.evaluate(cache, jnp.full((32, 32, 3), 0.2))
-        >>> round(float(value), 6), errors.shape
-        (0.01, (8, 8))
+        >>> resize(jnp.ones((8, 8, 3)), (4, 4)).shape
+        (4, 4, 3)
     """
-
-    filter: Filter = "bicubic"
-    """Of the downscale, see `resample_matrix`."""
-    floor: float = 0.0
-    """Values below it are raised to it, so that their gradient is zero (PULSE's eps: 2e-3)."""
-    largest: int | None = None
-    """Pixels of a side that larger images are compared at; None compares all there are."""
-
-    def prepare(
-        self, degraded: Float[Array, "h w c"], *, resolution: int
-    ) -> Float[Array, "h2 w2 c"]:
-        """What `evaluate` compares with, once for each image.
-
-        Args:
-            degraded: Degraded image in [-1, 1].
-            resolution: Pixels of a side of the restored images to come. A degraded image larger
-                than that along an axis is reduced to it, since a draft cannot show more.
-        """
-        height, width, _ = degraded.shape
-        most = resolution if self.largest is None else min(resolution, self.largest)
-        size = (min(height, most), min(width, most))
-        return downscale(degraded, size, filter=self.filter)
-
-    def evaluate(
-        self, cache: Float[Array, "h2 w2 c"], restored: Float[Array, "h w c"]
-    ) -> tuple[Float[Array, ""], Float[Array, "h2 w2"]]:
-        """The term and where it comes from.
-
-        Args:
-            cache: Result of `prepare`.
-            restored: Restored image in [-1, 1], not smaller than `cache`.
-
-        Returns:
-            The mean squared error of images in [0, 1], not below `floor`, and the squared error
-            of each pixel, whose mean it is (before the floor).
-
-        Raises:
-            ValueError: If the restored image is smaller than the cache.
-        """
-        size = (cache.shape[0], cache.shape[1])
-        if restored.shape[0] < size[0] or restored.shape[1] < size[1]:
-            raise ValueError(
-                f"the restored image must be at least {size[0]} x {size[1]} pixels, got "
-                f"{restored.shape[0]} x {restored.shape[1]}; prepare the term for its resolution"
-            )
-        difference = (downscale(restored, size, filter=self.filter) - cache) / 2
-        errors = jnp.mean(difference**2, axis=-1)
-        return jnp.maximum(jnp.mean(errors), self.floor), errors
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    return downscale(image, size, filter="area" if shrinks else "bicubic")
 
 
-def consistency_psnr(
-    restored: Float[Array, "h w c"], degraded: Float[Array, "h2 w2 c"], *, filter: Filter
-) -> Float[Array, ""]:
-    """PSNR between the downscaled restored image and the degraded one, in decibels.
+def canvas_matrix(
+    side_in: Int[Array, ""] | int,
+    side_out: Int[Array, ""] | int,
+    shape: tuple[int, int],
+    *,
+    filter: Filter,
+) -> Float[Array, "rows columns"]:
+    """`resample_matrix` of sizes that may be traced, for lines that fill a part of a canvas.
+
+    Distances between pixels are fractions of whole numbers, taken exactly, so float32 is as good
+    as float64 here.
 
     Args:
-        restored: Restored image in [-1, 1].
-        degraded: Degraded image in [-1, 1]; if it is larger than the restored one, they are
-            compared at the restored one's size.
-        filter: Of the downscale, see `resample_matrix`.
+        side_in: Pixels of the input line, of `columns` in its canvas; at least 4.
+        side_out: Pixels of the output line, of `rows` in its canvas; at least 4.
+        shape: Rows and columns. Rows beyond `side_out` repeat the last one; columns beyond
+            `side_in` are 0.
+        filter: `bicubic` or `area`.
 
     Example:
-        >>> grey = jnp.zeros((32, 32, 3))
-        >>> float(consistency_psnr(grey, jnp.full((8, 8, 3), 0.2), filter="bicubic"))
-        20.0
+        >>> canvas_matrix(4, 4, (5, 6), filter="area")[3:]
+        Array([[0., 0., 0., 1., 0., 0.],
+               [0., 0., 0., 1., 0., 0.]], dtype=float32)
     """
-    term = DownscaleL2(filter=filter)
-    mse, _ = term.evaluate(term.prepare(degraded, resolution=restored.shape[0]), restored)
-    return -10 * jnp.log10(mse)
+    rows, columns = shape
+    j = jnp.minimum(jnp.arange(rows), side_out - 1)[:, None]
+    i = jnp.arange(columns)[None, :]
+    if filter == "area":
+        begin, end = jnp.maximum(i * side_out, j * side_in), (i + 1) * side_out
+        weights = jnp.maximum(jnp.minimum(end, (j + 1) * side_in) - begin, 0)
+        return jnp.asarray(weights, jnp.float32) / side_in
+    stretched = 2 * jnp.maximum(side_in, side_out)
+
+    def taps(i: Int[Array, "1 columns"]) -> Float[Array, "rows columns"]:
+        distance = jnp.abs((2 * j + 1) * side_in - (2 * i + 1) * side_out)
+        return cubic(jnp.asarray(distance, jnp.float32) / stretched)
+
+    # The line is continued by reflection, once on each side.
+    last = side_in - 1
+    weights = taps(i) + jnp.where(i > 0, taps(-i), 0.0)
+    weights += jnp.where(i < last, taps(2 * last - i), 0.0)
+    weights = jnp.where(i <= last, weights, 0.0)
+    return weights / jnp.sum(weights, axis=1, keepdims=True)
+
+
+def canvas_mean(
+    values: Float[Array, "h w"], side: Int[Array, ""], *, every: int = 1
+) -> Float[Array, ""]:
+    """Mean over the part of a canvas that is filled.
+
+    Args:
+        values: Of the whole canvas, or of the first of `every` rows each.
+        side: Pixels of the part.
+        every: See `values`.
+    """
+    rows = jnp.arange(values.shape[0]) * every < side
+    columns = jnp.arange(values.shape[1]) < side
+    inside = rows[:, None] & columns[None, :]
+    return jnp.sum(jnp.where(inside, values, 0.0)) / jnp.sum(inside)
+
+
+def match_size(
+    image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The image averaged over areas to a size."""
+    if image.shape[:2] == size:
+        return image
+    rows, columns = (
+        resample_matrix(a, b, filter="area") for a, b in zip(image.shape, size, strict=False)
+    )
+    mean = np.einsum("ah,bw,hwc->abc", rows, columns, image, optimize=True)
+    return np.clip(np.rint(mean), 0, 255).astype(np.uint8)

@@ -17,13 +17,13 @@ import numpy as np
 from perceptual_jax.checkpoints import store
 from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.config import ConfigError, UsageError, from_dict
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.pixelcnn import weight_shapes
-from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
+from perceptual_jax.likelihood.config import PixelCNNConfig
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.pixelcnn import weight_shapes
 
 ARCHITECTURE = "conditional_pixelcnn"
 NOT_LEARNED = frozenset({"l2", "dct_box"})
-"""Data terms without a model, see `consistency`."""
+"""Data terms without a model."""
 
 _FOLDER = Path(__file__).parent / "weights"
 

@@ -1,1 +1,0 @@
-"""Clean pictures and what they degrade to, to train on."""
