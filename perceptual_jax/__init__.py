@@ -17,19 +17,20 @@ if TYPE_CHECKING:
     from perceptual_jax.config import load_config as load_config
     from perceptual_jax.config import to_toml as to_toml
     from perceptual_jax.degradation.corruptions import degrade as degrade
-    from perceptual_jax.degradation.files import degrade_files as degrade_files
     from perceptual_jax.degradation.jpeg import JpegHeader as JpegHeader
     from perceptual_jax.degradation.jpeg import read_header as read_header
     from perceptual_jax.degradation.resampling import downscale as downscale
-    from perceptual_jax.evaluation.index import write_index as write_index
-    from perceptual_jax.evaluation.samples import generate_files as generate_files
-    from perceptual_jax.evaluation.samples import sample_image as sample_image
     from perceptual_jax.evaluation.sheet import contact_sheet as contact_sheet
     from perceptual_jax.generator.mobilestylegan import MobileStyleGAN as MobileStyleGAN
     from perceptual_jax.generator.stylegan2 import StyleGAN2 as StyleGAN2
     from perceptual_jax.io.images import read_image as read_image
     from perceptual_jax.io.images import to_float as to_float
     from perceptual_jax.io.images import to_uint8 as to_uint8
+    from perceptual_jax.jobs.degrade import degrade_files as degrade_files
+    from perceptual_jax.jobs.generate import generate_files as generate_files
+    from perceptual_jax.jobs.generate import sample_image as sample_image
+    from perceptual_jax.jobs.index import write_index as write_index
+    from perceptual_jax.jobs.job import restore_files as restore_files
     from perceptual_jax.likelihood.inspection import inspect_picture as inspect_picture
     from perceptual_jax.likelihood.likelihood import Likelihood as Likelihood
     from perceptual_jax.likelihood.models import load_model as load_model
@@ -38,12 +39,11 @@ if TYPE_CHECKING:
     from perceptual_jax.prior.mmd import PriorBank as PriorBank
     from perceptual_jax.prior.mmd import make_prior_bank as make_prior_bank
     from perceptual_jax.prior.mmd import mmd2 as mmd2
+    from perceptual_jax.prior.prior import make_prior as make_prior
     from perceptual_jax.prior.sphere import project_to_sphere as project_to_sphere
     from perceptual_jax.restoration.batch import restore_batch as restore_batch
     from perceptual_jax.restoration.downscale import DownscaleL2 as DownscaleL2
     from perceptual_jax.restoration.downscale import consistency_psnr as consistency_psnr
-    from perceptual_jax.restoration.job import restore_files as restore_files
-    from perceptual_jax.restoration.objective import make_prior as make_prior
     from perceptual_jax.restoration.objective import objective as objective
     from perceptual_jax.restoration.search import restore as restore
     from perceptual_jax.types import Generator as Generator
@@ -55,26 +55,27 @@ _MODULES = {
     "checkpoints.load": ("load_generator",),
     "config": ("ConfigError", "RestoreConfig", "UsageError", "load_config", "to_toml"),
     "degradation.corruptions": ("degrade",),
-    "degradation.files": ("degrade_files",),
     "degradation.jpeg": ("JpegHeader", "read_header"),
     "degradation.resampling": ("downscale",),
-    "evaluation.index": ("write_index",),
-    "evaluation.samples": ("generate_files", "sample_image"),
     "evaluation.sheet": ("contact_sheet",),
     "generator.mobilestylegan": ("MobileStyleGAN",),
     "generator.stylegan2": ("StyleGAN2",),
     "io.images": ("read_image", "to_float", "to_uint8"),
+    "jobs.degrade": ("degrade_files",),
+    "jobs.generate": ("generate_files", "sample_image"),
+    "jobs.index": ("write_index",),
+    "jobs.job": ("restore_files",),
     "likelihood.inspection": ("inspect_picture",),
     "likelihood.likelihood": ("Likelihood",),
     "likelihood.models": ("load_model",),
     "likelihood.sampling": ("sample_degraded",),
     "prior.geodesic": ("cross_loss",),
     "prior.mmd": ("PriorBank", "make_prior_bank", "mmd2"),
+    "prior.prior": ("make_prior",),
     "prior.sphere": ("project_to_sphere",),
     "restoration.batch": ("restore_batch",),
     "restoration.downscale": ("DownscaleL2", "consistency_psnr"),
-    "restoration.job": ("restore_files",),
-    "restoration.objective": ("make_prior", "objective"),
+    "restoration.objective": ("objective",),
     "restoration.search": ("restore",),
     "types": ("Generator", "LossTerms", "Restoration", "Status"),
 }

@@ -98,9 +98,9 @@ class Restore:
             degradation=self.degradation,
         )
         keep_compiled_programs()
-        from perceptual_jax.evaluation.index import write_index
-        from perceptual_jax.restoration.job import restore_files
-        from perceptual_jax.restoration.shares import join
+        from perceptual_jax.jobs.index import write_index
+        from perceptual_jax.jobs.job import restore_files
+        from perceptual_jax.jobs.processes import join
 
         share = join(
             distributed=self.distributed,
@@ -146,7 +146,7 @@ class Generate:
     def run(self) -> int:
         """Generates, and counts."""
         keep_compiled_programs()
-        from perceptual_jax.evaluation.samples import generate_files, parse_seeds
+        from perceptual_jax.jobs.generate import generate_files, parse_seeds
 
         with progress_bar("generating") as progress:
             paths = generate_files(
@@ -215,7 +215,7 @@ def _exit_code(error: Exception) -> int | None:
     from perceptual_jax.checkpoints.catalogue import UnknownGeneratorError, WeightsError
     from perceptual_jax.io.files import WriteError
     from perceptual_jax.io.inputs import InputError
-    from perceptual_jax.restoration.loop import JobError
+    from perceptual_jax.jobs.loop import JobError
 
     if isinstance(error, InputError | UnknownGeneratorError):
         return 2

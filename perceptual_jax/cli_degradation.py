@@ -36,7 +36,7 @@ class Degrade:
 
     def run(self) -> int:
         """Degrades, lists what failed, and counts."""
-        from perceptual_jax.degradation.files import degrade_files
+        from perceptual_jax.jobs.degrade import degrade_files
 
         with progress_bar("degrading") as progress:
             done = degrade_files(
@@ -154,7 +154,7 @@ class SampleDegradation:
     def run(self) -> int:
         """Draws, and names the files."""
         keep_compiled_programs()
-        from perceptual_jax.degradation.sample_files import sample_file
+        from perceptual_jax.jobs.sample import sample_file
 
         with progress_bar("sampling") as progress:
             paths = sample_file(
@@ -183,7 +183,7 @@ class Inspect:
     def run(self) -> int:
         """Prints a line for each picture."""
         keep_compiled_programs()
-        from perceptual_jax.degradation.sample_files import inspect_files
+        from perceptual_jax.jobs.sample import inspect_files
 
         failed = inspect_files(self.inputs, model=self.model, report=print)
         for source, reason in failed:

@@ -23,7 +23,7 @@ class Status:
     def run(self) -> int:
         """Prints it."""
         from perceptual_jax.io.files import place_of
-        from perceptual_jax.restoration.overview import overview, watch
+        from perceptual_jax.jobs.status import overview, watch
 
         out = place_of(self.out)
         views = [overview(out)] if self.every is None else watch(out, self.every)
@@ -42,7 +42,7 @@ class Merge:
     def run(self) -> int:
         """Names the files."""
         from perceptual_jax.io.files import place_of
-        from perceptual_jax.restoration.overview import merge
+        from perceptual_jax.jobs.status import merge
 
         print(*merge(place_of(self.out)), sep="\n")
         return 0

@@ -27,10 +27,10 @@ from perceptual_jax.config import FinishConfig, PriorConfig, RestoreConfig, Sear
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
 from perceptual_jax.io.images import to_float
+from perceptual_jax.jobs.job import restore_files
+from perceptual_jax.jobs.processes import states
+from perceptual_jax.jobs.reading import on_canvas
 from perceptual_jax.restoration.batch import default_prior, restore_batch
-from perceptual_jax.restoration.holding import states
-from perceptual_jax.restoration.job import restore_files
-from perceptual_jax.restoration.pictures import on_canvas
 
 
 def make_generator(name: str | None) -> Any:

@@ -23,15 +23,15 @@ from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import DataConfig
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.jpeg import JpegHeader
-from perceptual_jax.evaluation.samples import sample_image
 from perceptual_jax.io.images import to_float
+from perceptual_jax.jobs.generate import sample_image
+from perceptual_jax.jobs.writing import environment
 from perceptual_jax.likelihood.config import PRESETS
 from perceptual_jax.likelihood.layers import fold
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.models import load_model
 from perceptual_jax.likelihood.pixelcnn import init_weights
 from perceptual_jax.likelihood.sampling import Method, sample_degraded
-from perceptual_jax.restoration.records import environment
 
 
 def fastest(function: Callable[..., Any], *args: Any, repeats: int = 7) -> float:

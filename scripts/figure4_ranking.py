@@ -16,8 +16,8 @@ import numpy as np
 from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import write_atomically
 from perceptual_jax.io.images import read_image, to_float
+from perceptual_jax.jobs.reading import look_at
 from perceptual_jax.likelihood.models import NOT_LEARNED, load_model
-from perceptual_jax.restoration.degradations import look_at
 
 
 def main() -> None:

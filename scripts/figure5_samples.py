@@ -14,10 +14,10 @@ import numpy as np
 
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.evaluation.samples import sample_image
 from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import write_atomically
 from perceptual_jax.io.images import reduce_picture, to_float, to_uint8
+from perceptual_jax.jobs.generate import sample_image
 from perceptual_jax.likelihood.models import load_model
 from perceptual_jax.likelihood.sampling import sample_degraded
 

@@ -15,7 +15,7 @@ from PIL import Image
 import perceptual_jax
 from perceptual_jax import cli
 from perceptual_jax.checkpoints import catalogue, fetch
-from perceptual_jax.restoration.job import JobSummary
+from perceptual_jax.jobs.job import JobSummary
 
 CONFIG = """
 [data]
@@ -96,7 +96,7 @@ def test_options_reach_the_job(tmp_path, face, restore, narrow_path, monkeypatch
         calls.append((inputs, out, config, options))
         return JobSummary(Path(out), restored=1, kept=0, failed=(), seconds=0.0)
 
-    monkeypatch.setattr("perceptual_jax.restoration.job.restore_files", record)
+    monkeypatch.setattr("perceptual_jax.jobs.job.restore_files", record)
     options = ["--steps", 2, "--finish-steps", 1, "--fidelity", 0.25, "--samples", 3]
     assert restore(face, "more*.png", *options, "--batch-size", 2, "--overwrite") == 0
     assert restore(face) == 0
@@ -219,7 +219,7 @@ def test_interruption_is_130(face, restore, monkeypatch, capsys):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("perceptual_jax.restoration.job.restore_files", interrupt)
+    monkeypatch.setattr("perceptual_jax.jobs.job.restore_files", interrupt)
     assert restore(face) == 130
     assert "the same command goes on from there" in capsys.readouterr().err
 
@@ -228,7 +228,7 @@ def test_a_defect_of_the_program_is_not_hidden(face, restore, monkeypatch):
     def defect(*args, **options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("perceptual_jax.restoration.job.restore_files", defect)
+    monkeypatch.setattr("perceptual_jax.jobs.job.restore_files", defect)
     with pytest.raises(ZeroDivisionError):
         restore(face)
 

@@ -20,9 +20,9 @@ from jaxtyping import Array, Float, Int, Key
 from perceptual_jax.config import PriorConfig, RestoreConfig
 from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
 from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.prior.prior import Prior, make_prior
 from perceptual_jax.restoration import search
 from perceptual_jax.restoration.middle import Keeper, Kept
-from perceptual_jax.restoration.objective import Prior, make_prior
 from perceptual_jax.restoration.search import Searcher, join_traces
 from perceptual_jax.restoration.stages import Stage, stages
 from perceptual_jax.restoration.terms import Given

@@ -33,7 +33,7 @@ class Middle(NamedTuple):
 
 @runtime_checkable
 class Keeper(Protocol):
-    """Keeps searches in their middle, see `snapshots`."""
+    """Keeps searches in their middle, see `jobs.resume`."""
 
     @property
     def every(self) -> int:

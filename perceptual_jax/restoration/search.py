@@ -25,18 +25,10 @@ from jaxtyping import Array, Bool, Float, Key
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.generator.mapping import truncate
 from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.prior.prior import Prior, points_of, styles_of
 from perceptual_jax.prior.sphere import Sphere, keep_on_sphere, project_to_sphere
-from perceptual_jax.restoration.objective import (
-    Prior,
-    Problem,
-    Weights,
-    learning_rate_share,
-    objective,
-    points_of,
-    render,
-    styles_of,
-)
-from perceptual_jax.restoration.stages import Stage, stages
+from perceptual_jax.restoration.objective import Problem, Weights, objective, render
+from perceptual_jax.restoration.stages import Stage, learning_rate_share, stages
 from perceptual_jax.restoration.terms import Given, fit_of, prepare
 from perceptual_jax.types import (
     Generator,

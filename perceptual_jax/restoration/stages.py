@@ -6,9 +6,11 @@ full resolution, with a cycle and a heavier data term of its own.
 
 import dataclasses
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from perceptual_jax.config import MIN_SIZE, ConfigError, RestoreConfig
 from perceptual_jax.types import Generator
@@ -100,3 +102,36 @@ def check_fit(config: RestoreConfig, generator: Generator) -> None:
             jax.eval_shape(lambda s, n, r=resolution: generator.draft(s, n, r), styles, noise)
         except ValueError as error:
             raise ConfigError(f"the config does not fit {config.generator}: {error}") from error
+
+
+Schedule = Literal["one_cycle_drop", "one_cycle", "fixed"]
+
+
+def learning_rate_share(
+    step: Int[Array, ""] | float, steps: int, *, schedule: Schedule
+) -> Float[Array, ""]:
+    """PULSE's schedules: the share of the peak learning rate at a step.
+
+    `one_cycle` rises from 0.1 to 1 at half-time and falls back. `one_cycle_drop` does so within
+    the first 90 % of the steps and ends with a fall from 0.1 to 0.001.
+
+    Args:
+        step: Steps taken so far, from 0.
+        steps: Of the whole cycle.
+        schedule: Which of the three.
+
+    Source: PULSE's code.
+
+    Example:
+        >>> share = lambda s: float(learning_rate_share(s, 100, schedule="one_cycle_drop"))
+        >>> [round(share(s), 4) for s in (0, 45, 90)]
+        [0.1, 1.0, 0.1]
+    """
+    x = jnp.asarray(step, jnp.float32) / steps
+    if schedule == "fixed":
+        return jnp.ones_like(x)
+    if schedule == "one_cycle":
+        return (9 * (1 - jnp.abs(2 * x - 1)) + 1) / 10
+    cycle = (9 * (1 - jnp.abs(2 * x / 0.9 - 1)) + 1) / 10
+    drop = 0.1 + (x - 0.9) / 0.1 * (0.001 - 0.1)
+    return jnp.where(x < 0.9, cycle, drop)

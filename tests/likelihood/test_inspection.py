@@ -4,7 +4,7 @@ import pytest
 from pictures import as_float, picture
 
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.degradation.sample_files import describe
+from perceptual_jax.jobs.sample import describe
 from perceptual_jax.likelihood.inspection import _sift, inspect_picture
 from perceptual_jax.likelihood.models import load_model
 

@@ -12,18 +12,12 @@ from perceptual_jax.config import DataConfig, FinishConfig, PriorConfig, Restore
 from perceptual_jax.degradation.jpeg import unknown_header
 from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
+from perceptual_jax.prior.prior import points_of, styles_of
 from perceptual_jax.restoration import search
 from perceptual_jax.restoration.batch import default_prior, piece_of, restore_batch
 from perceptual_jax.restoration.downscale import DownscaleL2
-from perceptual_jax.restoration.objective import (
-    Problem,
-    Weights,
-    learning_rate_share,
-    objective,
-    points_of,
-    styles_of,
-)
-from perceptual_jax.restoration.stages import stages
+from perceptual_jax.restoration.objective import Problem, Weights, objective
+from perceptual_jax.restoration.stages import learning_rate_share, stages
 from perceptual_jax.restoration.terms import Given, prepare
 from perceptual_jax.types import Latents, Status
 

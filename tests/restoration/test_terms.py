@@ -10,8 +10,8 @@ import pytest
 from perceptual_jax.config import DataConfig, RestoreConfig
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.resampling import downscale
+from perceptual_jax.jobs.reading import canvas_of
 from perceptual_jax.likelihood.models import load_model
-from perceptual_jax.restoration.pictures import canvas_of
 from perceptual_jax.restoration.terms import Given, evaluate, prepare, sees
 
 CONFIG = RestoreConfig(degradation="jpeg")

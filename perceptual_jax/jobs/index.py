@@ -16,10 +16,9 @@ from perceptual_jax.io.bundles import BundleError, read_again
 from perceptual_jax.io.files import Place, write_atomically
 from perceptual_jax.io.images import ImageError, read_image
 from perceptual_jax.io.inputs import Input
-from perceptual_jax.restoration.folder import INDEX, RESULTS
-from perceptual_jax.restoration.lines import read_lines
-from perceptual_jax.restoration.pictures import read_picture
-from perceptual_jax.restoration.records import Record
+from perceptual_jax.jobs.log import Record, read_lines
+from perceptual_jax.jobs.reading import read_picture
+from perceptual_jax.jobs.resume import INDEX, RESULTS
 
 MAX_SAMPLES = 8
 """More samples of a picture are left out of the sheet."""

@@ -12,20 +12,18 @@ failed included; a job adds whole lines to it and at its end puts them in the or
 import hashlib
 import importlib.metadata
 import platform
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import UInt8
 
-import perceptual_jax
 from perceptual_jax.config import NoiseConfig, RestoreConfig, to_toml
 from perceptual_jax.io.files import Place, load_json, printable, save_json, save_npz
 from perceptual_jax.io.images import to_uint8, write_png
-from perceptual_jax.restoration.pictures import Picture
+from perceptual_jax.jobs.log import Record
+from perceptual_jax.jobs.reading import Picture
 from perceptual_jax.types import Generator, Restoration, Status
-
-Record = dict[str, Any]
 
 
 class Settings(NamedTuple):
@@ -67,7 +65,7 @@ def generator_sha256(generator: Generator) -> str:
 def environment() -> Record:
     """Versions and devices, which can change the last digits of a result."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
-    versions = {"perceptual_jax": perceptual_jax.__version__}
+    versions = {"perceptual_jax": importlib.metadata.version("perceptual-jax")}
     versions |= {name: importlib.metadata.version(name) for name in packages}
     device = jax.devices()[0]
     return {
@@ -203,8 +201,3 @@ def failure_record(name: str | None, source: str | Place, message: str) -> Recor
     """The line of an input that could not be restored, with its name if it got one."""
     about = {"path": printable(source)}
     return {"name": name, "status": "FAILED", "message": message, "input": about}
-
-
-def place(record: Record) -> str:
-    """Where a record's input is, or what the user typed: what tells records apart."""
-    return record["input"]["path"]

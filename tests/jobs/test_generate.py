@@ -7,9 +7,9 @@ from PIL import Image
 
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import UsageError
-from perceptual_jax.evaluation.samples import generate_files, parse_seeds, sample_image
 from perceptual_jax.generator.mapping import broadcast_styles
 from perceptual_jax.io.images import to_uint8
+from perceptual_jax.jobs.generate import generate_files, parse_seeds, sample_image
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from job_files import CONFIG, lines, picture, pixels_of
 from perceptual_jax.config import FinishConfig, NoiseConfig, SearchConfig, UsageError
 from perceptual_jax.io.files import WriteError
 from perceptual_jax.io.inputs import InputError
-from perceptual_jax.restoration import loop
-from perceptual_jax.restoration.loop import JobError
+from perceptual_jax.jobs import loop
+from perceptual_jax.jobs.loop import JobError
 
 
 def test_failures_stop_nobody_else(again, finished, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from perceptual_jax.config import ConfigError
-from perceptual_jax.restoration.degradations import look_at, require_header
+from perceptual_jax.jobs.reading import look_at, require_header
 
 
 def save(path, size, **options):

@@ -14,7 +14,7 @@ from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
 from perceptual_jax.generator.mapping import broadcast_styles, truncate
 from perceptual_jax.io.files import check_folder, make_folder, write_atomically
 from perceptual_jax.io.images import to_uint8, write_png
-from perceptual_jax.restoration.folder import INDEX
+from perceptual_jax.jobs.resume import INDEX
 from perceptual_jax.types import Generator
 
 _COLUMNS = 8

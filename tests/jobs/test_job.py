@@ -21,8 +21,9 @@ from perceptual_jax.config import (
 )
 from perceptual_jax.degradation.resampling import resample_matrix
 from perceptual_jax.io.images import to_uint8
-from perceptual_jax.restoration import batch, job
-from perceptual_jax.restoration.records import latents
+from perceptual_jax.jobs import job
+from perceptual_jax.jobs.writing import latents
+from perceptual_jax.restoration import batch
 from perceptual_jax.types import Restoration
 
 

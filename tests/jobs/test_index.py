@@ -1,8 +1,8 @@
 import numpy as np
 from PIL import Image
 
-from perceptual_jax.evaluation.index import write_index
-from perceptual_jax.restoration.lines import Lines
+from perceptual_jax.jobs.index import write_index
+from perceptual_jax.jobs.log import Lines
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

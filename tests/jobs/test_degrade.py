@@ -6,10 +6,10 @@ from PIL import Image
 
 from perceptual_jax.config import UsageError
 from perceptual_jax.degradation.corruptions import degrade, find_kind
-from perceptual_jax.degradation.files import RECORD, degrade_files
 from perceptual_jax.degradation.jpeg import read_header
 from perceptual_jax.io.images import read_image
 from perceptual_jax.io.inputs import InputError
+from perceptual_jax.jobs.degrade import RECORD, degrade_files
 
 
 def write(path, seed, *, side=16):

@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 
 from perceptual_jax.config import UsageError
 from perceptual_jax.io.files import Place, load_json, names_in, write_atomically
-from perceptual_jax.restoration import records
-from perceptual_jax.restoration.holding import states
-from perceptual_jax.restoration.journal import RESULTS
-from perceptual_jax.restoration.lines import read_all_lines
-from perceptual_jax.restoration.records import Record
+from perceptual_jax.jobs import log
+from perceptual_jax.jobs.log import RESULTS, Record, read_all_lines
+from perceptual_jax.jobs.processes import states
 
 _DEVICE = ("wait for input", "search", "wait for output")
 """Stages that exclude each other; reading and writing go on beside them."""
@@ -73,7 +71,7 @@ def overview(out: Place) -> Overview:
     _require_job(out)
     status: dict[str, bool] = {}
     for record in read_results(out):
-        status[records.place(record)] = record["status"] == "OK"
+        status[log.place(record)] = record["status"] == "OK"
     workers = tuple(_worker(state) for state in states(out))
     counts = Counter(status.values())
     return Overview(counts[True], counts[False], sum(w.left for w in workers), workers)
@@ -130,7 +128,7 @@ def merge(out: Place) -> tuple[Place, ...]:
         WriteError: If they cannot be written.
     """
     _require_job(out)
-    last = {records.place(record): record for record in read_results(out)}
+    last = {log.place(record): record for record in read_results(out)}
     rows = [row for place in sorted(last) for row in _rows(last[place])]
     if not rows:
         raise UsageError(f"{out} has no result yet")
@@ -151,7 +149,7 @@ def merge(out: Place) -> tuple[Place, ...]:
 def _rows(record: Record) -> Iterator[dict[str, Any]]:
     about = {
         "name": record["name"],
-        "path": records.place(record),
+        "path": log.place(record),
         "status": record["status"],
         "message": record["message"],
         "sha256": record["input"].get("sha256"),

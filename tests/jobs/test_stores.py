@@ -15,12 +15,11 @@ from job_files import contents, picture
 from upath import UPath
 
 from perceptual_jax.config import UsageError
-from perceptual_jax.evaluation.index import write_index
 from perceptual_jax.io.files import WriteError, load_json
-from perceptual_jax.restoration import holding
-from perceptual_jax.restoration.holding import hold
-from perceptual_jax.restoration.overview import merge, overview
-from perceptual_jax.restoration.shares import Share
+from perceptual_jax.jobs import processes as holding
+from perceptual_jax.jobs.index import write_index
+from perceptual_jax.jobs.processes import Share, hold
+from perceptual_jax.jobs.status import merge, overview
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 from job_files import CONFIG, contents, lines
 
 from perceptual_jax.config import FinishConfig, SearchConfig
-from perceptual_jax.restoration import batch, holding
+from perceptual_jax.jobs import processes as holding
+from perceptual_jax.restoration import batch
 
 STAGES = dataclasses.replace(
     CONFIG, search=SearchConfig(steps=12, draft=16), finish=FinishConfig(steps=8)
@@ -46,7 +47,7 @@ def results(out):
 
 @pytest.fixture(scope="module")
 def whole(finished, narrow, tmp_path_factory):
-    from perceptual_jax.restoration.job import restore_files
+    from perceptual_jax.jobs.job import restore_files
 
     out = tmp_path_factory.mktemp("whole")
     restore_files([finished / "in"], out, STAGES, generator=narrow, batch_size=4)

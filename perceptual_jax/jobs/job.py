@@ -1,6 +1,6 @@
 """A job: files in, restored faces out, in a folder that tells what was done and can be gone on.
 
-    list -> own share -> read ahead (feed) -> restore a batch -> write behind (sink) -> next batch
+    list -> own share -> read ahead (feed) -> restore a batch -> write behind (loop) -> next batch
 
 An input that cannot be read or restored is a line in the results and never stops the others.
 What stops a job is what concerns all of them: wrong settings (before anything is written), a
@@ -31,22 +31,18 @@ from perceptual_jax.io.files import (
     printable,
 )
 from perceptual_jax.io.inputs import Input, collect_inputs
+from perceptual_jax.jobs import log, writing
+from perceptual_jax.jobs.feed import EVEN, Batch, feed
+from perceptual_jax.jobs.log import Journal, Record, put_in_order, quarantined, stamp_of
+from perceptual_jax.jobs.loop import Job, Sink, restore_all
+from perceptual_jax.jobs.processes import Share, hold
+from perceptual_jax.jobs.resume import INDEX, RESULTS, Snapshots, finished_inputs, write_config
+from perceptual_jax.jobs.writing import Settings
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.models import NOT_LEARNED, files_sha256, load_model
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
-from perceptual_jax.restoration import records
+from perceptual_jax.prior.prior import Prior
 from perceptual_jax.restoration.batch import default_batch_size, default_prior
-from perceptual_jax.restoration.feed import EVEN, Batch, feed
-from perceptual_jax.restoration.folder import INDEX, RESULTS, finished_inputs, write_config
-from perceptual_jax.restoration.holding import hold
-from perceptual_jax.restoration.journal import Journal, quarantined, stamp_of
-from perceptual_jax.restoration.lines import put_in_order
-from perceptual_jax.restoration.loop import Job, restore_all
-from perceptual_jax.restoration.objective import Prior
-from perceptual_jax.restoration.records import Record, Settings
-from perceptual_jax.restoration.shares import Share
-from perceptual_jax.restoration.sink import Sink
-from perceptual_jax.restoration.snapshots import Snapshots
 from perceptual_jax.restoration.stages import check_fit
 from perceptual_jax.types import Generator
 
@@ -104,8 +100,8 @@ def restore_files(
         inputs: Files, folders (with all folders below), globs, tar shards, `tfds:` names, remote
             addresses and lists of them, see `io.inputs`. Pictures are aligned face crops in
             FFHQ framing, square, of at least 4 pixels.
-        out: Folder for the results, of this machine or of a store (`io.files`); `records`, `folder`
-            and `journal` say what is written.
+        out: Folder for the results, of this machine or of a store (`io.files`); `writing`, `resume`
+            and `log` say what is written.
         config: What to do.
         samples: Restorations of each picture, from different starts.
         seed: Of all draws, from 0 to 2^32 - 1.
@@ -136,7 +132,7 @@ def restore_files(
     if generator is None:
         generator = load_generator(config.generator, report=report, dtype=config.dtype)
     check_fit(config, generator)
-    settings = records.settings_of(
+    settings = writing.settings_of(
         config,
         generator,
         degradation_sha256=degradation_sha256,
@@ -163,11 +159,11 @@ def restore_files(
 
             def add(record: Record, source: Input | None = None) -> None:
                 if record["status"] != "OK":
-                    failed.append(Failure(records.place(record), record["message"]))
+                    failed.append(Failure(log.place(record), record["message"]))
                 journal.add(record, source)
 
             for source, reason in problems if share.index == 0 else ():
-                add(records.failure_record(None, source, reason))
+                add(writing.failure_record(None, source, reason))
             if todo:
                 job = Job(
                     out=out,
@@ -203,7 +199,7 @@ def restore_files(
 
 def _about(settings: Settings, config: RestoreConfig) -> Record:
     about = {"settings": settings._asdict(), "generator": config.generator}
-    return about | records.environment()
+    return about | writing.environment()
 
 
 def _batches(job: Job, todo: Sequence[Input], *, even: bool) -> Iterator[Batch]:
@@ -233,7 +229,7 @@ def split_quarantined(
 
 def _failure_of(path: Place) -> Failure:
     record = load_json(path) or {"input": {"path": str(path)}, "message": "it is gone"}
-    return Failure(records.place(record), record["message"])
+    return Failure(log.place(record), record["message"])
 
 
 def _check_numbers(*, seed: int, **at_least_one: int | None) -> None:

@@ -17,8 +17,7 @@ from typing import NamedTuple
 from perceptual_jax.config import ConfigError, RestoreConfig
 from perceptual_jax.io.images import ImageError
 from perceptual_jax.io.inputs import Input
-from perceptual_jax.restoration.degradations import require_header
-from perceptual_jax.restoration.pictures import Picture, canvas_of, read_picture
+from perceptual_jax.jobs.reading import Picture, canvas_of, read_picture, require_header
 
 AHEAD = 2
 """Batches that are read while one is searched for."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from job_files import picture
 
-from perceptual_jax.restoration.overview import overview
+from perceptual_jax.jobs.status import overview
 
 CONFIG = """
 [search]

@@ -8,9 +8,8 @@ import pytest
 from job_files import contents, picture
 
 from perceptual_jax.config import UsageError
-from perceptual_jax.restoration.holding import hold
-from perceptual_jax.restoration.overview import merge, overview
-from perceptual_jax.restoration.shares import Share
+from perceptual_jax.jobs.processes import Share, hold
+from perceptual_jax.jobs.status import merge, overview
 
 
 def test_a_finished_job_at_a_glance(folder):

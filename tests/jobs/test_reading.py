@@ -11,9 +11,8 @@ from job_files import CONFIG, picture, pixels_of
 from perceptual_jax.config import ConfigError, UsageError
 from perceptual_jax.io.images import ImageError, to_float
 from perceptual_jax.io.inputs import Input
-from perceptual_jax.restoration.degradations import look_at
-from perceptual_jax.restoration.feed import AHEAD, feed
-from perceptual_jax.restoration.pictures import content_of, read_picture, restoration_keys
+from perceptual_jax.jobs.feed import AHEAD, feed
+from perceptual_jax.jobs.reading import content_of, look_at, read_picture, restoration_keys
 
 
 @pytest.fixture

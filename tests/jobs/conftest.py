@@ -6,7 +6,7 @@ import pytest
 from job_files import CONFIG, picture
 
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.restoration.job import restore_files
+from perceptual_jax.jobs.job import restore_files
 
 
 @pytest.fixture(scope="session")

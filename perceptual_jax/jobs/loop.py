@@ -1,11 +1,17 @@
-"""The loop of a job: batches of pictures in, the work of writing their results out."""
+"""The loop of a job: batches of pictures in, their results encoded and written behind.
+
+Threads write while the device goes on with the next batch; what waits to be written is bounded.
+"""
 
 import contextlib
 import dataclasses
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 import jax
@@ -14,17 +20,78 @@ import numpy as np
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.io.files import Place
 from perceptual_jax.io.images import to_float
+from perceptual_jax.jobs import writing
+from perceptual_jax.jobs.feed import Batch
+from perceptual_jax.jobs.log import Journal, Record
+from perceptual_jax.jobs.reading import Picture, on_canvas, restoration_keys
+from perceptual_jax.jobs.resume import Row, Snapshots, SnapshotsOf
 from perceptual_jax.likelihood.likelihood import Likelihood
-from perceptual_jax.restoration import records
+from perceptual_jax.prior.prior import Prior
 from perceptual_jax.restoration.batch import restore_batch
-from perceptual_jax.restoration.feed import Batch
-from perceptual_jax.restoration.journal import Journal
-from perceptual_jax.restoration.objective import Prior
-from perceptual_jax.restoration.pictures import Picture, on_canvas, restoration_keys
-from perceptual_jax.restoration.records import Record
-from perceptual_jax.restoration.sink import Sink
-from perceptual_jax.restoration.snapshots import Row, Snapshots, SnapshotsOf
 from perceptual_jax.types import Generator
+
+THREADS = 4
+WAITING = 64
+"""Results that may wait to be written; then the device waits, and memory stays bounded."""
+
+
+class Sink:
+    """Does work in the background, a bounded amount of it, and passes on what goes wrong.
+
+    Leaving the context waits for all that was put, whatever ended it: a result that the device
+    has paid for is written.
+    """
+
+    def __init__(self) -> None:
+        """Starts no thread yet."""
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="write")
+        self._room = threading.Semaphore(WAITING)
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self.seconds = 0.0
+        """Of work, over all threads."""
+
+    def put(self, work: Callable[[], None]) -> None:
+        """Hands over some work; waits while too much is waiting.
+
+        Raises:
+            BaseException: What earlier work has raised. Nothing is begun after that.
+        """
+        self._room.acquire()
+        if self._error is not None:
+            self._room.release()
+            raise self._error
+        self._pool.submit(self._do, work).add_done_callback(self._done)
+
+    def __enter__(self) -> "Sink":
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Waits for all work; raises what it has raised, unless something else ended this."""
+        self._pool.shutdown(wait=True)
+        if error is None and self._error is not None:
+            raise self._error
+
+    def _do(self, work: Callable[[], None]) -> None:
+        if self._error is not None:
+            return
+        start = time.monotonic()
+        try:
+            work()
+        except BaseException as error:
+            self._error = self._error or error
+        with self._lock:
+            self.seconds += time.monotonic() - start
+
+    def _done(self, _: Future) -> None:
+        self._room.release()
+
 
 STAGES = ("reading", "wait for input", "search", "wait for output", "writing")
 """Reading and writing are of all their threads, beside the others."""
@@ -97,7 +164,7 @@ def restore_all(
     for number, batch in enumerate(clock.iterate(batches, "wait for input")):
         seconds["reading"] += batch.read_seconds
         for source, reason in batch.failed:
-            add(records.failure_record(source.name, source.path, reason), source)
+            add(writing.failure_record(source.name, source.path, reason), source)
         if batch.pictures:
             first, count = done + len(batch.failed), len(batch.pictures)
 
@@ -186,12 +253,12 @@ def _restore_batch(
         raise
     about = job.about | {"seconds": (time.monotonic() - begun) / len(pictures)}
 
-    def writing(i: int, picture: Picture) -> Callable[[], None]:
+    def later(i: int, picture: Picture) -> Callable[[], None]:
         own = slice(i * job.samples, (i + 1) * job.samples)
         one = jax.tree.map(lambda x: x[own], result)
 
         def write() -> None:
-            record = records.write_result(
+            record = writing.write_result(
                 job.out,
                 picture,
                 one,
@@ -205,4 +272,4 @@ def _restore_batch(
 
         return write
 
-    return [writing(i, picture) for i, picture in enumerate(pictures)]
+    return [later(i, picture) for i, picture in enumerate(pictures)]
