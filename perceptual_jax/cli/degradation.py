@@ -6,15 +6,16 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from perceptual_jax.cli_common import (
+from perceptual_jax.cli.common import (
     Folder,
     Inputs,
     Number,
     conclude,
     keep_compiled_programs,
     or_else,
+    progress_bar,
+    say,
 )
-from perceptual_jax.terminal import progress_bar, say
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,40 +1,24 @@
-"""`perceptual-jax VERB`: parses the command line, calls the library, prints.
-
-Exit codes: 0 all done, 1 something failed (said on standard error, the rest is done), 2 wrong
-usage, 75 told to end (run the same command again), 130 interrupted. Help is printed without
-loading JAX.
-"""
+"""The verbs about faces: restore them, look at a job that does, generate new ones."""
 
 import dataclasses
-import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, arg
+from tyro.conf import Positional, arg
 from tyro.conf import subcommand as verb
 
-import perceptual_jax
-from perceptual_jax.cli_common import (
+from perceptual_jax.cli.common import (
     Folder,
     Inputs,
     Number,
-    Terminated,
     conclude,
     ends_when_told,
     keep_compiled_programs,
     or_else,
+    progress_bar,
+    say,
 )
-from perceptual_jax.cli_degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
-from perceptual_jax.cli_job import Job
-from perceptual_jax.cli_weights import Weights
-from perceptual_jax.config import UsageError, load_config, override
-from perceptual_jax.terminal import progress_bar, say
-
-ENDED = 75
-"""Exit code of a process that was told to end: run the same command again."""
+from perceptual_jax.config import load_config, override
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,85 +144,52 @@ class Generate:
         return conclude((), f"generated {len(paths)}; results in {self.out}")
 
 
-Command = (
-    Annotated[Restore, verb("restore")]
-    | Annotated[Degrade, verb("degrade")]
-    | Annotated[TrainDegradation, verb("train-degradation")]
-    | Annotated[SampleDegradation, verb("sample-degradation")]
-    | Annotated[Inspect, verb("inspect")]
-    | Annotated[Generate, verb("generate")]
-    | Annotated[Job, verb("job")]
-    | Annotated[Weights, verb("weights")]
-)
+Out = Positional[Annotated[str, arg(metavar="DIR")]]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code.
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """Say how a job stands: done, failed, left; and of each process its rate and slowest stage."""
 
-    Args:
-        argv: What follows the program's name; the process's own arguments if None.
+    out: Out
+    """The job's folder, or gs://..., s3://...; processes may be working on it."""
+    every: Annotated[float | None, or_else("once", metavar="SECONDS")] = None
+    """Say it again every so often, while a process is alive."""
 
-    Raises:
-        SystemExit: After help (0), and where the command line cannot be parsed (2).
-    """
-    argv = sys.argv[1:] if argv is None else argv
-    if list(argv) == ["--version"]:
-        print(f"perceptual-jax {perceptual_jax.__version__}")
+    def run(self) -> int:
+        """Prints it."""
+        from perceptual_jax.io.files import place_of
+        from perceptual_jax.jobs.status import overview, watch
+
+        out = place_of(self.out)
+        views = [overview(out)] if self.every is None else watch(out, self.every)
+        for view in views:
+            print(*view.lines(), sep="\n", flush=True)
         return 0
-    command = tyro.cli(
-        Command,  # pyright: ignore[reportArgumentType]
-        prog="perceptual-jax",
-        description="Restore degraded faces by searching the latent space of a face generator.",
-        args=argv,
-        config=(OmitArgPrefixes, OmitSubcommandPrefixes, FlagCreatePairsOff),
-    )
-    try:
-        return command.run()
-    except Terminated:
-        say("told to end; what is finished is kept, run the same command again")
-        return ENDED
-    except KeyboardInterrupt:
-        say("interrupted; what is finished is kept, and the same command goes on from there")
-        return 130
-    except Exception as error:
-        code = _exit_code(error)
-        if code is None:
-            raise
-        say(f"perceptual-jax: {error}")
-        return code
 
 
-def _exit_code(error: Exception) -> int | None:
-    """The code of an error whose message is for the user; None for a defect of the program."""
-    if isinstance(error, UsageError):
-        return 2
-    from perceptual_jax.checkpoints.catalogue import UnknownGeneratorError, WeightsError
-    from perceptual_jax.io.files import WriteError
-    from perceptual_jax.io.inputs import InputError
-    from perceptual_jax.jobs.loop import JobError
+@dataclasses.dataclass(frozen=True)
+class Merge:
+    """Write results.csv and results.parquet: every result with its terms, status and seconds."""
 
-    if isinstance(error, InputError | UnknownGeneratorError):
-        return 2
-    if isinstance(error, WeightsError | WriteError | JobError):
-        return 1
-    # Only a training can raise its error, and only then are its many imports there.
-    fitting = sys.modules.get("perceptual_jax.training.fit")
-    return 1 if fitting and isinstance(error, fitting.TrainingError) else None
+    out: Out
+    """The job's folder."""
+
+    def run(self) -> int:
+        """Names the files."""
+        from perceptual_jax.io.files import place_of
+        from perceptual_jax.jobs.status import merge
+
+        print(*merge(place_of(self.out)), sep="\n")
+        return 0
 
 
-def program() -> None:
-    """The command `perceptual-jax`: runs it and ends the process.
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Look at a job's folder, also while processes work on it."""
 
-    One that was told to end does so at once: all it had to write is written, and taking the
-    device's runtime down in the middle of a search can crash.
-    """
-    code = main()
-    if code == ENDED:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    action: Annotated[Status, verb("status")] | Annotated[Merge, verb("merge")]
 
-
-if __name__ == "__main__":
-    program()
+    def run(self) -> int:
+        """Does what was asked."""
+        return self.action.run()

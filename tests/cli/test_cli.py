@@ -322,7 +322,7 @@ def test_version(capsys):
 
 
 def test_progress_on_a_terminal_shows_rate_and_time(monkeypatch, capsys):
-    from perceptual_jax import terminal
+    from perceptual_jax.cli import common as terminal
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")

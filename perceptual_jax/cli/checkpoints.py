@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 from tyro.conf import subcommand as verb
 
-from perceptual_jax.cli_common import Name, or_else
-from perceptual_jax.terminal import progress_bar, say
+from perceptual_jax.cli.common import Name, or_else, progress_bar, say
 
 Checkpoint = Positional[Annotated[Path, arg(metavar="FILE")]]
 
