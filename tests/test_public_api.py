@@ -1,4 +1,4 @@
-"""What holds for the whole package: its names, signatures, docstrings and import directions."""
+"""What holds for the whole package: its names, signatures and docstrings."""
 
 import ast
 import importlib
@@ -19,27 +19,6 @@ FILES = sorted(ROOT.rglob("*.py"))
 MODULES = sorted(
     info.name for info in pkgutil.walk_packages([str(ROOT)], prefix=f"{perceptual_jax.__name__}.")
 )
-
-HOUSE = (
-    "evaluation",
-    "faces",
-    "restoration",
-    "degradation",
-    "prior",
-    "generator",
-    "weights",
-    "data",
-)
-"""The rooms; a file imports from its own and from those to the right of it only."""
-
-UPWARD = {
-    ("weights/load.py", "generator"),
-    ("weights/convert.py", "generator"),
-    ("data/pairs.py", "degradation"),
-    ("degradation/fitting.py", "evaluation"),
-}
-"""Files that know which class belongs to which architecture, that make training pairs by
-degrading, and that draw the curve of a training."""
 
 POSITIONAL = {"key", "header", "label", "argv", "path", "name_or_path", "axis", "resolution"}
 """Parameters that may have a default without being keyword-only."""
@@ -85,20 +64,6 @@ def public_functions():
 
 
 FUNCTIONS = dict(public_functions())
-
-
-@pytest.mark.parametrize("path", FILES, ids=relative)
-def test_imports_point_down_the_house(path):
-    room = path.relative_to(ROOT).parts[0]
-    if room not in HOUSE:
-        return
-    above = set(HOUSE[: HOUSE.index(room)]) | {"cli"}
-    for module in imported_modules(path):
-        parts = module.split(".")
-        if parts[0] == "perceptual_jax" and len(parts) > 1:
-            assert parts[1] not in above or (relative(path), parts[1]) in UPWARD, (
-                f"{relative(path)} imports {module}, which lies above it"
-            )
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
