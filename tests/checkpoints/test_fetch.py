@@ -5,7 +5,6 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -81,7 +80,7 @@ def test_a_process_waits_for_the_one_that_fetches(entry, wheel_path, monkeypatch
     original, lines, waiting = fetch._fetch, [], threading.Event()
 
     def slow(*args):
-        assert waiting.wait(timeout=20)
+        assert waiting.wait(timeout=300)
         original(*args)
 
     def report(line):
@@ -99,7 +98,7 @@ def test_a_process_waits_for_the_one_that_fetches(entry, wheel_path, monkeypatch
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=600)
     # At the very start both may find the lock busy, so both may say that they wait.
     assert any("waiting" in line for line in lines)
     assert sum("stored" in line for line in lines) == 1
@@ -117,9 +116,8 @@ with fetch._alone(pathlib.Path({str(lock)!r}), print):
         assert process.stdout.readline() == "locked\n"
         process.kill()
     lines = []
-    start = time.monotonic()
     fetch.ensure("tiny", report=lines.append, source=wheel_path)
-    assert time.monotonic() - start < fetch._PATIENCE_S / 10
+    # It would say so before it waited at all.
     assert not any("waiting" in line for line in lines)
 
 
