@@ -31,8 +31,36 @@ class Name(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        """With its module."""
-        return f"{self.module}.{self.name}"
+        """With its module, as a message can have it."""
+        text = f"{self.module}.{self.name}"
+        return text if text.isprintable() and len(text) <= _LONGEST else told(text)
+
+
+_LONGEST = 100
+"""Characters of a file's own words in a message."""
+
+
+def told(value: Any) -> str:
+    """A value of a file's as a message names it: on one line, printable, and short.
+
+    A container is told by its type unless it is a short tuple of plain values: it may contain
+    itself, or each of a few lists may contain the next one twice.
+
+    >>> told("a" * 200) == repr("a" * 100) + "..."
+    True
+    >>> told((3, -1)), told([[]])
+    ('(3, -1)', 'a list')
+    """
+    if isinstance(value, Name):
+        return str(value)
+    if type(value) in (str, bytes):
+        return repr(value[:_LONGEST]) + "..." * (len(value) > _LONGEST)
+    plain = (int, float, bool, type(None))
+    if type(value) in plain:
+        return repr(value)
+    if type(value) is tuple and len(value) <= 8 and all(type(v) in (*plain, str) for v in value):
+        return f"({', '.join(map(told, value))}{',' * (len(value) == 1)})"
+    return f"a {type(value).__name__}"
 
 
 class Instance:
@@ -53,12 +81,12 @@ class Instance:
 
 
 Maker = Callable[..., Any]
-"""Makes an inert value of a call's arguments."""
+"""Makes an inert value of the `Budget` of the file and a call's arguments."""
 
 
 def instance_of(name: Name) -> Maker:
     """Makes `Instance`s of the class of this name."""
-    return lambda *args: Instance(name, args)
+    return lambda _, *args: Instance(name, args)
 
 
 class Network(NamedTuple):

@@ -17,6 +17,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from perceptual_jax.checkpoints.budget import Budget
 from perceptual_jax.checkpoints.inert import (
     DamagedCheckpointError,
     Instance,
@@ -25,6 +26,7 @@ from perceptual_jax.checkpoints.inert import (
     Network,
     UnsafeCheckpointError,
     instance_of,
+    told,
 )
 from perceptual_jax.checkpoints.pickles import unpickle
 from perceptual_jax.checkpoints.torch_files import LOAD, MAKERS, Tensor, load_from_bytes
@@ -34,39 +36,50 @@ _MAX_AXES = 8
 _NUMBERS = "fiub"
 
 
-def read_network_pickle(data: memoryview) -> Any:
+def read_network_pickle(data: memoryview, *, budget: Budget) -> Any:
     """The value of a network pickle: dicts, tuples and `Instance`s.
+
+    Args:
+        data: The file's bytes.
+        budget: Counts the work.
 
     Raises:
         CheckpointError: If it is none, or not safe.
     """
-    value, _ = unpickle(data, NVIDIA_MAKERS)
+    value, _ = unpickle(data, NVIDIA_MAKERS, budget=budget)
     return value
 
 
-def module_of(instance: Instance) -> Network:
+def module_of(instance: Instance, *, budget: Budget) -> Network:
     """A torch module with all its parts, flat.
+
+    Args:
+        instance: What stands for the module.
+        budget: Counts the work.
 
     Raises:
         CheckpointError: If its state is not that of a module.
     """
-    arrays: dict[str, np.ndarray] = {}
-    attributes: dict[str, Any] = {}
-    _gather(instance, "", arrays, attributes, 0)
-    return Network(arrays, attributes, str(attributes.get("class_name", "")))
+    found = Network({}, {}, "")
+    _gather(instance, "", found, budget, 0)
+    return found._replace(kind=found.attributes.get("class_name", ""))
 
 
-def tf_network_of(instance: Instance) -> Network:
+def tf_network_of(instance: Instance, *, budget: Budget) -> Network:
     """A TensorFlow network with its components, flat.
+
+    Args:
+        instance: What stands for the network.
+        budget: Counts the work.
 
     Raises:
         CheckpointError: If its state is not that of a network.
     """
     arrays: dict[str, np.ndarray] = {}
-    state = _gather_tf(instance, "", arrays, 0)
-    attributes = {k: v for k, v in _dict(state, "static_kwargs").items() if _plain(v)}
-    attributes["version"] = state.get("version")
-    return Network(arrays, attributes, str(state.get("build_func_name", "")))
+    state = _gather_tf(instance, "", arrays, budget, 0)
+    settings = _dict(state, "static_kwargs", budget) | {"version": state.get("version")}
+    attributes = {name: value for name, value in settings.items() if _plain(value)}
+    return Network(arrays, attributes, _text(state.get("build_func_name")))
 
 
 def is_module(value: Any) -> bool:
@@ -79,34 +92,45 @@ def is_tf_network(value: Any) -> bool:
     return isinstance(value, Instance) and value.kind == _NETWORK
 
 
-def _gather(
-    instance: Any,
-    prefix: str,
-    arrays: dict[str, np.ndarray],
-    attributes: dict[str, Any],
-    depth: int,
-) -> None:
-    if depth > _MAX_DEPTH or len(arrays) + len(attributes) > 100_000:
+def _gather(instance: Any, prefix: str, found: Network, budget: Budget, depth: int) -> None:
+    """Adds the arrays and attributes of a module and of those in it.
+
+    A module may be part of many, so that a small file names more of them than memory holds: what is
+    looked at counts each time, and so does what names are made of.
+    """
+    if depth > _MAX_DEPTH:
         raise UnsafeCheckpointError("the file's modules are nested too deeply")
     state = _state_of(instance)
     for group in ("_parameters", "_buffers"):
-        for name, value in _dict(state, group).items():
+        for name, value in _dict(state, group, budget).items():
             if isinstance(value, Tensor):
-                arrays[f"{prefix}{name}"] = value.array()
+                budget.spend("arrays", 1)
+                found.arrays[_named(prefix, name, budget)] = value.array()
             elif value is not None:
-                raise DamagedCheckpointError(f"the file is damaged: {prefix}{name} is no tensor")
+                full = told(f"{prefix}{name}")
+                raise DamagedCheckpointError(f"the file is damaged: {full} is no tensor")
+    budget.spend("items", 1 + len(state))
     for name, value in state.items():
         if isinstance(name, str) and not name.startswith("_") and _plain(value):
-            attributes[f"{prefix}{name}"] = value
-        elif name == "_init_kwargs" and type(value) is dict:
-            for key, given in value.items():
-                if _plain(given):
-                    attributes[f"{prefix}init_kwargs.{key}"] = given
+            found.attributes[_named(prefix, name, budget)] = value
+    for name, value in _dict(state, "_init_kwargs", budget).items():
+        if _plain(value):
+            found.attributes[_named(f"{prefix}init_kwargs.", name, budget)] = value
     if is_module(instance):
-        attributes[f"{prefix}class_name"] = str(instance.args[0].get("class_name", ""))
-    for name, part in _dict(state, "_modules").items():
+        kind = _text(instance.args[0].get("class_name"))
+        found.attributes[_named(prefix, "class_name", budget)] = kind
+    for name, part in _dict(state, "_modules", budget).items():
         if part is not None:
-            _gather(part, f"{prefix}{name}.", arrays, attributes, depth + 1)
+            _gather(part, f"{prefix}{name}.", found, budget, depth + 1)
+
+
+def _named(prefix: str, name: str, budget: Budget) -> str:
+    budget.spend("copied", len(prefix) + len(name))
+    return prefix + name
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _state_of(instance: Any) -> dict[str, Any]:
@@ -114,8 +138,9 @@ def _state_of(instance: Any) -> dict[str, Any]:
     if is_module(instance):
         meta = instance.args[0] if len(instance.args) == 1 else None
         if type(meta) is dict and meta.get("type") != "class":
+            kind = told(meta.get("type"))
             raise UnsafeCheckpointError(
-                f"the file has a persistent {meta.get('type')!r} where a class's object should be"
+                f"the file has a persistent {kind} where a class's object should be"
             )
         state = meta.get("state") if type(meta) is dict else None
     if type(state) is not dict:
@@ -123,8 +148,10 @@ def _state_of(instance: Any) -> dict[str, Any]:
     return state
 
 
-def _dict(state: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = state.get(name, {})
+def _dict(state: Mapping[str, Any], name: str, budget: Budget) -> dict[str, Any]:
+    value = state.get(name) or {}
+    if type(value) is dict:
+        budget.spend("items", len(value))
     if type(value) is not dict or not all(isinstance(key, str) for key in value):
         raise DamagedCheckpointError(f"the file is damaged: a module's {name} are no dict")
     return value
@@ -136,41 +163,49 @@ def _plain(value: Any) -> bool:
     return value is None or type(value) in (int, float, str, bool)
 
 
-def _gather_tf(instance: Any, prefix: str, arrays: dict[str, np.ndarray], depth: int) -> dict:
+def _gather_tf(
+    instance: Any, prefix: str, arrays: dict[str, np.ndarray], budget: Budget, depth: int
+) -> dict:
     """Adds the arrays of a network and of those in it; gives its own state."""
     if depth > _MAX_DEPTH:
         raise UnsafeCheckpointError("the file's networks are nested too deeply")
     state = instance.state
     if type(state) is not dict:
         raise DamagedCheckpointError("the file is damaged: a network has no state")
-    for entry in state.get("variables") or ():
+    variables = state.get("variables") or ()
+    if type(variables) not in (list, tuple):
+        raise DamagedCheckpointError("the file is damaged: a network's variables are no list")
+    budget.spend("items", 1 + len(variables))
+    for entry in variables:
         if type(entry) is not tuple or len(entry) != 2 or not isinstance(entry[0], str):
             raise DamagedCheckpointError("the file is damaged: a variable is no name and array")
         if isinstance(entry[1], _PickledArray):
-            arrays[f"{prefix}{entry[0]}"] = entry[1].array()
-    components = state.get("components") or {}
-    for name, part in components.items() if type(components) is dict else ():
+            budget.check_key(entry[0])
+            budget.spend("arrays", 1)
+            arrays[_named(prefix, entry[0], budget)] = entry[1].array()
+    for name, part in _dict(state, "components", budget).items():
         if is_tf_network(part):
-            _gather_tf(part, f"{prefix}{name}/", arrays, depth + 1)
+            _gather_tf(part, f"{prefix}{name}/", arrays, budget, depth + 1)
     return state
 
 
 class _PickledType:
     """What stands for a numpy dtype of plain numbers."""
 
-    def __init__(self, code: Any, *_: Any):
-        name = bytes(code).decode() if isinstance(code, bytes) else str(code)
+    def __init__(self, _: Budget, code: Any, *__: Any):
+        name = code.decode() if isinstance(code, bytes) else code
         if name == "bfloat16":
             self.dtype = np.dtype(ml_dtypes.bfloat16)
             return
-        if len(name) > 4 or name[:1] not in _NUMBERS or not name[1:].isdecimal():
-            raise UnsafeCheckpointError(f"the file has an array of the type {name!r}")
+        short = type(name) is str and len(name) <= 4
+        if not short or name[:1] not in _NUMBERS or not name[1:].isdecimal():
+            raise UnsafeCheckpointError(f"the file has an array of the type {told(name)}")
         self.dtype = np.dtype(name)
 
     def set_state(self, state: Any) -> None:
         order = state[1] if type(state) is tuple and len(state) > 1 else None
         if order not in ("<", "|", "=", b"<", b"|", b"="):
-            raise UnsafeCheckpointError(f"the file has an array of byte order {order!r}")
+            raise UnsafeCheckpointError(f"the file has an array of byte order {told(order)}")
 
 
 class _PickledArray:
@@ -192,9 +227,13 @@ class _PickledArray:
 
 
 def _array_of(shape: Any, kind: _PickledType, fortran: bool, data: Any) -> np.ndarray:
+    if (
+        type(shape) not in (tuple, list)
+        or len(shape) > _MAX_AXES
+        or any(type(n) is not int or not 0 <= n < 2**40 for n in shape)
+    ):
+        raise UnsafeCheckpointError(f"the file has an array of shape {told(shape)}")
     sizes = tuple(shape)
-    if len(sizes) > _MAX_AXES or any(type(n) is not int or not 0 <= n < 2**40 for n in sizes):
-        raise UnsafeCheckpointError(f"the file has an array of shape {sizes}")
     if math.prod(sizes) * kind.dtype.itemsize != len(data):
         raise UnsafeCheckpointError(
             f"the file has an array of shape {sizes} with {len(data):,} bytes of numbers"
@@ -203,27 +242,29 @@ def _array_of(shape: Any, kind: _PickledType, fortran: bool, data: Any) -> np.nd
     return flat.reshape(sizes, order="F" if fortran else "C")
 
 
-def _scalar(kind: Any, data: Any) -> Any:
+def _scalar(_: Budget, kind: Any, data: Any) -> Any:
     if not isinstance(kind, _PickledType):
         raise UnsafeCheckpointError("the file has a number that is an object")
     return _array_of((), kind, False, data).item()
 
 
-def _frombuffer(data: Any, kind: Any, shape: Any, order: Any = "C") -> _PickledArray:
+def _frombuffer(_: Budget, data: Any, kind: Any, shape: Any, order: Any = "C") -> _PickledArray:
     array = _PickledArray()
     array.set_state((1, shape, kind, order == "F", data))
     return array
 
 
-def _encode(text: Any, encoding: Any = "latin1", *_: Any) -> bytes:
+def _encode(budget: Budget, text: Any, encoding: Any = "latin1", *_: Any) -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise UnsafeCheckpointError(f"the file encodes something as {encoding!r}")
+        raise UnsafeCheckpointError(f"the file encodes something as {told(encoding)}")
+    budget.spend("copied", len(text))
     return text.encode("latin1")
 
 
-def _set(items: Any = ()) -> set[Any]:
-    if len(items) > 10_000 or not all(isinstance(item, str | int) for item in items):
-        raise UnsafeCheckpointError("the file makes a set of odd things")
+def _set(budget: Budget, items: Any = ()) -> set[Any]:
+    budget.spend("items", len(items))
+    for item in items:
+        budget.check_key(item)
     return set(items)
 
 
@@ -243,7 +284,7 @@ NVIDIA_MAKERS: Mapping[Name, Maker] = {
     Name("dnnlib", "EasyDict"): _easy_dict,
     Name("dnnlib.util", "EasyDict"): _easy_dict,
     **{Name(module, "set"): _set for module in ("builtins", "__builtin__")},
-    **{Name(module, "bytes"): lambda: b"" for module in ("builtins", "__builtin__")},
+    **{Name(module, "bytes"): lambda _: b"" for module in ("builtins", "__builtin__")},
     Name("_codecs", "encode"): _encode,
     Name("numpy", "dtype"): _PickledType,
     Name("numpy", "ndarray"): _PickledArray,

@@ -34,13 +34,13 @@ HANDLERS: dict[int, Handler] = {
     for code, handler in {
         "\x80": _ignore(1),  # PROTO
         "\x95": _ignore(8),  # FRAME
-        "(": lambda m: m.push(MARK),
+        "(": lambda m: m.stack.append(MARK),
         "0": lambda m: m.stack.pop(),
         "1": lambda m: m.pop_to_mark(),
-        "2": lambda m: m.push(m.stack[-1]),
-        "N": lambda m: m.push(None),
-        "\x88": lambda m: m.push(True),
-        "\x89": lambda m: m.push(False),
+        "2": lambda m: m.stack.append(m.stack[-1]),
+        "N": lambda m: m.stack.append(None),
+        "\x88": lambda m: m.stack.append(True),
+        "\x89": lambda m: m.stack.append(False),
         "J": lambda m: m.push(m.number("<i")),
         "K": lambda m: m.push(m.number("<B")),
         "M": lambda m: m.push(m.number("<H")),
@@ -60,10 +60,10 @@ HANDLERS: dict[int, Handler] = {
         "C": lambda m: m.bytes_("<B"),
         "\x8e": lambda m: m.bytes_("<Q"),
         "\x96": lambda m: m.bytes_("<Q"),  # BYTEARRAY8
-        "]": lambda m: m.push([]),
-        "}": lambda m: m.push({}),
-        ")": lambda m: m.push(()),
-        "\x8f": lambda m: m.push(set()),
+        "]": lambda m: m.stack.append([]),
+        "}": lambda m: m.stack.append({}),
+        ")": lambda m: m.stack.append(()),
+        "\x8f": lambda m: m.stack.append(set()),
         "l": lambda m: m.push(m.pop_to_mark()),
         "t": lambda m: m.push(tuple(m.pop_to_mark())),
         "d": lambda m: m.dict_of(m.pop_to_mark()),

@@ -6,7 +6,7 @@ calls one, the caller's table of makers says what inert value stands for the res
 that is not in the table is refused. Large byte strings are views of the file, not copies.
 
 What a hostile file may cost is bounded: every length is checked against what is left of the file,
-the number of opcodes is limited, and nothing recurses.
+all work is counted by a `Budget`, and nothing recurses.
 
 Source: the documentation of Python's `pickletools`; PEP 307, 3154 and 574.
 """
@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from perceptual_jax.checkpoints.budget import Budget
 from perceptual_jax.checkpoints.inert import (
     CheckpointError,
     DamagedCheckpointError,
@@ -24,12 +25,9 @@ from perceptual_jax.checkpoints.inert import (
 )
 from perceptual_jax.checkpoints.opcodes import HANDLERS, MARK
 
-MAX_OPCODES = 100_000
-"""NVIDIA's pickles have some 20,000."""
-
 _MAX_INTEGER_BYTES = 64
-_MAX_ODD_KEYS = 10_000
-"""Keys of a dict that are no texts: a file can choose numbers whose hashes collide."""
+_MAX_ARGUMENTS = 16
+"""Those of a call: torch's longest has seven."""
 _LINE_LENGTHS = (256, 65536)
 _VIEW = 1024
 """Longer byte strings are not copied."""
@@ -39,6 +37,7 @@ def unpickle(
     data: memoryview,
     makers: Mapping[Name, Maker],
     *,
+    budget: Budget | None = None,
     find_storage: Callable[[Any], Any] | None = None,
     start: int = 0,
 ) -> tuple[Any, int]:
@@ -47,14 +46,15 @@ def unpickle(
     Args:
         data: Read-only bytes.
         makers: What stands for the call of a name; a call of another name is refused.
+        budget: Counts the work; None is one of its own for this pickle.
         find_storage: What stands for a persistent id; None refuses all.
         start: Of the pickle in the data.
 
     Raises:
-        UnsafeCheckpointError: If it calls another name, or is too large a program.
+        UnsafeCheckpointError: If it calls another name, or costs more than the budget allows.
         DamagedCheckpointError: If it is no whole pickle.
     """
-    machine = _Machine(data, makers, find_storage, start)
+    machine = _Machine(data, makers, budget or Budget(), find_storage, start)
     try:
         return machine.run(), machine.at
     except CheckpointError:
@@ -68,22 +68,32 @@ def unpickle(
         ValueError,
         struct.error,
     ) as error:
-        reason = str(error) or type(error).__name__
+        reason = str(error)[:200] or type(error).__name__
         raise DamagedCheckpointError(
             f"the file is damaged: its pickle makes no sense at byte {machine.at} ({reason})"
         ) from None
 
 
 class _Machine:
-    def __init__(self, data: memoryview, makers: Any, find_storage: Any, start: int):
+    def __init__(
+        self, data: memoryview, makers: Any, budget: Budget, find_storage: Any, start: int
+    ):
         self.data, self.at = data, start
-        self.makers, self.find_storage = makers, find_storage
+        self.makers, self.budget, self.find_storage = makers, budget, find_storage
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        for _ in range(MAX_OPCODES):
-            opcode = self.take(1)[0]
+        data, stack, spent = self.data, self.stack, self.budget.spent
+        limit = self.budget.limits.opcodes
+        while True:
+            spent["opcodes"] += 1
+            if spent["opcodes"] > limit:
+                self.budget.refuse("opcodes")
+            if self.at >= len(data):
+                self.take(1)  # refuses
+            opcode = data[self.at]
+            self.at += 1
             if opcode == 0x2E:  # STOP
                 return self.pop()
             handler = HANDLERS.get(opcode)
@@ -93,9 +103,10 @@ class _Machine:
                     "which no checkpoint needs"
                 )
             handler(self)
-        raise UnsafeCheckpointError(
-            f"the file's pickle has more than {MAX_OPCODES:,} opcodes, no checkpoint needs as many"
-        )
+            if len(stack) > spent["stack"]:
+                spent["stack"] = len(stack)
+                if len(stack) > self.budget.limits.stack:
+                    self.budget.refuse("stack")
 
     # Bytes.
 
@@ -115,7 +126,9 @@ class _Machine:
 
     def line(self, encoding: str = "utf-8") -> str:
         for length in _LINE_LENGTHS:  # so that many short lines copy little
-            text, newline, _ = bytes(self.data[self.at : self.at + length]).partition(b"\n")
+            piece = bytes(self.data[self.at : self.at + length])
+            text, newline, _ = piece.partition(b"\n")
+            self.budget.spend("copied", len(text) if length == _LINE_LENGTHS[0] else len(piece))
             if newline:
                 self.at += len(text) + 1
                 return text.decode(encoding)
@@ -149,16 +162,25 @@ class _Machine:
         value = self.stack[-1]
         if value is MARK:
             raise ValueError("a mark cannot be remembered")
+        spent = self.budget.spent
+        spent["memo"] += 1
+        if spent["memo"] > self.budget.limits.memo:
+            self.budget.refuse("memo")
         self.memo[index] = value
 
     # What opcodes do.
 
     def text(self, form: str) -> None:
-        self.push(bytes(self.take(self.number(form))).decode("utf-8", "surrogatepass"))
+        piece = self.take(self.number(form))
+        self.budget.spend("copied", len(piece))
+        self.push(bytes(piece).decode("utf-8", "surrogatepass"))
 
     def bytes_(self, form: str) -> None:
         piece = self.take(self.number(form))
-        self.push(piece if len(piece) > _VIEW else bytes(piece))
+        if len(piece) <= _VIEW:
+            self.budget.spend("copied", len(piece))
+            piece = bytes(piece)
+        self.push(piece)
 
     def integer(self, form: str) -> None:
         length = self.number(form)
@@ -177,8 +199,7 @@ class _Machine:
         if len(pairs) % 2:
             raise ValueError("a key has no value")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            if not isinstance(key, str):
-                _check_odd_key(key, target)
+            self.budget.check_key(key)
             target[key] = value
 
     def dict_of(self, pairs: list[Any]) -> None:
@@ -191,12 +212,16 @@ class _Machine:
 
     def global_line(self) -> None:
         module, name = self.line(), self.line()
-        self.push(Name(module, name))
+        self.name(module, name)
 
     def global_stack(self) -> None:
         name, module = self.pop(), self.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise TypeError("a name is no text")
+        self.name(module, name)
+
+    def name(self, module: str, name: str) -> None:
+        self.budget.reach("key_length", max(len(module), len(name)))  # a key of the makers
         self.push(Name(module, name))
 
     def call(self) -> None:
@@ -208,9 +233,13 @@ class _Machine:
                 f"the file calls {function}, which is not on the list of what a checkpoint "
                 "needs; nothing of it was executed"
             )
-        self.push(self.makers[function](*args))
+        if len(args) > _MAX_ARGUMENTS:
+            raise UnsafeCheckpointError(f"the file calls {function} with {len(args):,} arguments")
+        self.budget.spend("calls", 1)
+        self.push(self.makers[function](self.budget, *args))
 
     def build(self) -> None:
+        self.budget.spend("calls", 1)
         state, target = self.pop(), self.stack[-1]
         set_state = getattr(target, "set_state", None)
         if set_state is not None:
@@ -222,6 +251,7 @@ class _Machine:
     def persistent(self) -> None:
         if self.find_storage is None:
             raise UnsafeCheckpointError("the file refers to data outside of its pickle")
+        self.budget.spend("calls", 1)
         self.push(self.find_storage(self.pop()))
 
     def append(self, items: list[Any]) -> None:
@@ -230,18 +260,5 @@ class _Machine:
     def add(self, items: list[Any]) -> None:
         target = self.top(set)
         for item in items:
-            if not isinstance(item, str):
-                _check_odd_key(item, target)
+            self.budget.check_key(item)
             target.add(item)
-
-
-def _check_odd_key(key: Any, target: Any) -> None:
-    plain = key is None or type(key) in (int, bool, bytes, Name, tuple)
-    if type(key) is tuple:
-        plain = len(key) < 16 and all(type(k) in (int, bool, str, Name) for k in key)
-    if not plain:
-        raise UnsafeCheckpointError(f"the file has a {type(key).__name__} as a key")
-    if len(target) >= _MAX_ODD_KEYS:
-        raise UnsafeCheckpointError(
-            f"the file has a dict of {len(target):,} keys that are no texts"
-        )

@@ -20,9 +20,11 @@ import safetensors
 import safetensors.numpy
 
 from perceptual_jax.checkpoints import nvidia_pickles, torch_files
+from perceptual_jax.checkpoints.budget import Budget
 from perceptual_jax.checkpoints.inert import (
     CheckpointError,
     DamagedCheckpointError,
+    Instance,
     Network,
     UnknownFormatError,
     UnsafeCheckpointError,
@@ -47,13 +49,15 @@ class Checkpoint(NamedTuple):
     """Plain values beside them."""
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, *, budget: Budget | None = None) -> Checkpoint:
     """Reads a checkpoint of any known format.
 
     The arrays are views of the file, which is mapped and must not change while they are used.
 
     Args:
-        path: Of the file.
+        path: The file.
+        budget: Counts the work of reading pickles, and afterwards says what it was; None is one
+            with the usual limits.
 
     Raises:
         CheckpointError: If there is none, its format is unknown (`UnknownFormatError`), it is not
@@ -64,7 +68,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             if not (size := file.seek(0, 2)):
                 raise DamagedCheckpointError("the file is empty; get it again")
             data = memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
-        return _read(data, path)
+        return _read(data, path, budget or Budget())
     except CheckpointError as error:
         raise type(error)(f"cannot read {path}: {error}") from None
     except OSError as error:
@@ -72,18 +76,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"cannot read {path} ({reason})") from None
 
 
-def _read(data: memoryview, path: Path) -> Checkpoint:
+def _read(data: memoryview, path: Path, budget: Budget) -> Checkpoint:
     head = bytes(data[:512])
     if head.startswith(b"PK\x03\x04"):
-        return _of_torch("torch-zip", torch_files.read_zip(data))
+        return _of_torch("torch-zip", torch_files.read_zip(data, budget=budget), budget)
     if head.startswith(b"\x89HDF\r\n"):
         return _of_hdf5(path)
     if len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < len(data):
         return _of_safetensors(data)
     _refuse_text(head)
     if _is_stream(data):
-        return _of_torch("torch-legacy", torch_files.read_stream(data))
-    return _of_nvidia(nvidia_pickles.read_network_pickle(data))
+        return _of_torch("torch-legacy", torch_files.read_stream(data, budget=budget), budget)
+    return _of_nvidia(nvidia_pickles.read_network_pickle(data, budget=budget), budget)
 
 
 def _refuse_text(head: bytes) -> None:
@@ -115,42 +119,44 @@ def _is_stream(data: memoryview) -> bool:
         return False
 
 
-def _of_torch(format: Format, value: Any) -> Checkpoint:
+def _of_torch(format: Format, value: Any, budget: Budget) -> Checkpoint:
     if isinstance(value, Tensor):
         raise UnknownFormatError("the file holds a single tensor, not a network")
     if type(value) is not dict:
-        kind = getattr(value, "kind", type(value).__name__)
+        kind = value.kind if isinstance(value, Instance) else type(value).__name__
         raise UnknownFormatError(
             f"the file holds a whole {kind}, not its tensors; save its state_dict() instead"
         )
     if any(isinstance(part, Tensor) and "." in str(name) for name, part in value.items()):
-        return Checkpoint(format, {"": _state_dict(value)}, {}, {})
-    networks = {
-        str(name): _state_dict(part)
-        for name, part in value.items()
-        if type(part) is dict and any(isinstance(t, Tensor) for t in part.values())
-    }
-    loose = {str(k): part.array() for k, part in value.items() if isinstance(part, Tensor)}
+        return Checkpoint(format, {"": _state_dict(value, budget)}, {}, {})
+    networks = {}
+    for name, part in value.items():
+        if type(part) is dict and (network := _state_dict(part, budget)).arrays:
+            networks[str(name)] = network
+    loose = _state_dict(value, budget).arrays
     extra = {str(k): part for k, part in value.items() if type(part) in (int, float, str, bool)}
     return Checkpoint(format, networks, loose, extra)
 
 
-def _state_dict(value: Mapping[Any, Any]) -> Network:
-    arrays = {str(k): part.array() for k, part in value.items() if isinstance(part, Tensor)}
+def _state_dict(value: Mapping[Any, Any], budget: Budget) -> Network:
+    budget.spend("items", len(value))
+    tensors = {str(name): part for name, part in value.items() if isinstance(part, Tensor)}
+    budget.spend("arrays", len(tensors))
+    arrays = {name: tensor.array() for name, tensor in tensors.items()}
     return Network(arrays, {}, "state_dict")
 
 
-def _of_nvidia(value: Any) -> Checkpoint:
+def _of_nvidia(value: Any, budget: Budget) -> Checkpoint:
     if type(value) is tuple and value and all(map(nvidia_pickles.is_tf_network, value)):
         names = ("G", "D", "Gs") if len(value) == 3 else map(str, range(len(value)))
         networks = {
-            name: nvidia_pickles.tf_network_of(part)
+            name: nvidia_pickles.tf_network_of(part, budget=budget)
             for name, part in zip(names, value, strict=True)
         }
         return Checkpoint("nvidia-tensorflow", networks, {}, {})
     parts: dict[Any, Any] = value if type(value) is dict else {"": value}
     networks = {
-        str(name): nvidia_pickles.module_of(part)
+        str(name): nvidia_pickles.module_of(part, budget=budget)
         for name, part in parts.items()
         if nvidia_pickles.is_module(part)
     }
@@ -177,12 +183,13 @@ def _of_hdf5(path: Path) -> Checkpoint:
             "HDF5 files need the package h5py: pip install h5py, then try again"
         ) from None
     arrays: dict[str, np.ndarray] = {}
-    most = 16 * path.stat().st_size  # of bytes; a dataset may claim more than it stores
+    left = 16 * path.stat().st_size  # bytes: a dataset may claim more than it stores
 
     def visit(name: str, item: Any) -> None:
+        nonlocal left
         # An external link or a virtual dataset would read other files.
         if isinstance(item, h5py.Dataset) and not item.is_virtual and not item.external:
-            if sum(x.nbytes for x in arrays.values()) + item.nbytes > most:
+            if (left := left - item.nbytes) < 0:
                 raise UnsafeCheckpointError("the file's arrays are far larger than the file")
             arrays[name] = np.asarray(item)
 

@@ -17,6 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from perceptual_jax.checkpoints.archives import members
+from perceptual_jax.checkpoints.budget import Budget
 from perceptual_jax.checkpoints.inert import (
     DamagedCheckpointError,
     Maker,
@@ -24,6 +25,7 @@ from perceptual_jax.checkpoints.inert import (
     UnknownFormatError,
     UnsafeCheckpointError,
     instance_of,
+    told,
 )
 from perceptual_jax.checkpoints.pickles import unpickle
 
@@ -81,7 +83,9 @@ class Tensor(NamedTuple):
         )
 
 
-def rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+def rebuild_tensor(
+    budget: Budget, storage: Any, offset: Any, size: Any, stride: Any, *_: Any
+) -> Tensor:
     """A tensor, if all of it lies within its storage.
 
     Raises:
@@ -89,11 +93,15 @@ def rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -
     """
     if not isinstance(storage, Storage):
         raise DamagedCheckpointError("the file is damaged: a tensor has no storage")
-    numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or len(size) > _MAX_AXES:
-        raise UnsafeCheckpointError(f"the file has a tensor of shape {size} and strides {stride}")
-    if any(type(n) is not int or not 0 <= n < 2**40 for n in numbers):
-        raise UnsafeCheckpointError(f"the file has a tensor of shape {size} and strides {stride}")
+    axes = [len(numbers) if type(numbers) in (tuple, list) else -1 for numbers in (size, stride)]
+    if not (
+        0 <= axes[0] == axes[1] <= _MAX_AXES
+        and all(type(n) is int and 0 <= n < 2**40 for n in (offset, *size, *stride))
+    ):
+        raise UnsafeCheckpointError(
+            f"the file has a tensor of shape {told(size)} and strides {told(stride)} "
+            f"at {told(offset)}"
+        )
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     count = math.prod(size)
     if count and (last >= storage.size or count > storage.size):
@@ -104,8 +112,12 @@ def rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -
     return Tensor(storage, offset if count else 0, tuple(size), tuple(stride))
 
 
-def read_zip(data: memoryview) -> Any:
+def read_zip(data: memoryview, *, budget: Budget) -> Any:
     """The value that a zip file of torch's holds.
+
+    Args:
+        data: The file's bytes.
+        budget: Counts the work.
 
     Raises:
         CheckpointError: If it is none, or not safe.
@@ -122,24 +134,26 @@ def read_zip(data: memoryview) -> Any:
     storages: dict[str, Storage] = {}
 
     def find(reference: Any) -> Storage:
-        dtype, key, size = _reference(reference)
+        dtype, key, size = _reference(reference, budget)
         if key not in storages:
             member = files.get(f"{folders[0]}data/{key}")
             if member is None:
-                raise DamagedCheckpointError(f"the file is damaged: it has no storage {key!r}")
+                raise DamagedCheckpointError(f"the file is damaged: it has no storage {told(key)}")
             storages[key] = Storage(dtype, size)
             storages[key].fill(member)
         return _same(storages[key], dtype, size, key)
 
-    value, _ = unpickle(files[f"{folders[0]}data.pkl"], MAKERS, find_storage=find)
+    pickled = files[f"{folders[0]}data.pkl"]
+    value, _ = unpickle(pickled, MAKERS, budget=budget, find_storage=find)
     return value
 
 
-def read_stream(data: memoryview, *, nested: bool = False) -> Any:
+def read_stream(data: memoryview, *, budget: Budget, nested: bool = False) -> Any:
     """The value of an older stream.
 
     Args:
         data: The whole stream.
+        budget: Counts the work.
         nested: Whether it lies within another pickle, where none may lie within it.
 
     Raises:
@@ -148,7 +162,7 @@ def read_stream(data: memoryview, *, nested: bool = False) -> Any:
     storages: dict[str, Storage] = {}
 
     def find(reference: Any) -> Storage:
-        dtype, key, size = _reference(reference)
+        dtype, key, size = _reference(reference, budget)
         if (size * dtype.itemsize) > len(data):
             raise UnsafeCheckpointError(
                 f"the file has a storage of {size:,} numbers, more than its own {len(data):,} bytes"
@@ -158,65 +172,80 @@ def read_stream(data: memoryview, *, nested: bool = False) -> Any:
 
     at, head = 0, []
     for _ in range(3):
-        value, at = unpickle(data, {}, start=at)
+        value, at = unpickle(data, {}, budget=budget, start=at)
         head.append(value)
     if head[0] != MAGIC:
         raise UnknownFormatError("the file is a pickle, but not one that torch.save wrote")
     if isinstance(head[2], dict) and head[2].get("little_endian") is False:
         raise UnknownFormatError("the file's numbers are big-endian; save it again elsewhere")
     makers = MAKERS if nested else {**MAKERS, LOAD: load_from_bytes}
-    value, at = unpickle(data, makers, find_storage=find, start=at)
-    keys, at = unpickle(data, {}, start=at)
-    if type(keys) is not list or sorted(map(str, keys)) != sorted(storages):
+    value, at = unpickle(data, makers, budget=budget, find_storage=find, start=at)
+    keys, at = unpickle(data, {}, budget=budget, start=at)
+    names = [str(k) for k in keys if type(k) in (str, int)] if type(keys) is list else []
+    # In this order: texts that are equal and long are compared in full where they are sorted.
+    known = len(names) == len(storages) and all(name in storages for name in names)
+    if type(keys) is not list or not known or len(set(names)) != len(keys):
         raise DamagedCheckpointError("the file is damaged: its storages are not those it uses")
-    for key in keys:
-        storage = storages[str(key)]
+    for key in names:
+        storage = storages[key]
         if at + 8 > len(data) or struct.unpack_from("<q", data, at)[0] != storage.size:
-            raise DamagedCheckpointError(f"the file ends too early, before storage {key!r}")
+            raise DamagedCheckpointError(f"the file ends too early, before storage {told(key)}")
         end = at + 8 + storage.size * storage.dtype.itemsize
         storage.fill(data[at + 8 : end])
         at = end
     return value
 
 
-def load_from_bytes(data: Any) -> Any:
+def load_from_bytes(budget: Budget, data: Any) -> Any:
     """A storage that lies, as a whole older stream, within another pickle."""
+    budget.spend("arrays", 1)
     if not isinstance(data, bytes | memoryview):
         raise DamagedCheckpointError("the file is damaged: a nested storage is no byte string")
-    return read_stream(memoryview(data), nested=True)
+    return read_stream(memoryview(data), budget=budget, nested=True)
 
 
-def _reference(reference: Any) -> tuple[np.dtype, str, int]:
-    if type(reference) is not tuple or len(reference) < 5 or reference[0] != "storage":
+def _reference(reference: Any, budget: Budget) -> tuple[np.dtype, str, int]:
+    if type(reference) is not tuple or len(reference) not in (5, 6) or reference[0] != "storage":
         raise UnsafeCheckpointError("the file refers to data outside of its pickle")
     _, kind, key, _, size, *view = reference
     name = kind.name.removesuffix("Storage") if isinstance(kind, Name) else ""
-    if name not in _TYPES or not str(kind).startswith("torch."):
-        raise UnknownFormatError(f"the file has numbers of the type {kind}, which is not supported")
-    if type(size) is not int or size < 0 or not isinstance(key, str | int) or any(view):
-        raise UnsafeCheckpointError(f"the file has a storage {key!r} of {size!r} numbers")
+    if name not in _TYPES or kind.module.split(".")[0] != "torch":
+        raise UnknownFormatError(
+            f"the file has numbers of the type {told(kind)}, which is not supported"
+        )
+    if type(size) is not int or size < 0 or type(key) not in (str, int) or any(view):
+        raise UnsafeCheckpointError(f"the file has a storage {told(key)} of {told(size)} numbers")
+    budget.reach("key_length", len(str(key)))
     return _TYPES[name], str(key), size
 
 
 def _same(storage: Storage, dtype: np.dtype, size: int, key: str) -> Storage:
     if (storage.dtype, storage.size) != (dtype, size):
-        raise UnsafeCheckpointError(f"the file gives the storage {key!r} two types or sizes")
+        raise UnsafeCheckpointError(f"the file gives the storage {told(key)} two types or sizes")
     return storage
 
 
-def _first(value: Any, *_: Any) -> Any:
+def _first(_: Budget, value: Any, *__: Any) -> Any:
     return value
 
 
-def _dict(*args: Any) -> dict[Any, Any]:
+def _dict(budget: Budget, *args: Any) -> dict[Any, Any]:
     """An `OrderedDict` or the like, of nothing, of a dict or of pairs."""
     if not args or args == ((),):
         return {}
     (items,) = args
-    pairs = list(items.items()) if isinstance(items, dict) else items
-    if len(pairs) > 10_000 or not all(isinstance(key, str | int) for key, _ in pairs):
-        raise UnsafeCheckpointError("the file makes a dict of odd keys")
-    return dict(pairs)
+    budget.spend("items", len(items))
+    made = {}
+    for key, value in items.items() if type(items) is dict else items:
+        budget.check_key(key)
+        made[key] = value
+    return made
+
+
+def _size(_: Budget, size: Any = ()) -> tuple[Any, ...]:
+    if type(size) not in (tuple, list) or len(size) > _MAX_AXES:
+        raise UnsafeCheckpointError(f"the file has a tensor of shape {told(size)}")
+    return tuple(size)
 
 
 LOAD = Name("torch.storage", "_load_from_bytes")
@@ -228,7 +257,7 @@ MAKERS: Mapping[Name, Maker] = {
     Name("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
     Name("torch._utils", "_rebuild_parameter"): _first,
     Name("torch._utils", "_rebuild_parameter_with_state"): _first,
-    Name("torch", "Size"): lambda size=(): tuple(size),
+    Name("torch", "Size"): _size,
     **{name: instance_of(name) for name in _INERT},
 }
 """What stands for the calls in a file of torch's."""

@@ -26,8 +26,14 @@ class Persistent(NamedTuple):
     value: Any
 
 
+class Raw(NamedTuple):
+    """Opcodes as they are."""
+
+    code: bytes
+
+
 def dumps(value, *, head=b"\x80\x02"):
-    """The pickle of plain values, and of `Global`, `Call` and `Persistent`."""
+    """The pickle of plain values, and of `Global`, `Call`, `Persistent` and `Raw`."""
     return head + b"".join(_opcodes(value)) + b"."
 
 
@@ -46,6 +52,8 @@ def _opcodes(value):
         yield b"B" + struct.pack("<I", len(value)) + value
     elif isinstance(value, Global):
         yield f"c{value.module}\n{value.name}\n".encode()
+    elif isinstance(value, Raw):
+        yield value.code
     elif isinstance(value, Persistent):
         yield from _opcodes(value.value)
         yield b"Q"

@@ -17,7 +17,7 @@ from checkpoint_writers import (
     torch_zip,
 )
 
-from perceptual_jax.checkpoints.pickles import MAX_OPCODES
+from perceptual_jax.checkpoints.budget import LIMITS
 
 ARRAYS = {
     "a.weight": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -73,7 +73,7 @@ def nested_loads():
 FLOAT = Call(Global("numpy", "dtype"), ("f4", False, True))
 OBJECT = Call(Global("numpy", "dtype"), ("O8", False, True))
 CHAIN = Call(Global("builtins", "getattr"), (Global("os", "system"), "__call__"))
-COLLIDING = {i * (2**61 - 1): None for i in range(10_100)}
+COLLIDING = {i * (2**61 - 1): None for i in range(LIMITS.odd_keys + 1)}
 
 HOSTILE = {
     "os.system": (called("os", "system", CANARY), "calls os.system"),
@@ -188,14 +188,27 @@ HOSTILE = {
     "memo that lacks": (b"\x80\x02h\x05.", "makes no sense"),
     "empty stack": (b"\x80\x02R.", "makes no sense"),
     "mark as value": (b"\x80\x02((\x85.", "makes no sense"),
-    "many opcodes": (b"\x80\x02" + b"}" * (MAX_OPCODES + 5) + b".", "opcodes"),
-    "many memos": (b"\x80\x04N" + b"\x94" * (MAX_OPCODES + 5) + b".", "opcodes"),
+    "many opcodes": (b"\x80\x02" + b"N0" * LIMITS.opcodes + b"N.", f"{LIMITS.opcodes:,} opcodes"),
+    "many objects": (
+        b"\x80\x02" + b"}" * LIMITS.opcodes + b".",
+        f"{LIMITS.stack:,} values at once",
+    ),
+    "many memos": (b"\x80\x04N" + b"\x94" * LIMITS.opcodes + b".", f"{LIMITS.memo:,} memo entries"),
+    "long key": (
+        dumps({"x" * (LIMITS.key_length + 1): None}),
+        f"{LIMITS.key_length:,} characters in one key",
+    ),
+    "long name": (
+        called("torch", "x" * (LIMITS.key_length + 1)),
+        f"{LIMITS.key_length:,} characters in one key",
+    ),
+    "many arguments": (called("torch", "Size", *range(17)), "torch.Size with 17 arguments"),
     "deep lists": (b"\x80\x02" + b"]" * 20_000 + b"a" * 19_999 + b".", "none of NVIDIA's"),
     "deep tuples": (b"\x80\x02)" + b"\x85" * 40_000 + b".", "none of NVIDIA's"),
     "deep modules": (nested_modules(100), "nested too deeply"),
     "cycle": (b"\x80\x02]q\x00h\x00a.", "none of NVIDIA's"),
     "cyclic dict": (b"\x80\x02}q\x00X\x01\x00\x00\x00xh\x00s.", "none of NVIDIA's"),
-    "colliding keys": (dumps(COLLIDING), "keys that are no texts"),
+    "colliding keys": (dumps(COLLIDING), f"{LIMITS.odd_keys:,} keys that are no texts"),
     "list as a key": (b"\x80\x02}]Ns.", "list as a key"),
     "float as a key": (dumps({0.5: 1}), "float as a key"),
     "module without state": (
@@ -220,3 +233,13 @@ HOSTILE = {
     "a pickled array": (dumps(numpy_array(ARRAYS["a.weight"])), "none of NVIDIA's"),
     "a single tensor": (in_zip(None), "holds a whole NoneType"),
 }
+
+EXCEEDED = {
+    "many opcodes": ["opcodes"],
+    "many objects": ["stack"],
+    "many memos": ["memo"],
+    "colliding keys": ["odd_keys"],
+    "long key": ["key_length"],
+    "long name": ["key_length"],
+}
+"""The limit that each exceeds by one, and no other; a file that is not here exceeds none."""

@@ -3,9 +3,7 @@
 import os
 import pickle
 import random
-import resource
 import struct
-import time
 
 import h5py
 import numpy as np
@@ -21,8 +19,9 @@ from checkpoint_writers import (
     torch_stream,
     torch_zip,
 )
-from hostile_files import ARRAYS, HOSTILE, PKL, STREAM, WHOLE
+from hostile_files import ARRAYS, EXCEEDED, HOSTILE, PKL, STREAM, WHOLE
 
+from perceptual_jax.checkpoints.budget import LIMITS, Budget
 from perceptual_jax.checkpoints.inert import (
     CheckpointError,
     DamagedCheckpointError,
@@ -113,7 +112,7 @@ def test_arrays_that_numpy_pickled(protocol, order):
     assert scalar == 3.5
 
 
-# Hostile and broken files.
+# Hostile and broken files. Their work is counted and never timed: `test_budget` has the limits.
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -121,13 +120,14 @@ def test_hostile_and_broken_files_are_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data, message = HOSTILE[name]
     path = written(tmp_path, data)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.process_time()
+    budget = Budget()
     with pytest.raises(CheckpointError, match=message) as error:
-        read_checkpoint(path)
+        read_checkpoint(path, budget=budget)
     assert type(error.value) is not CheckpointError or "h5py" in str(error.value)
-    assert time.process_time() - start < 2
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 500e6
+    limits = LIMITS._asdict()
+    exceeded = [kind for kind, count in budget.spent.items() if count > limits[kind]]
+    assert exceeded == EXCEEDED.get(name, [])
+    assert all(budget.spent[kind] == limits[kind] + 1 for kind in exceeded)
     assert "\n" not in str(error.value)
     assert [p.name for p in tmp_path.iterdir()] == ["file.pkl"]
 
@@ -191,17 +191,15 @@ def test_mutated_files_give_a_checkpoint_or_our_error(tmp_path):
     rng = random.Random(count)
     seeds = [WHOLE, STREAM, PKL, nvidia_tensorflow({"a/b": ARRAYS["a.weight"]})]
     seeds += [data for data, _ in HOSTILE.values() if len(data) < 5000]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused, slowest = 0, 0.0
+    refused, most = 0, dict.fromkeys(LIMITS._fields, 0)
     for i in range(count):
-        path = written(tmp_path, mutated(seeds[i % len(seeds)], rng))
-        start = time.process_time()
+        path, budget = written(tmp_path, mutated(seeds[i % len(seeds)], rng)), Budget()
         try:
-            read_checkpoint(path)
+            read_checkpoint(path, budget=budget)
         except CheckpointError:
             refused += 1
-        slowest = max(slowest, time.process_time() - start)
+        most = {kind: max(most[kind], budget.spent[kind]) for kind in most}
     assert refused > count / 2
-    assert slowest < 2
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 500e6
-    print(f"{count} files, {refused} refused, slowest {slowest:.3f} s")
+    # No file above has 5,000 bytes, and none of them is made to cost more than it is large.
+    assert {kind: n for kind, n in most.items() if n > 5000} == {}
+    print(f"{count} files, {refused} refused, at most {most}")
