@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from perceptual_jax.checkpoints import store
 from perceptual_jax.checkpoints.catalogue import Architecture
@@ -24,8 +25,7 @@ from perceptual_jax.checkpoints.mobilestylegan_torch import from_training, is_mo
 from perceptual_jax.checkpoints.readers import Checkpoint, read_checkpoint
 from perceptual_jax.checkpoints.store import Arrays
 from perceptual_jax.config import UsageError
-from perceptual_jax.generator.arrays import nested
-from perceptual_jax.generator.mapping import estimate_w_mean, mapping_network
+from perceptual_jax.generator.mapping import MappingNetwork, estimate_w_mean
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config, weight_shapes
 
 Which = Literal["ema", "raw"]
@@ -272,13 +272,13 @@ def _our_layout(name: str, value: np.ndarray) -> np.ndarray:
 
 def _estimated_mean(arrays: Arrays, config: Mapping[str, Any]) -> np.ndarray:
     """The mean of W over many latents, where a file does not have it."""
-    weights = nested({k: jnp.asarray(v) for k, v in arrays.items()})["mapping"]
+    tree = traverse_util.unflatten_dict({k: jnp.asarray(v) for k, v in arrays.items()}, sep=".")
+    mapping = MappingNetwork(tree["mapping"])
     label = jnp.zeros(config["c_dim"]) if config["c_dim"] else None
-
-    def mapping(z: jax.Array) -> jax.Array:
-        return mapping_network(weights, z, label)
-
     mean = estimate_w_mean(
-        mapping, jax.random.key(0), z_dim=config["z_dim"], samples=_W_MEAN_SAMPLES
+        lambda z: mapping(z, label),
+        jax.random.key(0),
+        z_dim=config["z_dim"],
+        samples=_W_MEAN_SAMPLES,
     )
     return np.asarray(mean)
