@@ -23,7 +23,7 @@ from perceptual_jax.checkpoints.catalogue import Download, Entry, WeightsError, 
 from perceptual_jax.checkpoints.convert import convert
 from perceptual_jax.checkpoints.mobilestylegan_openvino import Graph, IRError
 from perceptual_jax.checkpoints.readers import read_checkpoint
-from perceptual_jax.checkpoints.statistics import w_statistics
+from perceptual_jax.checkpoints.statistics import mean_of_w
 from perceptual_jax.io.files import cache_folder
 from perceptual_jax.io.locks import open_lock, take
 
@@ -218,11 +218,11 @@ def _mobilestylegan(files: dict[str, bytes]) -> dict[str, np.ndarray]:
     ]
     mapping = mobilestylegan_openvino.mapping_from_ir(graphs[0])
     layers = range(len(mapping) // 2)
-    statistics = w_statistics(
+    mean = mean_of_w(
         [mapping[f"mapping.fc{i}.weight"] for i in layers],
         [mapping[f"mapping.fc{i}.bias"] for i in layers],
     )
-    return mapping | statistics | mobilestylegan_openvino.synthesis_from_ir(graphs[1])
+    return mapping | {"w_mean": mean} | mobilestylegan_openvino.synthesis_from_ir(graphs[1])
 
 
 def _source(entry: Entry) -> dict[str, Any]:

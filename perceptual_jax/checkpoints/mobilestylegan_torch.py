@@ -15,7 +15,7 @@ import numpy as np
 
 from perceptual_jax.checkpoints.inert import CheckpointError
 from perceptual_jax.checkpoints.mobilestylegan_openvino import prefixed
-from perceptual_jax.checkpoints.statistics import w_statistics
+from perceptual_jax.checkpoints.statistics import mean_of_w
 from perceptual_jax.checkpoints.store import Arrays
 
 _MAPPING_RATE = 0.01
@@ -39,7 +39,7 @@ def from_training(arrays: Mapping[str, np.ndarray]) -> Arrays:
     source = _Source(arrays)
     ours = _mapping(source)
     layers = range(len(ours) // 2)
-    ours |= w_statistics(
+    ours["w_mean"] = mean_of_w(
         [ours[f"mapping.fc{i}.weight"] for i in layers],
         [ours[f"mapping.fc{i}.bias"] for i in layers],
     )
