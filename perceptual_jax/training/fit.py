@@ -40,6 +40,7 @@ from perceptual_jax.io.files import (
 from perceptual_jax.io.images import write_png
 from perceptual_jax.likelihood.config import PixelCNNConfig
 from perceptual_jax.likelihood.layers import unfold
+from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.models import load_model
 from perceptual_jax.training.curves import draw_curves
 from perceptual_jax.training.evaluation import (
