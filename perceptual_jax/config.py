@@ -13,9 +13,7 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-
-class UsageError(ValueError):
-    """What was asked for cannot be begun; the message is one sentence for the user."""
+from perceptual_jax.errors import UsageError
 
 
 class ConfigError(UsageError):

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from upath import UPath
 
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.config import RestoreConfig, UsageError
+from perceptual_jax.config import RestoreConfig
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import (
     Place,
     check_folder,

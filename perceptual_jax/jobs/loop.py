@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from perceptual_jax.config import RestoreConfig
+from perceptual_jax.errors import Error
 from perceptual_jax.io.files import Place
 from perceptual_jax.io.images import to_float
 from perceptual_jax.jobs import writing
@@ -97,7 +98,7 @@ STAGES = ("reading", "wait for input", "search", "wait for output", "writing")
 """Reading and writing are of all their threads, beside the others."""
 
 
-class JobError(RuntimeError):
+class JobError(Error, RuntimeError):
     """A job that cannot go on; the message is one sentence for the user."""
 
 
