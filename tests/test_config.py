@@ -121,8 +121,9 @@ def test_presets_are_found_by_name():
         assert isinstance(load_config(name), RestoreConfig)
 
 
-def test_the_default_preset_holds_the_defaults():
+def test_the_defaults_are_written_down_once():
     assert load_config("default") == RestoreConfig()
+    assert tomllib.loads(presets()["default"].read_text()) == {}
 
 
 def test_unknown_preset_names_the_known_ones():

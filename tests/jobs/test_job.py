@@ -16,10 +16,10 @@ from perceptual_jax.config import (
     NoiseConfig,
     PriorConfig,
     RestoreConfig,
-    UsageError,
     from_toml,
 )
 from perceptual_jax.degradation.resampling import resample_matrix
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.images import to_uint8
 from perceptual_jax.jobs import job
 from perceptual_jax.jobs.writing import latents

@@ -9,7 +9,7 @@ from networks import FAST, batch
 from pictures import picture
 from PIL import Image
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.likelihood.models import load_model
 from perceptual_jax.training import fit as fitting
 from perceptual_jax.training.evaluation import bits_of_conditions, decoys, ranking_accuracy
