@@ -11,7 +11,9 @@ PULSE's is of Menon et al. 2020; what is called ours or measured is in neither.
 
 import dataclasses
 import json
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -170,8 +172,13 @@ class RestoreConfig(Checked):
     finish: FinishConfig = FinishConfig()
 
 
-def from_toml(path: str | Path) -> RestoreConfig:
+def from_toml(path: str | Path, *, row: str | None = None) -> RestoreConfig:
     """Reads a config; settings that the file does not name keep their defaults.
+
+    Args:
+        path: The file.
+        row: Which config of a file that has several: a table `[rows.NAME]` changes settings that
+            all its rows share.
 
     Raises:
         ConfigError: If the file cannot be read, is no TOML, or holds a setting that does not fit.
@@ -180,23 +187,44 @@ def from_toml(path: str | Path) -> RestoreConfig:
         content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read the config {path}: {error.strerror or error}") from error
-    return parse_toml(content, name=str(path))
+    return parse_toml(content, name=str(path), row=row)
 
 
-def parse_toml(content: bytes, *, name: str) -> RestoreConfig:
+def parse_toml(content: bytes, *, name: str, row: str | None = None) -> RestoreConfig:
     """A config from the content of a file; `name` is what errors call the file.
 
     Raises:
-        ConfigError: If it is no TOML, or holds a setting that does not fit.
+        ConfigError: If it is no TOML, lacks the row, or holds a setting that does not fit.
     """
     try:
         values = tomllib.loads(content.decode())
     except ValueError as error:  # not UTF-8, or not TOML
         raise ConfigError(f"{name} is not a TOML file: {error}") from error
     try:
-        return from_dict(RestoreConfig, values)
+        return from_dict(RestoreConfig, _row_of(values, row))
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
+
+
+def _row_of(values: dict[str, Any], row: str | None) -> dict[str, Any]:
+    if row is None and "rows" not in values:
+        return values
+    shared = {name: value for name, value in values.items() if name != "rows"}
+    rows = values.get("rows", {})
+    if not isinstance(rows, dict) or not isinstance(rows.get(row, {}), dict):
+        raise ConfigError("rows must be tables, [rows.NAME]")
+    if row not in rows:
+        what = "a row must be named, FILE:ROW" if row is None else f"no row is called {row!r}"
+        raise ConfigError(f"{what}; its rows are {', '.join(rows) or 'none'}")
+    return _merged(shared, rows[row])
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Nested tables, one over the other."""
+    tables = {
+        n for n, own in over.items() if isinstance(own, dict) and isinstance(under.get(n), dict)
+    }
+    return under | over | {name: _merged(under[name], over[name]) for name in tables}
 
 
 def to_toml(config: Any) -> str:
@@ -220,51 +248,63 @@ def _toml(value: str | bool | int | float) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def presets() -> dict[str, Path]:
-    """The configs that come with the package, by name."""
+def presets() -> tuple[str, ...]:
+    """The names that `load_config` knows: of the files in `configs/`, and of the rows in them."""
+    names = []
+    for name, path in _files().items():
+        rows = tomllib.loads(path.read_text("utf-8")).get("rows")
+        names += [f"{name}:{row}" for row in rows] if rows else [name]
+    return tuple(names)
+
+
+def _files() -> dict[str, Path]:
     package = Path(__file__).parent
-    folder = package / "configs"  # in a wheel; in a source checkout beside the package
-    if not folder.is_dir():
-        folder = package.parent / "configs"
+    # In a wheel the folder is inside the package, in a checkout of the source beside it.
+    folders = (package / "configs", package.parent / "configs")
+    folder = next(folder for folder in folders if folder.is_dir())
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def load_config(name_or_path: str | Path = "default") -> RestoreConfig:
     """A preset by its bare name, such as `pulse`, or the TOML file at a path.
 
+    Of a file with rows, the row follows a colon: `table2:mean_mmd_sphere`, `mine.toml:fast`.
+
     Raises:
-        ConfigError: If there is no such preset or file, or the file does not fit.
+        ConfigError: If there is no such preset, file or row, or the file does not fit.
     """
-    path = Path(name_or_path)
+    match = re.fullmatch(r"(.+):([\w-]+)", str(name_or_path))
+    name, row = match.groups() if match else (name_or_path, None)
+    path = Path(name)
     if path.suffix or len(path.parts) > 1:
-        return from_toml(path)
-    known = presets()
-    if str(path) not in known:
+        return from_toml(path, row=row)
+    files = _files()
+    if str(path) not in files:
         raise ConfigError(
-            f"no preset is called {str(path)!r}; presets are {', '.join(known)}, "
+            f"no preset is called {str(path)!r}; presets are {', '.join(presets())}, "
             f"and the path of a file ends in .toml"
         )
-    return from_toml(known[str(path)])
+    return from_toml(files[str(path)], row=row)
 
 
-def override(
-    config: RestoreConfig,
-    *,
-    generator: str | None = None,
-    degradation: str | None = None,
-    steps: int | None = None,
-    finish_steps: int | None = None,
-    fidelity: float | None = None,
-) -> RestoreConfig:
-    """The config with the settings that are given (not None) in place of its own.
+def override(config: RestoreConfig, settings: Mapping[str, Any]) -> RestoreConfig:
+    """The config with other values of some settings.
+
+    Args:
+        config: Where all other settings come from.
+        settings: Values by name, `fidelity` or `search.steps`; one that is None is left as it is.
 
     Raises:
-        ConfigError: If a setting does not fit.
+        ConfigError: If there is no such setting, or a value does not fit.
+
+    Example:
+        >>> override(RestoreConfig(), {"search.steps": 7, "fidelity": None}).search.steps
+        7
     """
-    top = {"generator": generator, "fidelity": fidelity, "degradation": degradation}
-    changes: dict[str, Any] = {name: value for name, value in top.items() if value is not None}
-    if steps is not None:
-        changes["search"] = dataclasses.replace(config.search, steps=steps)
-    if finish_steps is not None:
-        changes["finish"] = dataclasses.replace(config.finish, steps=finish_steps)
-    return dataclasses.replace(config, **changes)
+    values = dataclasses.asdict(config)
+    for name, value in settings.items():
+        if value is not None:
+            for table in reversed(name.split(".")):
+                value = {table: value}
+            values = _merged(values, value)
+    return from_dict(RestoreConfig, values)

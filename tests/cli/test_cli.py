@@ -98,12 +98,14 @@ def test_options_reach_the_job(tmp_path, face, restore, narrow_path, monkeypatch
 
     monkeypatch.setattr("perceptual_jax.jobs.job.restore_files", record)
     options = ["--steps", 2, "--finish-steps", 1, "--fidelity", 0.25, "--samples", 3]
+    options += ["--set", "prior.mmd_weight=50", "--set", "prior.space = whitened"]
     assert restore(face, "more*.png", *options, "--batch-size", 2, "--overwrite") == 0
     assert restore(face) == 0
     (inputs, out, config, given), (_, _, plain, defaults) = calls
     assert (inputs, out) == ((str(face), "more*.png"), str(tmp_path / "out"))
     assert (config.search.steps, config.finish.steps, config.fidelity) == (2, 1, 0.25)
     assert (config.data.max_size, config.generator) == (16, str(narrow_path))
+    assert (config.prior.mmd_weight, config.prior.space) == (50.0, "whitened")
     assert (plain.search.steps, plain.finish.steps, plain.fidelity) == (3, 0, 0.5)
     expected = {"samples": 3, "seed": 0, "batch_size": 2, "overwrite": True}
     assert expected.items() <= given.items()
@@ -138,6 +140,9 @@ def test_the_sheet_survives_inputs_that_are_gone(tmp_path, face, restore):
         (["restore", "face.png", "--out", "out", "--config", "pulze"], "presets are .*pulse"),
         (["restore", "face.png", "--out", "out", "--config", "no.toml"], "cannot read the config"),
         (["restore", "face.png", "--out", "out", "--config", "bad.toml"], "unknown key 'stepps'"),
+        (["restore", "face.png", "--out", "out", "--config", "table2"], "rows are .*, pixelcnn_50"),
+        (["restore", "face.png", "--out", "out", "--set", "steps"], "takes NAME=VALUE, .*'steps'"),
+        (["restore", "face.png", "--out", "out", "--set", "search.step=3"], "'step' in .search.;"),
         (["restore", "face.png", "--out", "out", "--generator", "tony"], "'tony'; known gener"),
         (["restore", "face.png", "--out", "out", "--fidelity", "2"], "fidelity must be"),
         (["degrade", "face.png", "--out", "out", "--kind", "sr"], "kind must be one of"),
