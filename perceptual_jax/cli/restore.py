@@ -76,7 +76,7 @@ class Restore:
     """How many processes share the inputs."""
     process_id: Annotated[int | None, or_else("0", metavar="I")] = None
     """Which of them this is."""
-    profile: Annotated[Path | None, or_else("none", metavar="DIR")] = None
+    trace: Annotated[Path | None, or_else("none", metavar="DIR")] = None
     """Folder for a JAX profiler's trace of the second batch."""
 
     def run(self) -> int:
@@ -114,7 +114,7 @@ class Restore:
                 retry_failed=self.retry_failed,
                 snapshot_every=self.snapshot_every,
                 share=share,
-                trace=self.profile,
+                trace=self.trace,
                 report=say,
                 progress=progress,
             )
