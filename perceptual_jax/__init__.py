@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from perceptual_jax.jobs.generate import sample_image as sample_image
     from perceptual_jax.jobs.index import write_index as write_index
     from perceptual_jax.jobs.job import restore_files as restore_files
+    from perceptual_jax.jobs.plan import JobOptions as JobOptions
     from perceptual_jax.likelihood.inspection import inspect_picture as inspect_picture
     from perceptual_jax.likelihood.likelihood import Likelihood as Likelihood
     from perceptual_jax.likelihood.models import load_model as load_model
@@ -67,6 +68,7 @@ _MODULES = {
     "jobs.generate": ("generate_files", "sample_image"),
     "jobs.index": ("write_index",),
     "jobs.job": ("restore_files",),
+    "jobs.plan": ("JobOptions",),
     "likelihood.inspection": ("inspect_picture",),
     "likelihood.likelihood": ("Likelihood",),
     "likelihood.models": ("load_model",),

@@ -20,7 +20,17 @@ MODULES = sorted(
     info.name for info in pkgutil.walk_packages([str(ROOT)], prefix=f"{perceptual_jax.__name__}.")
 )
 
-POSITIONAL = {"key", "header", "label", "argv", "path", "name_or_path", "axis", "resolution"}
+POSITIONAL = {
+    "key",
+    "header",
+    "label",
+    "argv",
+    "path",
+    "name_or_path",
+    "axis",
+    "resolution",
+    "options",
+}
 """Parameters that may have a default without being keyword-only."""
 
 PURE = {"generator", "prior"}

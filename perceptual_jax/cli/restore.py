@@ -93,8 +93,19 @@ class Restore:
         keep_compiled_programs()
         from perceptual_jax.jobs.index import write_index
         from perceptual_jax.jobs.job import restore_files
+        from perceptual_jax.jobs.plan import JobOptions
         from perceptual_jax.jobs.processes import join
 
+        # Ranges are checked before the other processes are waited for.
+        options = JobOptions(
+            samples=self.samples,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            overwrite=self.overwrite,
+            retry_failed=self.retry_failed,
+            snapshot_every=self.snapshot_every,
+            trace=self.trace,
+        )
         share = join(
             distributed=self.distributed,
             coordinator=self.coordinator,
@@ -107,14 +118,7 @@ class Restore:
                 self.inputs,
                 self.out,
                 config,
-                samples=self.samples,
-                seed=self.seed,
-                batch_size=self.batch_size,
-                overwrite=self.overwrite,
-                retry_failed=self.retry_failed,
-                snapshot_every=self.snapshot_every,
-                share=share,
-                trace=self.trace,
+                dataclasses.replace(options, share=share),
                 report=say,
                 progress=progress,
             )

@@ -7,6 +7,7 @@ from job_files import CONFIG, picture
 
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.jobs.job import restore_files
+from perceptual_jax.jobs.plan import JobOptions
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +35,16 @@ def folder(finished, tmp_path):
 
 @pytest.fixture
 def again(finished, narrow):
-    """The job of `finished`, into any folder, with any other options."""
+    """The job of `finished`, into any folder, with any other `JobOptions`."""
 
-    def run(out, config=CONFIG, *, inputs=None, generator=narrow, **options):
+    def run(out, config=CONFIG, *, inputs=None, generator=narrow, progress=None, **options):
         return restore_files(
-            inputs or [finished / "in"], out, config, generator=generator, **options
+            inputs or [finished / "in"],
+            out,
+            config,
+            JobOptions(**options),
+            generator=generator,
+            progress=progress,
         )
 
     return run

@@ -48,9 +48,10 @@ def results(out):
 @pytest.fixture(scope="module")
 def whole(finished, narrow, tmp_path_factory):
     from perceptual_jax.jobs.job import restore_files
+    from perceptual_jax.jobs.plan import JobOptions
 
     out = tmp_path_factory.mktemp("whole")
-    restore_files([finished / "in"], out, STAGES, generator=narrow, batch_size=4)
+    restore_files([finished / "in"], out, STAGES, JobOptions(batch_size=4), generator=narrow)
     return results(out)
 
 
