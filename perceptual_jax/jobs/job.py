@@ -35,11 +35,17 @@ from perceptual_jax.jobs.log import (
 from perceptual_jax.jobs.loop import Job, Writer, restore_all
 from perceptual_jax.jobs.plan import DEFAULT, JobOptions, Plan, make_plan
 from perceptual_jax.jobs.processes import hold
-from perceptual_jax.jobs.resume import RESULTS, Snapshots, write_config
+from perceptual_jax.jobs.resume import (
+    RESULTS,
+    Group,
+    Snapshots,
+    remove_empty_snapshots,
+    write_config,
+)
 from perceptual_jax.jobs.writing import Settings
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.prior.prior import Prior
-from perceptual_jax.restoration.batch import default_batch_size, default_prior
+from perceptual_jax.restoration.presets import default_batch_size, default_prior
 from perceptual_jax.types import Generator
 
 
@@ -101,6 +107,7 @@ def restore_files(
             if plan.todo:
                 _restore(plan, journal, report=report, progress=progress)
         if options.share.count == 1:
+            remove_empty_snapshots(plan.out)
             _put_results_in_order(plan)
     return JobSummary(
         out=plan.out,
@@ -161,9 +168,15 @@ def _about(settings: Settings, config: RestoreConfig) -> Record:
 
 def _batches(job: Job, todo: Sequence[Input], *, even: bool) -> Iterator[Batch]:
     """The inputs in batches; those whose search is in its middle first."""
-    groups = [list(todo)] if job.snapshots is None else job.snapshots.groups(todo)
+    groups = [Group(list(todo), None)] if job.snapshots is None else job.snapshots.groups(todo)
     return itertools.chain.from_iterable(
-        feed(group, job.config, most=job.most, even=even) for group in groups
+        feed(
+            group.inputs,
+            job.config,
+            most=min(job.most, group.pictures or job.most),
+            even=even and group.pictures is None,
+        )
+        for group in groups
     )
 
 

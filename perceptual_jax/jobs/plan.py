@@ -22,7 +22,7 @@ from perceptual_jax.jobs.resume import INDEX, finished_inputs
 from perceptual_jax.jobs.writing import Settings
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.models import NOT_LEARNED, files_sha256, load_model
-from perceptual_jax.restoration.stages import check_fit
+from perceptual_jax.restoration.presets import check_fit
 from perceptual_jax.types import Generator
 
 ALONE = Share()

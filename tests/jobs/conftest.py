@@ -21,7 +21,8 @@ def finished(narrow, tmp_path_factory):
     root = tmp_path_factory.mktemp("job")
     for seed, name in enumerate(["a.png", "b.png", "sub/a.png"]):
         picture(root / "in" / name, seed)
-    summary = restore_files([root / "in"], root / "out", CONFIG, generator=narrow)
+    options = JobOptions(batch_size=4)
+    summary = restore_files([root / "in"], root / "out", CONFIG, options, generator=narrow)
     assert (summary.restored, summary.kept, summary.failed) == (3, 0, ())
     return root
 
@@ -35,14 +36,26 @@ def folder(finished, tmp_path):
 
 @pytest.fixture
 def again(finished, narrow):
-    """The job of `finished`, into any folder, with any other `JobOptions`."""
+    """The job of `finished`, into any folder, with any other `JobOptions`.
 
-    def run(out, config=CONFIG, *, inputs=None, generator=narrow, progress=None, **options):
+    Batches of one size, because each size is compiled.
+    """
+
+    def run(
+        out,
+        config=CONFIG,
+        *,
+        inputs=None,
+        generator=narrow,
+        progress=None,
+        batch_size=4,
+        **options,
+    ):
         return restore_files(
             inputs or [finished / "in"],
             out,
             config,
-            JobOptions(**options),
+            JobOptions(batch_size=batch_size, **options),
             generator=generator,
             progress=progress,
         )
