@@ -21,7 +21,17 @@ ROOT = Path(perceptual_jax.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 
-POSITIONAL = {"key", "header", "label", "argv", "path", "name_or_path", "axis", "resolution"}
+POSITIONAL = {
+    "key",
+    "header",
+    "label",
+    "argv",
+    "path",
+    "name_or_path",
+    "axis",
+    "resolution",
+    "options",
+}
 """Parameters that may have a default without being keyword-only: a call reads better without."""
 
 PURE = {"generator", "prior", "restoration", "likelihood"}

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from pictures import picture
 
-from perceptual_jax.config import UsageError
 from perceptual_jax.degradation.jpeg import quality_of
 from perceptual_jax.degradation.operations import OPERATIONS
 from perceptual_jax.degradation.profiles import (
@@ -11,6 +10,7 @@ from perceptual_jax.degradation.profiles import (
     load_profile,
     profile_names,
 )
+from perceptual_jax.errors import UsageError
 
 EXAMPLES = {
     "avif": "quality = 30",

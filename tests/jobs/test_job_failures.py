@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from job_files import CONFIG, assert_same_result, lines, picture, pixels_of
 
-from perceptual_jax.config import FinishConfig, NoiseConfig, SearchConfig, UsageError
+from perceptual_jax.config import FinishConfig, NoiseConfig, SearchConfig
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import WriteError
 from perceptual_jax.io.inputs import InputError
 from perceptual_jax.jobs import loop

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from job_files import contents, picture
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.jobs.processes import Share, hold
 from perceptual_jax.jobs.status import merge, overview
 
