@@ -15,7 +15,6 @@ import math
 import os
 import re
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import platformdirs
 from jaxtyping import Array, Shaped
 from upath import UPath
 
@@ -138,16 +138,13 @@ def make_folder(out: Place) -> None:
 
 
 def cache_folder() -> Path:
-    """Where what is fetched, converted and compiled is kept; it may not exist yet."""
+    """Where what is fetched, converted and compiled is kept; it may not exist yet.
+
+    It is `$PERCEPTUAL_JAX_CACHE`, else `perceptual_jax` in the user's cache folder.
+    """
     if chosen := os.environ.get("PERCEPTUAL_JAX_CACHE"):
         return Path(chosen).expanduser()
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg) / "perceptual_jax"
-    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "perceptual_jax" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "perceptual_jax"
-    return Path.home() / ".cache" / "perceptual_jax"
+    return platformdirs.user_cache_path("perceptual_jax", appauthor=False)
 
 
 class WriteError(OSError):
