@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from perceptual_jax.config import load_config as load_config
     from perceptual_jax.config import to_toml as to_toml
     from perceptual_jax.degradation.corruptions import degrade as degrade
-    from perceptual_jax.degradation.jpeg import JpegHeader as JpegHeader
     from perceptual_jax.degradation.jpeg import read_header as read_header
     from perceptual_jax.degradation.resampling import downscale as downscale
     from perceptual_jax.evaluation.sheet import contact_sheet as contact_sheet
@@ -39,23 +38,37 @@ if TYPE_CHECKING:
     from perceptual_jax.prior.mmd import PriorBank as PriorBank
     from perceptual_jax.prior.mmd import make_prior_bank as make_prior_bank
     from perceptual_jax.prior.mmd import mmd2 as mmd2
+    from perceptual_jax.prior.prior import Prior as Prior
     from perceptual_jax.prior.prior import make_prior as make_prior
     from perceptual_jax.prior.sphere import project_to_sphere as project_to_sphere
-    from perceptual_jax.restoration.batch import restore_batch as restore_batch
+    from perceptual_jax.restoration.batch import Progress as Progress
+    from perceptual_jax.restoration.batch import run_batch as run_batch
     from perceptual_jax.restoration.downscale import DownscaleL2 as DownscaleL2
     from perceptual_jax.restoration.downscale import consistency_psnr as consistency_psnr
+    from perceptual_jax.restoration.objective import Stage as Stage
     from perceptual_jax.restoration.objective import objective as objective
-    from perceptual_jax.restoration.search import restore as restore
+    from perceptual_jax.restoration.optimizer import SphericalAdam as SphericalAdam
+    from perceptual_jax.restoration.presets import build_search as build_search
+    from perceptual_jax.restoration.presets import default_prior as default_prior
+    from perceptual_jax.restoration.presets import restore_batch as restore_batch
+    from perceptual_jax.restoration.search import Search as Search
+    from perceptual_jax.restoration.search import Snapshot as Snapshot
+    from perceptual_jax.restoration.search import run as run
+    from perceptual_jax.restoration.start import PriorStart as PriorStart
+    from perceptual_jax.types import DataTerm as DataTerm
     from perceptual_jax.types import Generator as Generator
-    from perceptual_jax.types import LossTerms as LossTerms
+    from perceptual_jax.types import Given as Given
+    from perceptual_jax.types import JpegHeader as JpegHeader
+    from perceptual_jax.types import Latents as Latents
     from perceptual_jax.types import Restoration as Restoration
+    from perceptual_jax.types import SearchState as SearchState
     from perceptual_jax.types import Status as Status
 
 _MODULES = {
     "checkpoints.load": ("load_generator",),
     "config": ("ConfigError", "RestoreConfig", "UsageError", "load_config", "to_toml"),
     "degradation.corruptions": ("degrade",),
-    "degradation.jpeg": ("JpegHeader", "read_header"),
+    "degradation.jpeg": ("read_header",),
     "degradation.resampling": ("downscale",),
     "evaluation.sheet": ("contact_sheet",),
     "generator.mobilestylegan": ("MobileStyleGAN",),
@@ -71,13 +84,25 @@ _MODULES = {
     "likelihood.sampling": ("sample_degraded",),
     "prior.geodesic": ("cross_loss",),
     "prior.mmd": ("PriorBank", "make_prior_bank", "mmd2"),
-    "prior.prior": ("make_prior",),
+    "prior.prior": ("Prior", "make_prior"),
     "prior.sphere": ("project_to_sphere",),
-    "restoration.batch": ("restore_batch",),
+    "restoration.batch": ("Progress", "run_batch"),
     "restoration.downscale": ("DownscaleL2", "consistency_psnr"),
-    "restoration.objective": ("objective",),
-    "restoration.search": ("restore",),
-    "types": ("Generator", "LossTerms", "Restoration", "Status"),
+    "restoration.objective": ("Stage", "objective"),
+    "restoration.optimizer": ("SphericalAdam",),
+    "restoration.presets": ("build_search", "default_prior", "restore_batch"),
+    "restoration.search": ("Search", "Snapshot", "run"),
+    "restoration.start": ("PriorStart",),
+    "types": (
+        "DataTerm",
+        "Generator",
+        "Given",
+        "JpegHeader",
+        "Latents",
+        "Restoration",
+        "SearchState",
+        "Status",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

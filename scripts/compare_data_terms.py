@@ -28,8 +28,9 @@ from perceptual_jax.io.files import save_json
 from perceptual_jax.io.images import read_image, reduce_picture, to_float, to_uint8, write_png
 from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.likelihood.models import load_model
-from perceptual_jax.restoration.batch import default_prior, restore_batch
 from perceptual_jax.restoration.downscale import consistency_psnr
+from perceptual_jax.restoration.presets import default_prior, restore_batch
+from perceptual_jax.types import Given
 
 
 def degraded_by(kind: str, clean: np.ndarray, number: int) -> Degradation:
@@ -70,7 +71,7 @@ def main() -> None:
         stack = np.stack([to_float(file.image) for file in files])
         model = "jpeg" if files[0].encoded else "blind"
         likelihood = load_model(model)
-        bits = jax.jit(lambda y, h, x, m=likelihood: m.evaluate(m.prepare(y, h), x)[0])
+        bits = jax.jit(lambda y, h, x, m=likelihood: m.evaluate(m.prepare(Given(y, h)), x)[0])
         columns = [[file.image for file in files]]
         terms = [t for t in args.terms if model == "jpeg" or t != "dct_box"]
         for term in terms:
@@ -102,7 +103,7 @@ def main() -> None:
                 bits(y, file.header, x)
                 for y, file, x in zip(stack, files, result.image, strict=True)
             ]
-            row |= {"bits": float(np.mean(costs)), "mmd2": float(np.mean(result.terms.mmd2))}
+            row |= {"bits": float(np.mean(costs)), "mmd2": float(np.mean(result.terms["mmd2"]))}
             table.append(row)
             print(*(f"{v:.4g}" if isinstance(v, float) else v for v in row.values()), flush=True)
             columns.append([to_uint8(np.asarray(small(x, 256))) for x in result.image])

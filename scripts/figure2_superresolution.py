@@ -24,8 +24,8 @@ from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import save_json
 from perceptual_jax.io.images import read_image, to_float, to_uint8, write_png
 from perceptual_jax.io.inputs import collect_inputs
-from perceptual_jax.restoration.batch import default_prior, restore_batch
 from perceptual_jax.restoration.downscale import consistency_psnr
+from perceptual_jax.restoration.presets import default_prior, restore_batch
 
 
 def without_mmd(config: RestoreConfig) -> RestoreConfig:
@@ -72,7 +72,7 @@ def main() -> None:
             "consistency": float(np.mean(consistency)),
             "psnr256": float(np.mean([psnr(a, b) for a, b in pairs])),
             "ssim256": float(np.mean([ssim(a, b) for a, b in pairs])),
-            "mmd2": float(np.mean(result.terms.mmd2)),
+            "mmd2": float(np.mean(result.terms["mmd2"])),
             "seconds": seconds,
         }
         table.append(row)

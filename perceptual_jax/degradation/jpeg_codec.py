@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from perceptual_jax.degradation.jpeg import GRID, JpegHeader
+from perceptual_jax.degradation.jpeg import GRID
+from perceptual_jax.types import JpegHeader
 
 _DCT = np.array(
     [

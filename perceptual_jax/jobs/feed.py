@@ -15,9 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from perceptual_jax.config import ConfigError, RestoreConfig
+from perceptual_jax.degradation.canvas import canvas_of
 from perceptual_jax.io.images import ImageError
 from perceptual_jax.io.inputs import Input
-from perceptual_jax.jobs.reading import Picture, canvas_of, read_picture, require_header
+from perceptual_jax.jobs.reading import Picture, read_picture, require_header
 
 AHEAD = 2
 """Batches that are read while one is searched for."""

@@ -36,14 +36,21 @@ from perceptual_jax.jobs.feed import EVEN, Batch, feed
 from perceptual_jax.jobs.log import Journal, Record, put_in_order, quarantined, stamp_of
 from perceptual_jax.jobs.loop import Job, Sink, restore_all
 from perceptual_jax.jobs.processes import Share, hold
-from perceptual_jax.jobs.resume import INDEX, RESULTS, Snapshots, finished_inputs, write_config
+from perceptual_jax.jobs.resume import (
+    INDEX,
+    RESULTS,
+    Group,
+    Snapshots,
+    finished_inputs,
+    remove_empty_snapshots,
+    write_config,
+)
 from perceptual_jax.jobs.writing import Settings
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.models import NOT_LEARNED, files_sha256, load_model
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.prior.prior import Prior
-from perceptual_jax.restoration.batch import default_batch_size, default_prior
-from perceptual_jax.restoration.stages import check_fit
+from perceptual_jax.restoration.presets import check_fit, default_batch_size, default_prior
 from perceptual_jax.types import Generator
 
 ALONE = Share()
@@ -185,6 +192,7 @@ def restore_files(
                     batches = _reported(batches, report)
                 restore_all(job, batches, sink, journal, add, trace=trace, progress=progress)
         if share.count == 1:
+            remove_empty_snapshots(out)
             asked = [problem.source for problem in problems] + [x.path for x in everything]
             records_of = {printable(x.path): out / f"{x.name}.json" for x in everything}
             put_in_order(out / RESULTS, map(printable, asked), records_of)
@@ -204,9 +212,15 @@ def _about(settings: Settings, config: RestoreConfig) -> Record:
 
 def _batches(job: Job, todo: Sequence[Input], *, even: bool) -> Iterator[Batch]:
     """The inputs in batches; those whose search is in its middle first."""
-    groups = [list(todo)] if job.snapshots is None else job.snapshots.groups(todo)
+    groups = [Group(list(todo), None)] if job.snapshots is None else job.snapshots.groups(todo)
     return itertools.chain.from_iterable(
-        feed(group, job.config, most=job.most, even=even) for group in groups
+        feed(
+            group.inputs,
+            job.config,
+            most=min(job.most, group.pictures or job.most),
+            even=even and group.pictures is None,
+        )
+        for group in groups
     )
 
 

@@ -15,19 +15,19 @@ from types import TracebackType
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from perceptual_jax.config import RestoreConfig
+from perceptual_jax.degradation.canvas import on_canvases
 from perceptual_jax.io.files import Place
-from perceptual_jax.io.images import to_float
 from perceptual_jax.jobs import writing
 from perceptual_jax.jobs.feed import Batch
 from perceptual_jax.jobs.log import Journal, Record
-from perceptual_jax.jobs.reading import Picture, on_canvas, restoration_keys
-from perceptual_jax.jobs.resume import Row, Snapshots, SnapshotsOf
+from perceptual_jax.jobs.reading import Picture, restoration_keys
+from perceptual_jax.jobs.resume import Row, Snapshots
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.prior.prior import Prior
-from perceptual_jax.restoration.batch import restore_batch
+from perceptual_jax.restoration.batch import Progress, run_batch
+from perceptual_jax.restoration.presets import build_search
 from perceptual_jax.types import Generator
 
 THREADS = 4
@@ -227,24 +227,36 @@ def _restore_batch(
         for picture in [*pictures, *[pictures[-1]] * (batch.full - len(pictures))]
         for sample in range(job.samples)
     ]
-    contents, samples = zip(*((row.picture.content, row.sample) for row in rows), strict=True)
-    keeper = None if job.snapshots is None else SnapshotsOf(job.snapshots, rows)
     degradation = pictures[0].look.degradation
     config = dataclasses.replace(job.config, degradation=degradation)
-    likelihood = job.models(degradation)
+    given = on_canvases(
+        [row.picture.pixels for row in rows], [row.picture.look.header for row in rows]
+    )
+    search = build_search(
+        config,
+        job.generator,
+        given.size,
+        prior=job.prior,
+        likelihood=job.models(degradation),
+    )
+    contents, samples = zip(*((row.picture.content, row.sample) for row in rows), strict=True)
+    keys = restoration_keys(contents, samples, seed=job.seed)
+    size = math.ceil(len(rows) / math.ceil(len(rows) / job.size))
+    kept = None if job.snapshots is None else job.snapshots.of_batch(rows)
+
+    def on_progress(piece: Progress) -> None:
+        if kept is not None:
+            kept.note(piece)
+        progress(piece.share)
+
     try:
-        result = restore_batch(
-            job.generator,
-            np.stack([to_float(on_canvas(picture.pixels)) for picture, _ in rows]),
-            config,
-            keys=restoration_keys(contents, samples, seed=job.seed),
-            headers=jax.tree.map(lambda *x: np.stack(x), *(p.look.header for p, _ in rows)),
-            sides=np.array([picture.pixels.shape[0] for picture, _ in rows]),
-            likelihood=likelihood,
-            prior=job.prior,
-            batch_size=math.ceil(len(rows) / math.ceil(len(rows) / job.size)),
-            progress=progress,
-            keeper=keeper,
+        result = run_batch(
+            search,
+            given,
+            keys,
+            batch_size=size,
+            on_progress=on_progress,
+            resume=None if kept is None else kept.load,
         )
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):

@@ -21,10 +21,11 @@ from jaxtyping import Array, Key, UInt8
 from PIL import Image
 
 from perceptual_jax.config import MIN_SIZE, ConfigError
-from perceptual_jax.degradation.jpeg import JpegHeader, quality_of, read_header, unknown_header
+from perceptual_jax.degradation.jpeg import quality_of, read_header
 from perceptual_jax.degradation.resampling import resample_matrix
 from perceptual_jax.io.images import ImageError, read_image
 from perceptual_jax.io.inputs import Input
+from perceptual_jax.types import JpegHeader, unknown_header
 
 SMALL = 128
 """Pixels of a side below which a picture is taken for a downscaled one."""
@@ -145,28 +146,6 @@ def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> 
     look = look_at(source, degradation, max_size=max_size, data=data)
     digest = hashlib.sha256(data).hexdigest()
     return Picture(source, digest, (width, height), pixels, content_of(pixels), look)
-
-
-def canvas_of(side: int) -> int:
-    """Pixels of a side of the array that holds a picture: few sizes for all pictures.
-
-    Where a draft, or the size at which pictures are compared, is larger than the picture, so it is
-    than its canvas, for both are powers of 2.
-
-    Example:
-        >>> [canvas_of(side) for side in (4, 30, 32, 100, 129, 250, 256, 600)]
-        [8, 32, 32, 128, 160, 256, 256, 640]
-    """
-    if side <= 128:
-        return max(8, 2 ** (side - 1).bit_length())
-    step = 32 if side <= 256 else 128
-    return -(-side // step) * step
-
-
-def on_canvas(pixels: UInt8[np.ndarray, "h h 3"]) -> UInt8[np.ndarray, "c c 3"]:
-    """A picture in the upper left of its canvas, its edge repeated over the rest."""
-    more = canvas_of(pixels.shape[0]) - pixels.shape[0]
-    return np.pad(pixels, ((0, more), (0, more), (0, 0)), mode="edge")
 
 
 def content_of(pixels: UInt8[np.ndarray, "h w 3"]) -> int:

@@ -45,7 +45,8 @@ from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.log import Record
 from perceptual_jax.jobs.reading import Picture, input_sha256
 from perceptual_jax.jobs.writing import Settings
-from perceptual_jax.restoration.middle import Middle
+from perceptual_jax.restoration.batch import Progress
+from perceptual_jax.restoration.search import Snapshot
 
 CONFIG, RESULTS, INDEX = "config.toml", "results.jsonl", "index.png"
 """Files of a whole job; `index` draws the last one."""
@@ -194,33 +195,52 @@ class Row(NamedTuple):
         return f"{self.picture.input.name}.{self.sample}.npz"
 
 
+class Group(NamedTuple):
+    """Inputs that go through batches together."""
+
+    inputs: list[Input]
+    pictures: int | None
+    """Pictures in the batch that was in its middle; None for inputs without snapshots."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Snapshots:
     """Those in a job's folder.
 
     Attributes:
         out: The job's folder.
-        settings: Of the job; snapshots of other settings are not gone on with.
-        every: Steps between two of them.
+        settings: Of the job; searches of other settings are not resumed.
+        every: Steps between two snapshots of a search.
     """
 
     out: Place
     settings: Settings
     every: int
 
-    def groups(self, inputs: Sequence[Input]) -> list[list[Input]]:
-        """The inputs by how far their search has come, the furthest first."""
+    def groups(self, inputs: Sequence[Input]) -> list[Group]:
+        """The batches that were in their middle, the furthest first, then all other inputs."""
         there = names_in(self._folder)
-        if not there:
-            return [list(inputs)]
-        groups: dict[int, list[Input]] = {0: []}
+        batches: dict[tuple[int, str, int], dict[int, Input]] = {}
+        others = []
         for source in inputs:
             file = f"{source.name}.0.npz"
             saved = _read(self._folder / file) if file in there else None
-            groups.setdefault(0 if saved is None else int(saved["taken"]), []).append(source)
-        return [groups[taken] for taken in sorted(groups, reverse=True) if groups[taken]]
+            if saved is None or "batch" not in saved:
+                others.append(source)
+            else:
+                batch = (int(saved["step"]), saved["batch"].item(), int(saved["pictures"]))
+                batches.setdefault(batch, {})[int(saved["row"])] = source
+        groups = [
+            Group([source for _, source in sorted(batches[batch].items())], batch[-1])
+            for batch in sorted(batches, reverse=True)
+        ]
+        return [*groups, Group(others, None)] if others else groups
 
-    def load(self, rows: Sequence[Row]) -> Middle | None:
+    def of_batch(self, rows: Sequence[Row]) -> "BatchSnapshots":
+        """Those of a batch with these rows."""
+        return BatchSnapshots(self, rows)
+
+    def load(self, rows: Sequence[Row]) -> Snapshot | None:
         """Where the search for these rows is, if all of them are at the same step."""
         saved = []
         for row in rows:
@@ -228,43 +248,53 @@ class Snapshots:
             if arrays is None or arrays["key"].item() != self._key(row):
                 return None
             saved.append(arrays)
-        if len({int(arrays["taken"]) for arrays in saved}) != 1:
+        if len({int(arrays["step"]) for arrays in saved}) != 1:
             return None
 
-        def stacked(kind: str) -> list[np.ndarray]:
+        def stacked(kind: str) -> dict[str, np.ndarray]:
             names = sorted(name for name in saved[0] if name.startswith(kind))
-            return [np.stack([arrays[name] for arrays in saved]) for name in names]
+            return {n.removeprefix(kind): np.stack([arrays[n] for arrays in saved]) for n in names}
 
-        return Middle(int(saved[0]["taken"]), stacked("leaf"), stacked("term"))
+        return Snapshot(int(saved[0]["step"]), list(stacked("leaf.").values()), stacked("trace."))
 
-    def save(self, rows: Sequence[Row], middle: Middle) -> None:
+    def save(self, rows: Sequence[Row], snapshot: Snapshot, *, batch: Sequence[Row]) -> None:
         """Writes where the search for these rows is.
+
+        Args:
+            rows: The rows of `snapshot`.
+            snapshot: State and terms of their search.
+            batch: All rows of the batch that they belong to, in order.
 
         Raises:
             WriteError: If it cannot be written.
         """
         if isinstance(self._folder, Path):
             self._folder.mkdir(exist_ok=True)
+        files = [row.file for row in batch]
+        about = {
+            "step": np.array(snapshot.step),
+            "batch": np.array(hashlib.sha256(json_text(files).encode()).hexdigest()),
+            "pictures": np.array(sum(row.sample == 0 for row in batch)),
+        }
 
         def write(i: int) -> None:
             row = rows[i]
-            arrays = {"key": np.array(self._key(row)), "taken": np.array(middle.taken)}
-            arrays |= {f"leaf{n:03d}": leaf[i] for n, leaf in enumerate(middle.leaves)}
-            arrays |= {f"term{n:03d}": term[i] for n, term in enumerate(middle.terms)}
+            arrays = {"key": np.array(self._key(row)), "row": np.array(files.index(row.file))}
+            arrays |= about
+            arrays |= {f"leaf.{n:03d}": leaf[i] for n, leaf in enumerate(snapshot.leaves)}
+            arrays |= {f"trace.{name}": term[i] for name, term in snapshot.trace.items()}
             save_npz(self._folder / row.file, arrays)
 
         with ThreadPoolExecutor(_THREADS) as pool:
-            # Rows that only fill up a batch are of a picture that is in it.
-            list(pool.map(write, {row.file: i for i, row in enumerate(rows)}.values()))
+            # Rows that only fill up a batch repeat a picture; the first of them is its own.
+            first = {row.file: i for i, row in reversed(list(enumerate(rows)))}
+            list(pool.map(write, first.values()))
 
     def remove(self, rows: Sequence[Row]) -> None:
         """Removes those of searches that are done."""
         for row in rows:
             with contextlib.suppress(OSError):
                 (self._folder / row.file).unlink(missing_ok=True)
-        if isinstance(self._folder, Path):
-            with contextlib.suppress(OSError):
-                self._folder.rmdir()  # only if nothing is in it any more
 
     @property
     def _folder(self) -> Place:
@@ -275,25 +305,34 @@ class Snapshots:
         return hashlib.sha256(json_text(about).encode()).hexdigest()
 
 
-@dataclasses.dataclass(frozen=True)
-class SnapshotsOf:
-    """The `batch.Keeper` of a batch with these rows."""
+class BatchSnapshots:
+    """The snapshots of one batch: loads where its searches are, and saves them now and then."""
 
-    snapshots: Snapshots
-    rows: Sequence[Row]
+    def __init__(self, snapshots: Snapshots, rows: Sequence[Row]):
+        """Loads nothing yet."""
+        self._snapshots, self._rows = snapshots, rows
+        self._saved: dict[Sequence[int], int] = {}
 
-    @property
-    def every(self) -> int:
-        """Steps between two snapshots."""
-        return self.snapshots.every
+    def load(self, numbers: Sequence[int]) -> Snapshot | None:
+        """Where the search for these rows of the batch is; None: at its beginning."""
+        snapshot = self._snapshots.load([self._rows[i] for i in numbers])
+        self._saved[tuple(numbers)] = 0 if snapshot is None else snapshot.step
+        return snapshot
 
-    def load(self, rows: Sequence[int]) -> Middle | None:
-        """See `Snapshots.load`."""
-        return self.snapshots.load([self.rows[i] for i in rows])
+    def note(self, piece: Progress) -> None:
+        """Saves a search where it is, if enough steps were taken since the last time."""
+        numbers = tuple(piece.rows)
+        if piece.step - self._saved.get(numbers, 0) >= self._snapshots.every:
+            rows = [self._rows[i] for i in numbers]
+            self._snapshots.save(rows, piece.snapshot(), batch=self._rows)
+            self._saved[numbers] = piece.step
 
-    def save(self, rows: Sequence[int], middle: Middle) -> None:
-        """See `Snapshots.save`."""
-        self.snapshots.save([self.rows[i] for i in rows], middle)
+
+def remove_empty_snapshots(out: Place) -> None:
+    """Removes the folder of snapshots if nothing is in it and nobody writes into it any more."""
+    if isinstance(out, Path):
+        with contextlib.suppress(OSError):
+            (out / _SNAPSHOTS).rmdir()
 
 
 def _read(path: Place) -> dict[str, np.ndarray] | None:

@@ -8,12 +8,13 @@ import jax
 import numpy as np
 
 from perceptual_jax.config import UsageError
-from perceptual_jax.degradation.jpeg import JpegHeader, standard_tables
+from perceptual_jax.degradation.jpeg import standard_tables
 from perceptual_jax.io.images import read_image, reduce_picture, to_float, to_uint8, write_png
 from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.likelihood.inspection import Belief, inspect_picture
 from perceptual_jax.likelihood.models import load_model
 from perceptual_jax.likelihood.sampling import sample_degraded
+from perceptual_jax.types import JpegHeader
 
 SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 

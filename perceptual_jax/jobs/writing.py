@@ -161,7 +161,7 @@ def _describe(picture: Picture, result: Restoration, images: list[str]) -> Recor
             {
                 "image": file,
                 "status": Status(result.status[i]).name,
-                "terms": {k: float(v[i]) for k, v in result.terms._asdict().items()},
+                "terms": {k: float(v[i]) for k, v in result.terms.items() if not np.isnan(v[i])},
                 "consistency_psnr": float(result.fit.consistency_psnr[i]),
                 "best_step": int(result.best_step[i]),
             }

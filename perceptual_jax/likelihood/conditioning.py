@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.likelihood.config import PixelCNNConfig
 from perceptual_jax.likelihood.layers import Scope, around, depth_to_space, space_to_depth
+from perceptual_jax.types import JpegHeader
 
 PHASE_CHANNELS = 16
 TABLE_CHANNELS = 32

@@ -21,9 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from perceptual_jax.degradation.jpeg import JpegHeader, standard_tables, unknown_header
+from perceptual_jax.degradation.jpeg import standard_tables
 from perceptual_jax.degradation.jpeg_codec import blocks_dct, on_grid, to_ycc
 from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.types import Given, JpegHeader, unknown_header
 
 WINDOW = 128
 """Pixels of a side that are looked at: the part of the picture with most detail."""
@@ -170,4 +171,4 @@ def _header(quality: int, subsampling: int, row: int, column: int) -> JpegHeader
 
 @jax.jit
 def _bits(model: Likelihood, pixels: Array, header: JpegHeader) -> Array:
-    return model.evaluate(model.prepare(pixels, header), pixels)[0]
+    return model.evaluate(model.prepare(Given(pixels, header)), pixels)[0]

@@ -27,7 +27,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
 from perceptual_jax.degradation.jpeg_codec import requantise
 from perceptual_jax.likelihood.conditioning import Side, encode, make_side, marked
 from perceptual_jax.likelihood.config import PixelCNNConfig
@@ -42,6 +41,7 @@ from perceptual_jax.likelihood.layers import (
     shift_right,
 )
 from perceptual_jax.likelihood.logistic_mixture import Mixture, mixture_from
+from perceptual_jax.types import JpegHeader, unknown_header
 
 
 class Context(NamedTuple):

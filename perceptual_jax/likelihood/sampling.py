@@ -24,10 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Key
 
-from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.logistic_mixture import Noise, draw_noise, sample
 from perceptual_jax.likelihood.wavefront import wavefront
+from perceptual_jax.types import Given, JpegHeader, unknown_header
 
 Method = Literal["wavefront", "jacobi", "naive"]
 
@@ -75,7 +75,7 @@ def redraw(
     temperature: float | Float[Array, ""],
 ) -> Float[Array, "h w 3"]:
     """F: every pixel drawn anew, given those before it in `degraded`."""
-    mixture = model.mixture(model.prepare(degraded, header), restored)
+    mixture = model.mixture(model.prepare(Given(degraded, header)), restored)
     return sample(mixture, noise, temperature=temperature, component=model.config.component)
 
 

@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.jpeg_codec import requantise
 from perceptual_jax.likelihood.conditioning import Side, encode, make_side
 from perceptual_jax.likelihood.config import PixelCNNConfig
@@ -28,6 +27,7 @@ from perceptual_jax.likelihood.layers import Scope, concat_elu, gate
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.logistic_mixture import Noise, mixture_from, sample
 from perceptual_jax.likelihood.pixelcnn import choose_anchors, head
+from perceptual_jax.types import JpegHeader
 
 Rings = dict[str, Float[Array, "r d c"]]
 

@@ -15,12 +15,14 @@ reduction of blocking effects", 1992.
 import dataclasses
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from perceptual_jax.degradation.jpeg import JpegHeader
+from perceptual_jax.degradation.canvas import canvas_matrix, canvas_mean
 from perceptual_jax.degradation.jpeg_codec import blocks_dct, off_grid, on_grid, subsample, to_ycc
-from perceptual_jax.degradation.resampling import resize
+from perceptual_jax.degradation.resampling import resample, resize
+from perceptual_jax.types import Given, JpegHeader
 
 
 class Box(NamedTuple):
@@ -31,22 +33,27 @@ class Box(NamedTuple):
     subsampling says the right one."""
     header: JpegHeader
     degraded: Float[Array, "h w 3"]
+    matrix: Float[Array, "h r"] | None = None
+    """Brings a restored image to the filled part of a canvas; None: the degraded image fills it."""
+    side: Int[Array, ""] | None = None
+    """Pixels of a side of that part."""
 
 
+@jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class DctBox:
-    """How far an image's coefficients lie outside a JPEG's box. Hashable.
+    """How far an image's coefficients lie outside a JPEG's box. Holds no arrays: static.
 
     Example:
         >>> from perceptual_jax.degradation.jpeg import standard_tables
         >>> header = JpegHeader(standard_tables(10), jnp.int32(0), jnp.zeros(2, jnp.int32))
         >>> grey = jnp.zeros((16, 16, 3))
-        >>> value, _ = DctBox().evaluate(DctBox().prepare(grey, header), grey)
+        >>> value, _ = DctBox().evaluate(DctBox().prepare(Given(grey, header), 16), grey)
         >>> float(value)
         0.0
     """
 
-    def prepare(self, degraded: Float[Array, "h w 3"], header: JpegHeader) -> Box:
+    def prepare(self, given: Given, resolution: int) -> Box:
         """The box of a decoded JPEG.
 
         The coefficients are found again by transforming the pixels and rounding to the lattice.
@@ -56,24 +63,30 @@ class DctBox:
         pixels beyond it are gone. The original's own value is at most about 1e-6.
 
         Args:
-            degraded: The decoded picture, in [-1, 1].
-            header: Its header. With unknown tables the box is a point: every step is 1.
+            given: The decoded picture and its header. With unknown tables the box is a point: every
+                step is 1.
+            resolution: Pixels of a side of the restored images to come.
         """
+        degraded, header, side = jnp.asarray(given.image), given.header, given.side
+        matrix = None
+        if side is not None:
+            shape = (degraded.shape[0], resolution)
+            matrix = canvas_matrix(resolution, side, shape, filter="area")
         tables = jnp.maximum(jnp.asarray(header.tables, jnp.float32), 1.0)
         planes = _coefficients(degraded, header)
         steps = [tables[0][None, None]] + [tables[1][None, None]] * 6
         lattice = tuple(jnp.round(c / s) * s for c, s in zip(planes, steps, strict=True))
         known = JpegHeader(*(jnp.asarray(x) for x in header))
-        return Box(lattice, known, degraded)
+        return Box(lattice, known, degraded, matrix, side)
 
     def evaluate(
-        self, cache: Box, restored: Float[Array, "h w 3"]
+        self, cache: Box, image: Float[Array, "r r 3"]
     ) -> tuple[Float[Array, ""], Float[Array, "h2 w2"]]:
         """The term and where it comes from.
 
         Args:
             cache: Result of `prepare`.
-            restored: Restored image in [-1, 1]; brought to the degraded image's size.
+            image: Restored image in [-1, 1]; brought to the degraded image's size.
 
         Returns:
             The value, and for each pixel the mean over its block, of which the value is the mean.
@@ -82,7 +95,10 @@ class DctBox:
         """
         header, size = cache.header, (cache.degraded.shape[0], cache.degraded.shape[1])
         tables = jnp.maximum(header.tables.astype(jnp.float32), 1.0)
-        restored = resize(restored, size)
+        if cache.matrix is None:
+            restored = resize(image, size)
+        else:
+            restored = resample(image, cache.matrix, cache.matrix)
         energies = []
         for i, (c, own) in enumerate(
             zip(_coefficients(restored, header), cache.coefficients, strict=True)
@@ -103,7 +119,9 @@ class DctBox:
         count = jnp.where(sampling == 0, 3.0, jnp.where(sampling == 1, 2.0, 1.5))
         per_pixel = jnp.repeat(jnp.repeat(blocks, 8, axis=0), 8, axis=1)[:, :, None] / count
         per_pixel = off_grid(per_pixel, jnp.asarray(header.phase), size)[:, :, 0]
-        return jnp.mean(per_pixel), per_pixel
+        if cache.side is None:
+            return jnp.mean(per_pixel), per_pixel
+        return canvas_mean(per_pixel, cache.side), per_pixel
 
 
 def _coefficients(

@@ -10,22 +10,37 @@ Source: Menon et al., "PULSE", CVPR 2020, and its public code.
 """
 
 import dataclasses
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from perceptual_jax.degradation.resampling import Filter, downscale
+from perceptual_jax.degradation.canvas import canvas_matrix, canvas_mean
+from perceptual_jax.degradation.resampling import Filter, downscale, resample
+from perceptual_jax.types import Given
 
 
+class L2Target(NamedTuple):
+    """What `DownscaleL2` compares a restored image with."""
+
+    image: Float[Array, "h2 w2 c"]
+    matrix: Float[Array, "h2 r"] | None = None
+    """Brings a restored image to the filled part of a canvas; None downscales to all of `image`."""
+    side: Int[Array, ""] | None = None
+    """Pixels of a side of that part."""
+
+
+@jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class DownscaleL2:
     """Mean squared error between the downscaled restored image and the degraded one.
 
-    Hashable, so it can be a static argument of `jax.jit`.
+    Holds no arrays: static under `jax.jit`.
 
     Example:
         >>> term = DownscaleL2(filter="area")
-        >>> cache = term.prepare(jnp.zeros((8, 8, 3)), resolution=32)
+        >>> cache = term.prepare(Given(jnp.zeros((8, 8, 3))), 32)
         >>> value, errors = term.evaluate(cache, jnp.full((32, 32, 3), 0.2))
         >>> round(float(value), 6), errors.shape
         (0.01, (8, 8))
@@ -38,46 +53,62 @@ class DownscaleL2:
     largest: int | None = None
     """Pixels of a side that larger images are compared at; None compares all there are."""
 
-    def prepare(
-        self, degraded: Float[Array, "h w c"], *, resolution: int
-    ) -> Float[Array, "h2 w2 c"]:
+    def prepare(self, given: Given, resolution: int) -> L2Target:
         """What `evaluate` compares with, once for each image.
 
         Args:
-            degraded: Degraded image in [-1, 1].
+            given: The degraded image.
             resolution: Pixels of a side of the restored images to come. A degraded image larger
                 than that along an axis is reduced to it, since a draft cannot show more.
         """
-        height, width, _ = degraded.shape
+        image, side = jnp.asarray(given.image), given.side
+        height, width, _ = image.shape
         most = resolution if self.largest is None else min(resolution, self.largest)
-        size = (min(height, most), min(width, most))
-        return downscale(degraded, size, filter=self.filter)
+        if side is None:
+            return L2Target(
+                downscale(image, (min(height, most), min(width, most)), filter=self.filter)
+            )
+        if most < height:
+            # All images of such a canvas are larger than that: they are compared at one size.
+            matrix = canvas_matrix(side, most, (most, height), filter=self.filter)
+            return L2Target(resample(image, matrix, matrix))
+        matrix = canvas_matrix(resolution, side, (height, resolution), filter=self.filter)
+        return L2Target(image, matrix, side)
 
     def evaluate(
-        self, cache: Float[Array, "h2 w2 c"], restored: Float[Array, "h w c"]
+        self, cache: L2Target, image: Float[Array, "h w c"]
     ) -> tuple[Float[Array, ""], Float[Array, "h2 w2"]]:
         """The term and where it comes from.
 
         Args:
             cache: Result of `prepare`.
-            restored: Restored image in [-1, 1], not smaller than `cache`.
+            image: Restored image in [-1, 1], not smaller than that of `cache`.
 
         Returns:
             The mean squared error of images in [0, 1], not below `floor`, and the squared error
             of each pixel, whose mean it is (before the floor).
 
         Raises:
-            ValueError: If the restored image is smaller than the cache.
+            ValueError: If the restored image is smaller than the cache's.
         """
-        size = (cache.shape[0], cache.shape[1])
-        if restored.shape[0] < size[0] or restored.shape[1] < size[1]:
-            raise ValueError(
-                f"the restored image must be at least {size[0]} x {size[1]} pixels, got "
-                f"{restored.shape[0]} x {restored.shape[1]}; prepare the term for its resolution"
+        height, width, _ = cache.image.shape
+        if cache.matrix is None or cache.side is None:
+            if image.shape[0] < height or image.shape[1] < width:
+                raise ValueError(
+                    f"the restored image must be at least {height} x {width} pixels, got "
+                    f"{image.shape[0]} x {image.shape[1]}; prepare the term for its resolution"
+                )
+            errors = _squared_errors(
+                downscale(image, (height, width), filter=self.filter), cache.image
             )
-        difference = (downscale(restored, size, filter=self.filter) - cache) / 2
-        errors = jnp.mean(difference**2, axis=-1)
-        return jnp.maximum(jnp.mean(errors), self.floor), errors
+            return jnp.maximum(jnp.mean(errors), self.floor), errors
+        errors = _squared_errors(resample(image, cache.matrix, cache.matrix), cache.image)
+        return jnp.maximum(canvas_mean(errors, cache.side), self.floor), errors
+
+
+def _squared_errors(a: Float[Array, "h w c"], b: Float[Array, "h w c"]) -> Float[Array, "h w"]:
+    """Of images in [0, 1], given in [-1, 1]."""
+    return jnp.mean(((a - b) / 2) ** 2, axis=-1)
 
 
 def consistency_psnr(
@@ -93,9 +124,10 @@ def consistency_psnr(
 
     Example:
         >>> grey = jnp.zeros((32, 32, 3))
-        >>> float(consistency_psnr(grey, jnp.full((8, 8, 3), 0.2), filter="bicubic"))
+        >>> light = jnp.full((8, 8, 3), 0.2)
+        >>> round(float(consistency_psnr(grey, light, filter="bicubic")), 4)
         20.0
     """
     term = DownscaleL2(filter=filter)
-    mse, _ = term.evaluate(term.prepare(degraded, resolution=restored.shape[0]), restored)
+    mse, _ = term.evaluate(term.prepare(Given(degraded), restored.shape[0]), restored)
     return -10 * jnp.log10(mse)

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from perceptual_jax.degradation.jpeg import JpegHeader
 from perceptual_jax.degradation.kernels import gaussian_blur
 from perceptual_jax.io.images import to_uint8
 from perceptual_jax.likelihood.config import PixelCNNConfig
@@ -28,6 +27,7 @@ from perceptual_jax.likelihood.models import save_model
 from perceptual_jax.likelihood.pixelcnn import make_context, mixture_parameters
 from perceptual_jax.likelihood.sampling import sample_degraded
 from perceptual_jax.training.step import Batch, TrainState, to_batch
+from perceptual_jax.types import JpegHeader
 
 PAIRED = "paired"
 

@@ -19,11 +19,12 @@ import grain
 import numpy as np
 from jaxtyping import UInt8
 
-from perceptual_jax.degradation.jpeg import GRID, JpegHeader
+from perceptual_jax.degradation.jpeg import GRID
 from perceptual_jax.degradation.profiles import Degradation, Profile, apply_profile
 from perceptual_jax.degradation.resampling import match_size
 from perceptual_jax.io.images import read_image
 from perceptual_jax.training.sources import DataError, PictureSource
+from perceptual_jax.types import JpegHeader
 
 Pairs = dict[str, np.ndarray]
 """`degraded` and `original` uint8 [n h w 3], and the header's arrays: `tables` float32

@@ -8,14 +8,7 @@ from pictures import as_float, picture
 from PIL import Image
 
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.degradation.jpeg import (
-    JpegHeader,
-    is_standard,
-    quality_of,
-    read_header,
-    standard_tables,
-    unknown_header,
-)
+from perceptual_jax.degradation.jpeg import is_standard, quality_of, read_header, standard_tables
 from perceptual_jax.degradation.jpeg_codec import (
     blocks_dct,
     blocks_idct,
@@ -26,6 +19,7 @@ from perceptual_jax.degradation.jpeg_codec import (
     soft_round,
     to_ycc,
 )
+from perceptual_jax.types import JpegHeader, unknown_header
 
 SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 

@@ -54,7 +54,7 @@ def test_records_say_what_was_done(finished):
 def test_terms_are_those_of_the_objective(finished):
     for record in lines(finished / "out"):
         terms = record["restorations"][0]["terms"]
-        total = CONFIG.data.weight * terms["data"]
+        total = CONFIG.data.weight * terms["l2"]
         total += (
             CONFIG.prior.cross_weight * terms["cross"] + CONFIG.prior.mmd_weight * terms["mmd2"]
         )
@@ -250,9 +250,9 @@ def test_pictures_of_many_sizes_share_a_compiled_search(again, tmp_path):
     for seed, (name, side) in enumerate(sides.items()):
         picture(tmp_path / "in" / f"{name}.png", seed, width=side, height=side)
     again(tmp_path / "one", inputs=[tmp_path / "in" / "d.png"], batch_size=4)
-    compiled = batch._advance._cache_size()
+    compiled = batch.advance_batch._cache_size()
     summary = again(tmp_path / "out", inputs=[tmp_path / "in"], batch_size=4)
-    assert (summary.restored, batch._advance._cache_size()) == (4, compiled)
+    assert (summary.restored, batch.advance_batch._cache_size()) == (4, compiled)
     for record in lines(tmp_path / "out"):
         side = sides[record["name"]]
         assert record["input"]["restored_from"] == [side, side]

@@ -157,6 +157,6 @@ def test_a_lack_of_memory_is_one_sentence(again, tmp_path, monkeypatch):
     def too_large(*args, **options):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
-    monkeypatch.setattr(loop, "restore_batch", too_large)
+    monkeypatch.setattr(loop, "run_batch", too_large)
     with pytest.raises(JobError, match="3 pictures at once do not fit in memory; lower the batch"):
         again(tmp_path / "out")

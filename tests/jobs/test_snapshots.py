@@ -1,14 +1,18 @@
-"""Searches that are gone on with in their middle."""
+"""Searches that are resumed in their middle."""
 
 import dataclasses
 
 import fsspec
 import pytest
-from job_files import CONFIG, contents, lines
+from job_files import CONFIG, contents, lines, picture
 
 from perceptual_jax.config import FinishConfig, SearchConfig
-from perceptual_jax.jobs import processes as holding
-from perceptual_jax.restoration import batch
+from perceptual_jax.io.inputs import collect_inputs
+from perceptual_jax.jobs import loop
+from perceptual_jax.jobs.job import restore_files
+from perceptual_jax.jobs.processes import Share
+from perceptual_jax.jobs.resume import Snapshots
+from perceptual_jax.jobs.writing import Settings
 
 STAGES = dataclasses.replace(
     CONFIG, search=SearchConfig(steps=12, draft=16), finish=FinishConfig(steps=8)
@@ -22,15 +26,18 @@ class Killed(Exception):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """The steps that were taken, a piece at a time."""
-    taken, advance = [], batch._advance
+    """Where searches were after each of their pieces, in steps."""
+    reached, run_batch = [], loop.run_batch
 
-    def counted(*args):
-        taken.append(args[-1])
-        return advance(*args)
+    def heard(*args, on_progress, **options):
+        def hear(piece):
+            reached.append(piece.step)
+            on_progress(piece)
 
-    monkeypatch.setattr(batch, "_advance", counted)
-    return taken
+        return run_batch(*args, on_progress=hear, **options)
+
+    monkeypatch.setattr(loop, "run_batch", heard)
+    return reached
 
 
 def killed_after(share):
@@ -47,8 +54,6 @@ def results(out):
 
 @pytest.fixture(scope="module")
 def whole(finished, narrow, tmp_path_factory):
-    from perceptual_jax.jobs.job import restore_files
-
     out = tmp_path_factory.mktemp("whole")
     restore_files([finished / "in"], out, STAGES, generator=narrow, batch_size=4)
     return results(out)
@@ -57,12 +62,12 @@ def whole(finished, narrow, tmp_path_factory):
 @pytest.mark.parametrize(
     ("share", "left"),
     [
-        (0.5, [6, 8]),  # in the middle of the draft
-        (1.0, [8]),  # just before the finish
+        (0.5, [12, 20]),  # in the middle of the draft
+        (1.0, [20]),  # just before the finish
         (3.0, []),  # at the end, before anything is written
     ],
 )
-def test_a_killed_search_goes_on_to_the_same_bits(again, whole, steps, tmp_path, share, left):
+def test_a_killed_search_is_resumed_to_the_same_bits(again, whole, steps, tmp_path, share, left):
     options = {"batch_size": 4, "snapshot_every": 6}
     with pytest.raises(Killed):
         again(tmp_path / "out", STAGES, **options, progress=killed_after(share))
@@ -82,7 +87,7 @@ def test_samples_and_pictures_at_different_steps(again, steps, tmp_path):
         again(tmp_path / "out", **options, progress=killed_after(1.5))
     steps.clear()
     again(tmp_path / "out", **options)
-    assert steps == [6, 6, 6]
+    assert steps == [12, 6, 12]
     assert results(tmp_path / "out") == results(tmp_path / "whole")
 
 
@@ -98,14 +103,13 @@ def test_snapshots_that_do_not_fit_are_not_used(again, steps, tmp_path, change):
         (folder / "a.0.npz").unlink()
     steps.clear()
     again(tmp_path / "out", **options, seed=int(change == "seed"))
-    # A picture without a snapshot is searched for by itself, the others go on.
-    assert steps == ([6, 6] if change == "seed" else [6, 6, 6])
+    # A picture without a snapshot is searched for by itself, the others are resumed.
+    assert steps == ([6, 12] if change == "seed" else [12, 6, 12])
     assert len(lines(tmp_path / "out")) == 3
     assert not folder.exists()
 
 
-def test_snapshots_in_a_store(finished, again, whole, steps, monkeypatch):
-    monkeypatch.setattr(holding, "_SETTLE_S", 0.0)
+def test_snapshots_in_a_store(finished, again, whole, steps):
     store = fsspec.filesystem("memory")
     store.store.clear()
     options = {"batch_size": 4, "snapshot_every": 6}
@@ -113,7 +117,31 @@ def test_snapshots_in_a_store(finished, again, whole, steps, monkeypatch):
         again("memory://out", STAGES, **options, progress=killed_after(0.5))
     steps.clear()
     again("memory://out", STAGES, **options)
-    assert steps == [6, 8]
+    assert steps == [12, 20]
     assert {name: store.cat(f"/out/{name}") for name in whole} == whole
     assert not [path for path in store.find("/out") if "snapshots" in path]
     store.store.clear()
+
+
+def test_pictures_go_on_with_their_batch_each_in_its_row(narrow, tmp_path):
+    """Two processes were killed; one resumes the batches of both as they were."""
+    for i in range(10):
+        picture(tmp_path / "in" / f"{i}.png", i)
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    options = {"generator": narrow, "snapshot_every": 6, "batch_size": 3}
+    batches = []
+    for index in range(2):
+        share = Share(index, 2)
+        with pytest.raises(Killed):
+            restore_files(inputs, out, CONFIG, **options, share=share, progress=killed_after(0.5))
+        files = {path.name for path in (out / ".snapshots").iterdir()}
+        batches.append(sorted(files - set().union(*batches)))
+    assert [len(batch) for batch in batches] == [3, 3]
+
+    snapshots = Snapshots(out, Settings(*(None,) * len(Settings._fields)), 6)
+    everything, _ = collect_inputs([inputs], out=out)
+    *together, others = snapshots.groups(everything[::-1])
+    found = [[f"{source.name}.0.npz" for source in group.inputs] for group in together]
+    assert sorted(found) == sorted(batches)
+    assert [group.pictures for group in together] == [3, 3]
+    assert (len(others.inputs), others.pictures) == (4, None)

@@ -12,11 +12,12 @@ from perceptual_jax.config import UsageError
 from perceptual_jax.likelihood.layers import Scope
 from perceptual_jax.likelihood.models import load_model, model_path, save_model, shipped_models
 from perceptual_jax.training.step import batch_bits
+from perceptual_jax.types import Given
 
 
 @jax.jit
 def prepare(model, degraded, header):
-    return model.prepare(degraded, header)
+    return model.prepare(Given(degraded, header))
 
 
 @jax.jit
@@ -34,7 +35,7 @@ def test_the_cache_changes_nothing(name):
     degraded, restored, header = first(batch())
     cache = prepare(model, degraded, header)
     value, where = evaluate(model, cache, restored)
-    whole = jax.jit(lambda m, d, r: m.evaluate(m.prepare(d, header), r))
+    whole = jax.jit(lambda m, d, r: m.evaluate(m.prepare(Given(d, header)), r))
     np.testing.assert_allclose(value, whole(model, degraded, restored)[0], atol=1e-5)
     np.testing.assert_allclose(jnp.mean(where), value, rtol=1e-5)
     assert where.shape == degraded.shape[:2]
@@ -52,7 +53,7 @@ def test_gradients_into_the_restored_image_are_those_of_differences(name):
         wide = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), model)
         wide = dataclasses.replace(wide, dtype="float64")
         x = jnp.asarray(np.asarray(restored), jnp.float64)
-        cache = wide.prepare(jnp.asarray(np.asarray(degraded), jnp.float64), header)
+        cache = wide.prepare(Given(jnp.asarray(np.asarray(degraded), jnp.float64), header))
         direction = jnp.asarray(np.random.default_rng(0).normal(size=x.shape))
         value = jax.jit(lambda x: wide.evaluate(cache, x)[0])
         slope = jnp.sum(jax.jit(jax.grad(value))(x) * direction)
@@ -67,7 +68,7 @@ def test_no_gradient_goes_into_the_degraded_image():
     cache = prepare(model, degraded, header)
     value = jax.jit(lambda c: model.evaluate(c, restored)[0])
     gradient = jax.grad(value, allow_int=True)(cache)
-    streams = jax.tree.leaves(gradient.streams)
+    streams = jax.tree.leaves(gradient.context.streams)
     assert all(float(jnp.abs(x).max()) == 0 for x in streams)
 
 
@@ -80,7 +81,7 @@ def test_larger_and_smaller_pictures_are_brought_to_size():
     np.testing.assert_allclose(evaluate(model, cache, large)[0], own, rtol=1e-4)
     assert np.isfinite(evaluate(model, cache, restored[::2, ::2])[0])
     with pytest.raises(ValueError, match="at least 8 x 8 pixels, got 4 x 32; use the l2"):
-        model.prepare(degraded[:4])
+        model.prepare(Given(degraded[:4]))
 
 
 def test_tempering_bounds_the_pull_of_a_pixel():
@@ -103,7 +104,7 @@ def test_bfloat16_changes_little_and_the_mixture_stays_float32():
     degraded, restored, header = first(batch())
     low = dataclasses.replace(model, dtype="bfloat16")
     cache = prepare(low, degraded, header)
-    assert cache.streams["joined"].dtype == jnp.bfloat16
+    assert cache.context.streams["joined"].dtype == jnp.bfloat16
     assert low.mixture(cache, restored).means.dtype == jnp.float32
     exact, _ = evaluate(model, prepare(model, degraded, header), restored)
     np.testing.assert_allclose(evaluate(low, cache, restored)[0], exact, rtol=0.02)
@@ -113,7 +114,7 @@ def test_images_of_a_batch_are_independent():
     model, data = network(FAST), batch()
 
     def one(degraded, restored, header):
-        return model.evaluate(model.prepare(degraded, header), restored)[0]
+        return model.evaluate(model.prepare(Given(degraded, header)), restored)[0]
 
     together = jax.jit(jax.vmap(one))(data.degraded, data.restored, data.header)
     np.testing.assert_allclose(together[0], jax.jit(one)(*first(data)), rtol=1e-4)

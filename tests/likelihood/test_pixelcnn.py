@@ -21,6 +21,7 @@ from perceptual_jax.likelihood.pixelcnn import (
     mixture_parameters,
     weight_shapes,
 )
+from perceptual_jax.types import Given
 
 
 def reach_of(config, size, weights):
@@ -127,9 +128,12 @@ def test_pictures_and_features_of_odd_sizes():
 def test_tables_and_places_reach_the_output():
     model, data = network(FAST), batch(1)
     header = jax.tree.map(lambda x: x[0], data.header)
-    evaluate = jax.jit(
-        lambda header: model.evaluate(model.prepare(data.degraded[0], header), data.restored[0])[0]
-    )
+
+    def evaluate(header):
+        given = Given(data.degraded[0], header)
+        return model.evaluate(model.prepare(given), data.restored[0])[0]
+
+    evaluate = jax.jit(evaluate)
     bits = [
         float(evaluate(other))
         for other in (

@@ -5,13 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perceptual_jax.degradation.resampling import (
-    canvas_matrix,
-    canvas_mean,
-    resample,
-    resample_matrix,
-    resize,
-)
+from perceptual_jax.degradation.canvas import canvas_matrix, canvas_mean
+from perceptual_jax.degradation.resampling import resample, resample_matrix, resize
 
 made = jax.jit(canvas_matrix, static_argnames=("shape", "filter"))
 
