@@ -9,8 +9,8 @@ from networks import CONFIGS, FAST, PAPER, batch, network
 from perceptual_jax.checkpoints import store
 from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.config import UsageError
-from perceptual_jax.likelihood.layers import Scope
 from perceptual_jax.likelihood.models import load_model, model_path, save_model, shipped_models
+from perceptual_jax.likelihood.pixelcnn import weight_shapes
 from perceptual_jax.training.step import batch_bits
 from perceptual_jax.types import Given
 
@@ -152,4 +152,5 @@ def test_shipped_models_are_small_and_whole(name):
     model = load_model(name)
     assert model.config.injection == "late"
     assert isinstance(model.weights["head"]["w"], jax.Array)
-    assert Scope(model.weights).weights.keys() == model.weights.keys()
+    shapes = {f"{k}.{n}": x.shape for k, v in model.weights.items() for n, x in v.items()}
+    assert shapes == weight_shapes(model.config)
