@@ -8,7 +8,7 @@ import pytest
 from pictures import as_float, picture
 from PIL import Image
 
-from perceptual_jax.degradation import requantising as module
+from perceptual_jax.degradation import jpeg_codec as module
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.jpeg import is_standard, quality_of, read_header, standard_tables
 from perceptual_jax.degradation.jpeg_codec import (

@@ -18,6 +18,8 @@ from PIL import Image
 
 from perceptual_jax.jobs.status import overview
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 [search]
 steps = 80
