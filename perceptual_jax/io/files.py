@@ -57,7 +57,11 @@ def place_of(address: str | os.PathLike[str] | UPath) -> Place:
     try:
         place = UPath(address)
         _ = place.fs  # looks for the driver
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
+        raise UsageError(
+            f"{address} cannot be reached ({error}); gs:// and s3:// need the extra `stores`"
+        ) from error
+    except ValueError as error:
         raise UsageError(f"{address} cannot be reached: {error}") from error
     return place
 
