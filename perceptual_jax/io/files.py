@@ -272,6 +272,8 @@ def load_json(path: Place) -> dict[str, Any] | None:
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """A value as JSON that every reader accepts: NaN and infinities become null.
 
+    Through the standard library, for orjson would be one more package for every installation.
+
     Args:
         value: Dicts with string keys, lists and tuples of strings, numbers (also of numpy), paths,
             booleans and None.
