@@ -10,7 +10,6 @@ likelihood and its samplers are measured as `benchmark_likelihood.py` does, with
 for the samples.
 """
 
-import argparse
 import dataclasses
 import datetime
 import json
@@ -18,14 +17,15 @@ import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import benchmark_likelihood  # the script beside this one
 import jax
 import jax.numpy as jnp
+import tyro
 
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.config import load_config, override
+from perceptual_jax.config import RestoreConfig, load_config, override
 from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
@@ -124,32 +124,31 @@ def measure_network(
     }
 
 
-def measure_search(generator: Any, args: Any, matmul: Callable[[], float]) -> dict[str, float]:
-    """The default preset on 32-px inputs: compiled by a first call, measured in a second."""
-    config = override(
-        load_config("default"), {"search.steps": args.steps, "finish.steps": args.finish_steps}
-    )
-    keys = jax.random.split(jax.random.key(0), args.search_batch)
+def measure_search(
+    generator: Any, config: RestoreConfig, batch: int, matmul: Callable[[], float]
+) -> dict[str, float]:
+    """A search for 32-px inputs: compiled by a first call, measured in a second."""
+    keys = jax.random.split(jax.random.key(0), batch)
     prior = default_prior(generator, config.prior)
 
     def small(key):
         return downscale(sample_image(generator, key, psi=0.7), (32, 32), filter="bicubic")
 
-    degraded = jax.lax.map(small, jax.random.split(jax.random.key(1), args.search_batch))
+    degraded = jax.lax.map(small, jax.random.split(jax.random.key(1), batch))
 
     def restore() -> Any:
         return restore_batch(
-            generator, degraded, config, keys=keys, prior=prior, batch_size=args.search_batch
+            generator, degraded, config, keys=keys, prior=prior, batch_size=batch
         ).image
 
     first, before, second, after = seconds(restore), matmul(), seconds(restore), matmul()
     return {
-        "batch": args.search_batch,
+        "batch": batch,
         "draft steps": config.search.steps,
         "finish steps": config.finish.steps,
         "compile s": first - second,
-        "s a face": second / args.search_batch,
-        "faces a minute": 60 * args.search_batch / second,
+        "s a face": second / batch,
+        "faces a minute": 60 * batch / second,
         "matmul": max(before, after),
         "peak GB": peak_gb(),
     }
@@ -163,48 +162,56 @@ def show(row: dict[str, Any], *, heading: bool) -> None:
     print(" | ".join(x.rjust(w) for x, w in zip(cells, widths.values(), strict=True)), flush=True)
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--out", type=Path, help="JSON file")
-    parser.add_argument("--generators", nargs="*", default=[DEFAULT, RANDOM])
-    parser.add_argument("--resolutions", nargs="+", type=int, default=[128, 256, 512, 1024])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 8])
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--search-batch", type=int, default=4, help="0: no search")
-    parser.add_argument("--likelihood-size", type=int, default=256, help="0: no likelihood")
-    parser.add_argument("--steps", type=int, help="of the search, in place of the preset's")
-    parser.add_argument("--finish-steps", type=int)
-    return parser.parse_args()
+def main(
+    *,
+    out: Path | None = None,
+    generators: tuple[str, ...] = (DEFAULT, RANDOM),
+    resolutions: tuple[int, ...] = (128, 256, 512, 1024),
+    batches: tuple[int, ...] = (1, 4, 8),
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    repeats: int = 2,
+    search_batch: int = 4,
+    likelihood_size: int = 256,
+    steps: int | None = None,
+    finish_steps: int | None = None,
+) -> None:
+    """Measures, prints, and writes what was measured.
 
-
-def main() -> None:
-    args = parse()
-    report = environment() | {"date": datetime.date.today().isoformat(), "dtype": args.dtype}
+    Args:
+        out: JSON file.
+        search_batch: 0 is no search.
+        likelihood_size: 0 is no likelihood.
+        steps: Of the search, in place of the preset's.
+    """
+    report: dict[str, Any] = environment()
+    report |= {"date": datetime.date.today().isoformat(), "dtype": dtype}
     print(json.dumps(report))
-    matmul = make_matmul(args.dtype)
+    matmul = make_matmul(dtype)
     report |= {"networks": [], "skipped": []}
     # The search goes first: the peak of a process never falls.
-    if args.search_batch:
-        report["search"] = measure_search(make_generator(DEFAULT, 0, args.dtype), args, matmul)
+    if search_batch:
+        settings = {"search.steps": steps, "finish.steps": finish_steps}
+        config = override(load_config("default"), settings)
+        generator = make_generator(DEFAULT, 0, dtype)
+        report["search"] = measure_search(generator, config, search_batch, matmul)
         show(report["search"], heading=True)
-    if args.likelihood_size:
-        generator, size = make_generator(DEFAULT, 0, args.dtype), args.likelihood_size
+    if likelihood_size:
+        generator, size = make_generator(DEFAULT, 0, dtype), likelihood_size
         report["likelihood"] = benchmark_likelihood.measure(
             generator, size=size, sample_size=size, paper=True
         )
         benchmark_likelihood.show(report["likelihood"])
-    for name in args.generators:
+    for name in generators:
         print(name)
         heading = True
-        for resolution in args.resolutions:
-            generator = make_generator(name, resolution, args.dtype)
-            for batch in args.batches:
+        for resolution in resolutions:
+            generator = make_generator(name, resolution, dtype)
+            for batch in batches:
                 case = {"px": resolution, "batch": batch}
                 try:
                     if on_cpu() and batch > 1 and batch * resolution**2 > CPU_PIXELS:
                         raise ValueError("takes too long on a CPU")
-                    row = measure_network(generator, resolution, batch, args.repeats, matmul)
+                    row = measure_network(generator, resolution, batch, repeats, matmul)
                 except (ValueError, jax.errors.JaxRuntimeError) as error:
                     reason = str(error).split("\n")[0][:100]
                     print(f"{resolution} px, batch {batch}: skipped, {reason}")
@@ -213,9 +220,9 @@ def main() -> None:
                 show(case | row, heading=heading)
                 heading = False
                 report["networks"].append({"generator": name, **case, **row})
-    if args.out:
-        save_json(args.out, report)
+    if out:
+        save_json(out, report)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

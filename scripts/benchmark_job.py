@@ -10,7 +10,6 @@ core of their own. Prints pictures a second of both, those of each tenth of the 
 each stage, and resident memory after a tenth of the job and at its end.
 """
 
-import argparse
 import dataclasses
 import itertools
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import tyro
 from PIL import Image
 
 from perceptual_jax.checkpoints.load import load_generator
@@ -63,24 +63,24 @@ def bare_rate(generator: Any, config: RestoreConfig, pixels: np.ndarray, batch: 
     return rounds * batch / (time.monotonic() - start)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
-    parser.add_argument("--pictures", type=int, default=1000)
-    parser.add_argument("--generator")
-    parser.add_argument("--size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch-size", type=int, default=16)
-    args = parser.parse_args()
-    generator = make_generator(args.generator)
+def main(
+    *,
+    pictures: int = 1000,
+    generator: str | None = None,
+    size: int = 16,
+    steps: int = 100,
+    batch_size: int = 16,
+) -> None:
+    network = make_generator(generator)
     config = dataclasses.replace(
         RestoreConfig(degradation="l2"),
         prior=PriorConfig(bank_size=100),
-        search=SearchConfig(steps=args.steps, draft=0),
+        search=SearchConfig(steps=steps, draft=0),
         finish=FinishConfig(steps=0),
     )
-    shape = (args.pictures, args.size, args.size, 3)
+    shape = (pictures, size, size, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    bare = [bare_rate(generator, config, pixels, args.batch_size)]
+    bare = [bare_rate(network, config, pixels, batch_size)]
     tenths: list[tuple[float, float, float]] = []
 
     def progress(done: float, total: int) -> None:
@@ -96,15 +96,15 @@ def main() -> None:
             source,
             Path(folder, "out"),
             config,
-            JobOptions(batch_size=args.batch_size),
-            generator=generator,
+            JobOptions(batch_size=batch_size),
+            generator=network,
             progress=progress,
         )
         seconds = states(Path(folder, "out"))[0]["seconds"]
-    bare.append(bare_rate(generator, config, pixels, args.batch_size))
+    bare.append(bare_rate(network, config, pixels, batch_size))
     device = ("wait for input", "search", "wait for output")
     loop = sum(seconds[stage] for stage in device)
-    rate = args.pictures / loop
+    rate = pictures / loop
     mean = sum(bare) / 2
     print(
         f"bare loop {bare[0]:.2f} before and {bare[1]:.2f} after, job {rate:.2f} pictures a second"
@@ -121,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -8,7 +8,6 @@ all three on one that the slow ones can do. Of all repeats the fastest counts, a
 product is timed beside them.
 """
 
-import argparse
 import dataclasses
 import json
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import DataConfig
@@ -140,17 +140,33 @@ def show(report: dict[str, Any]) -> None:
         print(f"{name}:", ", ".join(f"{key} {value:.3g}".strip() for key, value in cells))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--model", default="jpeg")
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--sample-size", type=int, default=256)
-    parser.add_argument("--slow-size", type=int, default=12, help="for jacobi and naive")
-    parser.add_argument("--paper", action="store_true", help="sample with the paper's network")
-    args = parser.parse_args()
+def main(
+    *,
+    model: str = "jpeg",
+    size: int = 256,
+    sample_size: int = 256,
+    slow_size: int = 12,
+    paper: tyro.conf.FlagCreatePairsOff[bool] = False,
+) -> None:
+    """Prints the rows.
+
+    Args:
+        slow_size: For jacobi and naive.
+        paper: Sample with the paper's network.
+    """
     print(json.dumps(environment()))
-    show(measure(load_generator("mobilestylegan-ffhq", report=print), **vars(args)))
+    generator = load_generator("mobilestylegan-ffhq", report=print)
+    show(
+        measure(
+            generator,
+            model=model,
+            size=size,
+            sample_size=sample_size,
+            slow_size=slow_size,
+            paper=paper,
+        )
+    )
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -9,12 +9,12 @@ means over the faces (PSNR and SSIM at 64 and 256 px, bits/dim of the input and 
 result) and writes a sheet of each kind.
 """
 
-import argparse
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import RestoreConfig, load_config, override
@@ -48,22 +48,23 @@ def with_term(config: RestoreConfig, term: str, model: str) -> RestoreConfig:
     return override(config, {"degradation": model, **weights})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
-    parser.add_argument("folder")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=4)
-    parser.add_argument("--kinds", nargs="+", default=["jpeg5", "jpeg10", "jpeg20", "old_photo"])
-    parser.add_argument("--terms", nargs="+", default=["l2", "dct_box", "nll:10:30"])
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    inputs, _ = collect_inputs([args.folder])
-    clean = [reduce_picture(read_image(x.path), 256) for x in inputs[-args.limit :]]
+def main(
+    folder: str,
+    /,
+    *,
+    out: Path,
+    limit: int = 4,
+    kinds: tuple[str, ...] = ("jpeg5", "jpeg10", "jpeg20", "old_photo"),
+    terms: tuple[str, ...] = ("l2", "dct_box", "nll:10:30"),
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    inputs, _ = collect_inputs([folder])
+    clean = [reduce_picture(read_image(x.path), 256) for x in inputs[-limit:]]
     base, generator = load_config("default"), load_generator("mobilestylegan-ffhq", report=print)
     prior = default_prior(generator, base.prior)
     small = jax.jit(lambda x, size: downscale(x, (size, size), filter="area"), static_argnums=1)
     table = []
-    for kind in args.kinds:
+    for kind in kinds:
         files = [degraded_by(kind, image, number) for number, image in enumerate(clean)]
         headers = jax.tree.map(lambda *x: np.stack(x), *(file.header for file in files))
         stack = np.stack([to_float(file.image) for file in files])
@@ -71,8 +72,8 @@ def main() -> None:
         likelihood = load_model(model)
         bits = jax.jit(lambda y, h, x, m=likelihood: m.evaluate(m.prepare(Given(y, h)), x)[0])
         columns = [[file.image for file in files]]
-        terms = [t for t in args.terms if model == "jpeg" or t != "dct_box"]
-        for term in terms:
+        possible = [t for t in terms if model == "jpeg" or t != "dct_box"]
+        for term in possible:
             config = with_term(base, term, model)
             result = restore_batch(
                 generator,
@@ -105,11 +106,11 @@ def main() -> None:
             table.append(row)
             print(*(f"{v:.4g}" if isinstance(v, float) else v for v in row.values()), flush=True)
             columns.append([to_uint8(np.asarray(small(x, 256))) for x in result.image])
-            save_json(args.out / "data_terms.json", {"faces": len(clean), "rows": table})
+            save_json(out / "data_terms.json", {"faces": len(clean), "rows": table})
         rows = [list(row) for row in zip(*columns, clean, strict=True)]
-        sheet = contact_sheet(rows, headings=[kind, *terms, "original"])
-        write_png(args.out / f"{kind}.png", np.asarray(sheet))
+        sheet = contact_sheet(rows, headings=[kind, *possible, "original"])
+        write_png(out / f"{kind}.png", np.asarray(sheet))
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -6,7 +6,6 @@ Writes a sheet (degraded | each preset | original) and a table: consistency PSNR
 256 px, mmd2 and seconds a face after compilation, as means over the folder.
 """
 
-import argparse
 import dataclasses
 import functools
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import tyro
 
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import RestoreConfig, load_config
@@ -32,31 +32,37 @@ def without_mmd(config: RestoreConfig) -> RestoreConfig:
     return dataclasses.replace(config, prior=dataclasses.replace(config.prior, mmd_weight=0.0))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
-    parser.add_argument("folder")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=20, help="the last so many faces by name")
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--presets", nargs="*", default=["default", "without-mmd", "pulse"])
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    inputs, _ = collect_inputs([args.folder])
-    originals = [read_image(x.path) for x in inputs[-args.limit :]]
-    degraded = [degrade(image, f"sr{args.size}") for image in originals]
+def main(
+    folder: str,
+    /,
+    *,
+    out: Path,
+    limit: int = 20,
+    size: int = 32,
+    batch_size: int = 4,
+    presets: tuple[str, ...] = ("default", "without-mmd", "pulse"),
+) -> None:
+    """Restores the faces by each preset.
+
+    Args:
+        limit: The last so many faces by name.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    inputs, _ = collect_inputs([folder])
+    originals = [read_image(x.path) for x in inputs[-limit:]]
+    degraded = [degrade(image, f"sr{size}") for image in originals]
     stack = np.stack([to_float(image) for image in degraded])
     generator = load_generator("mobilestylegan-ffhq", report=print)
     small = jax.jit(lambda x: downscale(x, (256, 256), filter="area"))
     clean = [small(to_float(image)) for image in originals]
     columns, table = [degraded], []
-    for name in args.presets:
+    for name in presets:
         default = load_config("default")
         config = without_mmd(default) if name == "without-mmd" else load_config(name)
         keys = jax.random.split(jax.random.key(0), len(stack))
         prior = default_prior(generator, config.prior)
-        run = functools.partial(restore_batch, prior=prior, batch_size=args.batch_size)
-        first = slice(args.batch_size)
+        run = functools.partial(restore_batch, prior=prior, batch_size=batch_size)
+        first = slice(batch_size)
         run(generator, stack[first], config, keys=keys[first])  # compiles
         start = time.monotonic()
         result = run(generator, stack, config, keys=keys)
@@ -79,11 +85,11 @@ def main() -> None:
         columns.append([to_uint8(image) for image in result.image])
         print(" | ".join(f"{v:.4g}" if isinstance(v, float) else v for v in row.values()))
     columns.append(originals)
-    headings = ["degraded", *args.presets, "original"]
+    headings = ["degraded", *presets, "original"]
     sheet = contact_sheet([list(row) for row in zip(*columns, strict=True)], headings=headings)
-    write_png(args.out / "figure2.png", np.asarray(sheet))
-    save_json(args.out / "figure2.json", {"faces": len(stack), "size": args.size, "rows": table})
+    write_png(out / "figure2.png", np.asarray(sheet))
+    save_json(out / "figure2.json", {"faces": len(stack), "size": size, "rows": table})
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

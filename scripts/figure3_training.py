@@ -6,23 +6,25 @@ From each `log.jsonl`: bits/dim in training and of held-out pictures, and rankin
 share of decoys told apart. Prints which evaluation was kept as the model.
 """
 
-import argparse
 import json
 from pathlib import Path
+
+import tyro
 
 from perceptual_jax.io.images import write_png
 from perceptual_jax.training.curves import draw_curves
 from perceptual_jax.training.evaluation import best_of
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("trainings", nargs="+", type=Path, help="folders of train-degradation")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+def main(trainings: tuple[Path, ...], /, *, out: Path) -> None:
+    """Draws the curves.
+
+    Args:
+        trainings: Folders of train-degradation.
+    """
     curves = {}
-    unique = len({folder.name for folder in args.trainings}) == len(args.trainings)
-    for folder in args.trainings:
+    unique = len({folder.name for folder in trainings}) == len(trainings)
+    for folder in trainings:
         lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
         records = list(map(json.loads, lines))
         for name, key in {"training": "loss", "held out": "bits", "ranking": "ranking"}.items():
@@ -34,8 +36,8 @@ def main() -> None:
             print(f"{best['bits']:.3f} bits/dim")
         else:
             print(f"{folder}: not evaluated yet")
-    write_png(args.out, draw_curves(curves, x="step", y="bits/dim; share"))
+    write_png(out, draw_curves(curves, x="step", y="bits/dim; share"))
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

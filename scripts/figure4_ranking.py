@@ -6,12 +6,12 @@ Prints bits/dim of the degraded picture given each restoration, and draws each o
 bright is where the restoration contradicts the degraded picture.
 """
 
-import argparse
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import write_atomically
@@ -21,38 +21,37 @@ from perceptual_jax.likelihood.models import NOT_LEARNED, load_model
 from perceptual_jax.types import Given
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("degraded", type=Path)
-    parser.add_argument("restored", nargs="+", type=Path)
-    parser.add_argument("--model", default="auto", help="auto: what restore would use")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    degraded = read_image(args.degraded)
-    look = look_at(args.degraded, args.model, max_size=max(degraded.shape))
+def main(degraded: Path, restored: tuple[Path, ...], /, *, out: Path, model: str = "auto") -> None:
+    """Ranks the restorations.
+
+    Args:
+        model: A name or a file; auto is what restore would use.
+    """
+    pixels = read_image(degraded)
+    look = look_at(degraded, model, max_size=max(pixels.shape))
     name = "blind" if look.degradation in NOT_LEARNED else look.degradation
-    model = load_model(name)
+    likelihood = load_model(name)
     print(f"model {name} ({look.reason})")
     cache = jax.jit(lambda m, x: m.prepare(Given(x, look.header)))(
-        model, jnp.asarray(to_float(degraded))
+        likelihood, jnp.asarray(to_float(pixels))
     )
     evaluate = jax.jit(lambda m, c, x: m.evaluate(c, x))
-    images, values, maps = [degraded], [], []
-    for path in args.restored:
+    images, values, maps = [pixels], [], []
+    for path in restored:
         images.append(read_image(path))
-        value, where = evaluate(model, cache, jnp.asarray(to_float(images[-1])))
+        value, where = evaluate(likelihood, cache, jnp.asarray(to_float(images[-1])))
         values.append(float(value))
         maps.append(np.asarray(where))
         print(f"{path.name}: {value:.4f} bits/dim")
-    print(f"preferred: {args.restored[int(np.argmin(values))].name}")
+    print(f"preferred: {restored[int(np.argmin(values))].name}")
     white = max(float(np.quantile(np.stack(maps), 0.99)), 1e-6)
     grey = [np.clip(255 * one / white, 0, 255).astype(np.uint8) for one in maps]
     rows = [images, [None, *(np.repeat(one[:, :, None], 3, axis=2) for one in grey)]]
     headings = ["degraded"]
     headings += [f"{v:.3f} bits/dim" for v in values]
     sheet = contact_sheet(rows, headings=headings)
-    write_atomically(args.out, lambda file: sheet.save(file, "PNG"))
+    write_atomically(out, lambda file: sheet.save(file, "PNG"))
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -12,7 +12,6 @@ defaults take 15 GB of disk at 256 px of `mobilestylegan-ffhq`, for features in 
 heads were fitted by an earlier form of this procedure, in several sittings.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import tyro
 from flax import nnx
 
 from perceptual_jax.checkpoints import store
@@ -143,35 +143,41 @@ def psnr_of(head: DraftHead | None, test: Examples) -> np.ndarray:
     return -10 * np.log10(errors)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
-    parser.add_argument("--generator", default="mobilestylegan-ffhq")
-    parser.add_argument("--resolution", type=int, default=256)
-    parser.add_argument("--hidden", type=int, default=48)
-    parser.add_argument("--samples", type=int, default=1800)
-    parser.add_argument("--test-samples", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=9000)
-    parser.add_argument("--crop", type=int, default=48, help="pixels of the features")
-    parser.add_argument("--out", type=Path, help="default: beside the generator's file")
-    args = parser.parse_args()
-    path = generator_path(args.generator, report=print)
+def main(
+    *,
+    generator: str = "mobilestylegan-ffhq",
+    resolution: int = 256,
+    hidden: int = 48,
+    samples: int = 1800,
+    test_samples: int = 64,
+    steps: int = 9000,
+    crop: int = 48,
+    out: Path | None = None,
+) -> None:
+    """Fits the head and stores it.
+
+    Args:
+        crop: Pixels of the features.
+        out: None is beside the generator's file.
+    """
+    path = generator_path(generator, report=print)
     name = store.inspect(path).get("name", path.stem)
-    generator = load_generator(path)
+    network = load_generator(path)
     with tempfile.TemporaryDirectory() as folder:
-        train = make_examples(generator, args.resolution, args.samples, 1, Path(folder))
-        test = make_examples(generator, args.resolution, args.test_samples, 7, Path(folder))
-        head = fit(train, args.steps, hidden=args.hidden, crop=args.crop)
+        train = make_examples(network, resolution, samples, 1, Path(folder))
+        test = make_examples(network, resolution, test_samples, 7, Path(folder))
+        head = fit(train, steps, hidden=hidden, crop=crop)
         before, after = psnr_of(None, test), psnr_of(head, test)
     print(
-        f"{args.test_samples} unseen samples: without the head mean {before.mean():.2f} dB, "
+        f"{test_samples} unseen samples: without the head mean {before.mean():.2f} dB, "
         f"with it mean {after.mean():.2f} dB, worst {after.min():.2f} dB"
     )
     arrays = {field: np.asarray(x, np.float16) for field, x in named_params(head).items()}
-    settings = {"resolution": args.resolution, "psnr": round(float(after.mean()), 2)}
-    out = args.out or draft_path(path, args.resolution)
+    settings = {"resolution": resolution, "psnr": round(float(after.mean()), 2)}
+    out = out or draft_path(path, resolution)
     store.save(out, arrays, {"architecture": "draft_head", "name": name, "config": settings})
     print(f"stored {out}")
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -7,11 +7,11 @@ All faces are the generator's own samples (see `make_examples.py`), so of no rea
 the examples are shown, the less good restorations too.
 """
 
-import argparse
 from pathlib import Path
 
 import jax
 import numpy as np
+import tyro
 
 import perceptual_jax as pj
 
@@ -21,11 +21,12 @@ PSI = 0.8
 """The truncation that `make_examples.py` draws its faces with."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
-    parser.add_argument("restored", type=Path, help="the folder of `perceptual-jax restore`")
-    parser.add_argument("--out", type=Path, default=OUT)
-    args = parser.parse_args()
+def main(restored: Path, /, *, out: Path = OUT) -> None:
+    """Draws the picture.
+
+    Args:
+        restored: The folder of `perceptual-jax restore`.
+    """
     examples = sorted((ROOT / "examples").glob("face*.png"))
     generator = pj.load_generator("mobilestylegan-ffhq", report=print)
     sample = jax.jit(pj.sample_image, static_argnames="psi")
@@ -36,7 +37,7 @@ def main() -> None:
     sheet = pj.contact_sheet(
         [
             [pj.read_image(path) for path in examples],
-            [pj.read_image(args.restored / path.name) for path in examples],
+            [pj.read_image(restored / path.name) for path in examples],
             [original(int(path.stem.removeprefix("face"))) for path in examples],
         ],
         headings=[""] * len(examples),
@@ -49,9 +50,9 @@ def main() -> None:
     )
     # The sheet keeps a line for headings, and these columns have none.
     first_row = int(np.argmin(np.asarray(sheet).min(axis=(1, 2)) == 255))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.crop((0, first_row - 8, *sheet.size)).save(args.out, quality=88, optimize=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.crop((0, first_row - 8, *sheet.size)).save(out, quality=88, optimize=True)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

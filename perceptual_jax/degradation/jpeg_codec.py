@@ -5,8 +5,6 @@
 Source: ITU-T T.81 and the JFIF specification; libjpeg's triangle filter for chroma.
 """
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,13 +54,6 @@ def blocks_dct(plane: Float[Array, "h w"]) -> Float[Array, "r s 8 8"]:
     return _transform(plane.reshape(1, h // 8, 8, w // 8, 8), _DCT)[0].transpose(0, 2, 1, 3)
 
 
-def blocks_idct(coefficients: Float[Array, "r s 8 8"]) -> Float[Array, "h w"]:
-    """The inverse of `blocks_dct`."""
-    r, s, _, _ = coefficients.shape
-    blocks = _transform(coefficients.transpose(0, 2, 1, 3)[None], _DCT.T)
-    return blocks.reshape(8 * r, 8 * s)
-
-
 def _transform(blocks: Float[Array, "n r 8 s 8"], matrix: np.ndarray) -> Float[Array, "n r 8 s 8"]:
     """The matrix on both axes of every block, which stays where it lies in its plane."""
     m = matrix.astype(np.float32)
@@ -87,33 +78,25 @@ def triangle_upsample(plane: Float[Array, "h w"], axis: int) -> Float[Array, "h2
     return pairs.reshape(*(n * (1 + (i == axis)) for i, n in enumerate(plane.shape)))
 
 
-def soft_round(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Rounding's staircase with its corners smoothed: x - sin(2 pi x) / (2 pi).
-
-    Exact at whole and half numbers, never decreasing, and of mean slope 1.
-
-    Example:
-        >>> [round(float(soft_round(jnp.float32(x))), 3) for x in (0.0, 0.2, 0.5, 0.8, 1.0)]
-        [0.0, 0.049, 0.5, 0.951, 1.0]
-    """
-    return x - jnp.sin(2 * jnp.pi * x) / (2 * jnp.pi)
-
-
 @jax.custom_jvp
-def _hard_round(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Rounding, with the gradient of `soft_round`: its own is zero wherever there is one."""
+def _round(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Rounding, with the gradient of x - sin(2 pi x) / (2 pi), a staircase with smooth corners.
+
+    Its own gradient is zero wherever there is one. The staircase never decreases, is exact at
+    whole and half numbers and has the mean slope 1.
+    """
     return jnp.round(x)
 
 
-_hard_round.defjvp(lambda x, d: (_hard_round(x[0]), (1 - jnp.cos(2 * jnp.pi * x[0])) * d[0]))
+_round.defjvp(lambda x, d: (_round(x[0]), (1 - jnp.cos(2 * jnp.pi * x[0])) * d[0]))
 
 
 def _round_away(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`_hard_round`, but halves go away from zero as libjpeg's do.
+    """`_round`, but halves go away from zero as libjpeg's do.
 
     Whole levels make halves common in the mean of a block; the nudge is above float32's errors.
     """
-    return _hard_round(x + 1e-4 * jnp.sign(x))
+    return _round(x + 1e-4 * jnp.sign(x))
 
 
 @jax.custom_jvp
@@ -146,49 +129,38 @@ def off_grid(
     return jax.lax.dynamic_slice(image, (*start, jnp.zeros_like(start[0])), (*size, image.shape[2]))
 
 
-def requantise(
-    image: Float[Array, "h w 3"],
-    header: JpegHeader,
-    *,
-    rounding: Literal["soft", "hard", "libjpeg"] = "libjpeg",
-) -> Float[Array, "h w 3"]:
+def requantise(image: Float[Array, "h w 3"], header: JpegHeader) -> Float[Array, "h w 3"]:
     """The image as a JPEG with this header would show it.
+
+    Between the stages all is rounded to whole levels as libjpeg does it. Of the coefficients of
+    faces at quality 50, 0.7 in 1000 are then not the file's, and 3 without; one is enough to
+    change a whole block, so this is 4 and 18 blocks in 100 of any channel.
 
     Args:
         image: In [-1, 1].
         header: May be traced. With unknown tables the image comes back unchanged; an unknown
             subsampling is taken for 4:2:0, an unknown phase for (0, 0).
-        rounding: Of coefficients. `hard` is the true one, with the slope of `soft_round` for its
-            gradient; `soft` is `soft_round` in both. `libjpeg` is `hard` and also rounds to whole
-            levels between the stages as that library does. Of the coefficients of faces at
-            quality 50, 3 in 1000 are not the file's with `hard` and 0.7 with `libjpeg`; one is
-            enough to change a whole block, so this is 18 and 4 blocks in 100 of any channel.
 
     Returns:
-        In [-1, 1], clipped as a decoder does; only there, and not between the stages, does the
-        gradient stop (with `libjpeg` also where a decoded plane leaves its 8 bits).
+        In [-1, 1], clipped as a decoder does. The gradient is that of a smooth staircase in place
+        of the coefficients' rounding; it stops only here and where a plane leaves its 8 bits.
     """
-    library = rounding == "libjpeg"
-    round_ = {"soft": soft_round, "hard": _hard_round, "libjpeg": _round_away}[rounding]
     kind = jnp.asarray(header.subsampling)
     tables = jnp.maximum(jnp.asarray(header.tables, jnp.float32), 1.0)
     steps = jnp.stack([tables[0], tables[1], tables[1]])[:, None, :, None, :]
-    ycc = to_ycc(on_grid(image, jnp.asarray(header.phase)))
-    ycc = _whole(ycc) if library else ycc
+    ycc = _whole(to_ycc(on_grid(image, jnp.asarray(header.phase))))
     # libjpeg repeats rows below the picture only after it has halved them.
-    last = jnp.maximum(jnp.asarray(header.phase)[0], 0) + image.shape[0] - 1 if library else None
+    last = jnp.maximum(jnp.asarray(header.phase)[0], 0) + image.shape[0] - 1
     chromas = [_packed(ycc[:, :, i], kind, last) for i in (1, 2)]
     planes = jnp.stack([ycc[:, :, 0], *chromas])
     _, h, w = planes.shape
     coefficients = _transform(planes.reshape(3, h // 8, 8, w // 8, 8), _DCT)
-    coded = _transform(round_(coefficients / steps) * steps, _DCT.T).reshape(3, h, w)
-    if library:
-        # Exact halves are common here, and float32 puts some of them just below.
-        coded = jnp.clip(_whole(coded + 1e-4), -128.0, 127.0)
-    chromas = [_unpacked(coded[i], kind, library=library) for i in (1, 2)]
+    coded = _transform(_round_away(coefficients / steps) * steps, _DCT.T).reshape(3, h, w)
+    # Exact halves are common here, and float32 puts some of them just below.
+    coded = jnp.clip(_whole(coded + 1e-4), -128.0, 127.0)
+    chromas = [_unpacked(coded[i], kind) for i in (1, 2)]
     shown = from_ycc(jnp.stack([coded[0], *chromas], axis=-1))
-    if library:
-        shown = _whole(127.5 * (shown + 1)) / 127.5 - 1
+    shown = _whole(127.5 * (shown + 1)) / 127.5 - 1
     shown = off_grid(
         jnp.clip(shown, -1.0, 1.0), jnp.asarray(header.phase), (image.shape[0], image.shape[1])
     )
@@ -196,36 +168,30 @@ def requantise(
 
 
 def _packed(
-    plane: Float[Array, "h w"],
-    subsampling: Int[Array, ""],
-    last: Int[Array, ""] | None,
+    plane: Float[Array, "h w"], subsampling: Int[Array, ""], last: Int[Array, ""]
 ) -> Float[Array, "h w"]:
     """A chroma plane, subsampled into its upper left corner: one DCT then serves every kind.
 
-    `last` is the picture's last row; given, the plane is subsampled as libjpeg does it.
+    `last` is the picture's last row.
     """
     h, w = plane.shape
     wide, half = subsample(plane, 1, 2), subsample(plane, 2, 2)
-    if last is not None:
-        # libjpeg's halves go down and up by turns from column to column.
-        wide = _whole(wide - _by_turns(w // 2, 0.5, 0.0))
-        half = _whole(half - _by_turns(w // 2, 0.25, 0.0))
-        half = half[jnp.minimum(jnp.arange(h // 2), last // 2)]
+    # libjpeg's halves go down and up by turns from column to column.
+    wide = _whole(wide - _by_turns(w // 2, 0.5, 0.0))
+    half = _whole(half - _by_turns(w // 2, 0.25, 0.0))
+    half = half[jnp.minimum(jnp.arange(h // 2), last // 2)]
     wide = jnp.pad(wide, ((0, 0), (0, w // 2)))
     half = jnp.pad(half, ((0, h // 2), (0, w // 2)))
     return _chosen(subsampling, plane, wide, half)
 
 
-def _unpacked(
-    plane: Float[Array, "h w"], subsampling: Int[Array, ""], *, library: bool
-) -> Float[Array, "h w"]:
+def _unpacked(plane: Float[Array, "h w"], subsampling: Int[Array, ""]) -> Float[Array, "h w"]:
     """The inverse of `_packed`, as smooth as the decoder makes it."""
     h, w = plane.shape
     wide = triangle_upsample(plane[:, : w // 2], 1)
     half = triangle_upsample(triangle_upsample(plane[: h // 2, : w // 2], 0), 1)
-    if library:
-        wide = _whole(wide - _by_turns(w, 0.25, 0.0))
-        half = _whole(half - _by_turns(w, 0.0, 1 / 16))
+    wide = _whole(wide - _by_turns(w, 0.25, 0.0))
+    half = _whole(half - _by_turns(w, 0.0, 1 / 16))
     return _chosen(subsampling, plane, wide, half)
 
 

@@ -14,6 +14,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jaxtyping import Array, Float, UInt8
 
 Kernel = Float[np.ndarray, "k k"]
@@ -67,12 +68,9 @@ def sinc(cutoff: float, *, size: int = 21) -> Kernel:
     """
     offsets = np.arange(size) - size // 2
     radius = np.hypot(offsets[:, None], offsets[None])
-    # Bessel's J1 by its integral: J1(x) = mean over t in [0, pi] of cos(t - x sin t).
-    t = (np.arange(256) + 0.5) * np.pi / 256
-    bessel = np.cos(t - cutoff * radius[..., None] * np.sin(t)).mean(axis=-1)
-    centre = cutoff**2 / (4 * np.pi)
-    kernel = np.where(radius > 0, cutoff * bessel / (2 * np.pi * np.maximum(radius, 1e-9)), centre)
-    return kernel / kernel.sum()
+    # 2 J1(x) / x tends to 1 at the centre.
+    x = np.maximum(cutoff * radius, 1e-9)
+    return _normalised(cutoff**2 / (2 * np.pi) * scipy.special.j1(x) / x)
 
 
 def convolve(image: UInt8[np.ndarray, "h w 3"], kernel: Kernel) -> UInt8[np.ndarray, "h w 3"]:

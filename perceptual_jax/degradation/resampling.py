@@ -7,6 +7,9 @@ Pictures of different sizes can share one compiled program: each fills a part of
 canvas, up and left, and the rest repeats its edge. Then sizes are numbers of the program, not of
 its shapes.
 
+Written here, for `jax.image.resize` with its antialiased cubic is the same but at the borders,
+where it renormalises the kernel and PULSE reflects the picture, and it has no means over areas.
+
 Source: Menon et al., "PULSE", CVPR 2020, and its public code (the antialiased downscale); Keys,
 "Cubic convolution interpolation for digital image processing", 1981 (the kernel, a = -1/2).
 """

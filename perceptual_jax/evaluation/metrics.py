@@ -3,6 +3,9 @@
 Each function takes one pair and returns one number; `jax.vmap` makes the batch. Images restored
 from the same degraded one may differ from the original and still be right, so these numbers rank
 faithfulness, not naturalness.
+
+Written here, for dm_pix would bring chex with it for the sake of two formulas. The values are those
+of dm_pix 0.4.5 and, to 1e-6, of scikit-image 0.26 with Wang's Gaussian window, in float64.
 """
 
 import functools

@@ -1,7 +1,8 @@
 """Comparison sheets: images in rows and columns, to judge restorations by eye.
 
 Small images are enlarged without smoothing, so that a reader sees the pixels that a restoration
-had to go by; large ones are reduced with a Lanczos filter.
+had to go by; large ones are reduced with a Lanczos filter. Drawn with Pillow, for matplotlib would
+resample the pixels once more.
 """
 
 from collections.abc import Sequence

@@ -78,11 +78,7 @@ def broadcast_styles(w: Float[Array, " d"], num_styles: int) -> Float[Array, "k 
 
 
 def truncate(
-    w: Float[Array, "*k d"],
-    w_mean: Float[Array, " d"],
-    *,
-    psi: float,
-    cutoff: int | None = None,
+    w: Float[Array, "*k d"], w_mean: Float[Array, " d"], *, psi: float
 ) -> Float[Array, "*k d"]:
     """The truncation trick: w_mean + psi * (w - w_mean).
 
@@ -90,15 +86,13 @@ def truncate(
         w: A point of W, or styles or other points as rows.
         w_mean: Mean of W.
         psi: 1 leaves `w` as it is, 0 gives `w_mean`.
-        cutoff: Only the first `cutoff` rows are truncated; all of them if None.
 
     Example:
-        >>> truncate(jnp.ones((3, 2)), jnp.zeros(2), psi=0.5, cutoff=2)[:, 0]
-        Array([0.5, 0.5, 1. ], dtype=float32)
+        >>> truncate(jnp.ones((3, 2)), jnp.zeros(2), psi=0.5)[:, 0]
+        Array([0.5, 0.5, 0.5], dtype=float32)
     """
     mean = jnp.broadcast_to(w_mean, w.shape)
-    truncated = mean + psi * (w - mean)
-    return truncated if cutoff is None else truncated.at[cutoff:].set(w[cutoff:])
+    return mean + psi * (w - mean)
 
 
 def estimate_w_mean(

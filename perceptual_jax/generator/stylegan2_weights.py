@@ -66,16 +66,6 @@ class StyleGAN2Config:
         """The large networks of the StyleGAN2 paper, such as FFHQ at 1024 px."""
         return cls(channel_table(resolution, base=32768))
 
-    @classmethod
-    def paper256(cls) -> "StyleGAN2Config":
-        """StyleGAN2-ADA's networks at 256 px."""
-        return cls(channel_table(256, base=16384), conv_clamp=256.0)
-
-    @classmethod
-    def paper512(cls) -> "StyleGAN2Config":
-        """StyleGAN2-ADA's networks at 512 px."""
-        return cls(channel_table(512, base=32768), conv_clamp=256.0)
-
 
 def channel_table(resolution: int, *, base: int, maximum: int = 512) -> tuple[int, ...]:
     """min(base / r, maximum) at r = 4, 8, ..., resolution.

@@ -4,7 +4,8 @@
     tfds:NAME[/CONFIG][:SPLIT]     a prepared dataset's images, by number; or tfds:NAME/SPLIT
     gs://bucket/folder, s3://, memory://   images and shards below it, or matching a glob
 
-Each becomes a place to print, a name, and a function that reads its bytes.
+Each becomes a place to print, a name, and a function that reads its bytes. Members of shards are
+read by their offsets and not through fsspec's `tar://`, whose single handle threads cannot share.
 """
 
 import functools

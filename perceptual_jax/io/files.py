@@ -15,7 +15,6 @@ import math
 import os
 import re
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import platformdirs
 from jaxtyping import Array, Shaped
 from upath import UPath
 
@@ -57,7 +57,11 @@ def place_of(address: str | os.PathLike[str] | UPath) -> Place:
     try:
         place = UPath(address)
         _ = place.fs  # looks for the driver
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
+        raise UsageError(
+            f"{address} cannot be reached ({error}); gs:// and s3:// need the extra `stores`"
+        ) from error
+    except ValueError as error:
         raise UsageError(f"{address} cannot be reached: {error}") from error
     return place
 
@@ -138,16 +142,13 @@ def make_folder(out: Place) -> None:
 
 
 def cache_folder() -> Path:
-    """Where what is fetched, converted and compiled is kept; it may not exist yet."""
+    """Where what is fetched, converted and compiled is kept; it may not exist yet.
+
+    It is `$PERCEPTUAL_JAX_CACHE`, else `perceptual_jax` in the user's cache folder.
+    """
     if chosen := os.environ.get("PERCEPTUAL_JAX_CACHE"):
         return Path(chosen).expanduser()
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg) / "perceptual_jax"
-    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "perceptual_jax" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "perceptual_jax"
-    return Path.home() / ".cache" / "perceptual_jax"
+    return platformdirs.user_cache_path("perceptual_jax", appauthor=False)
 
 
 class WriteError(Error, OSError):
@@ -270,6 +271,8 @@ def load_json(path: Place) -> dict[str, Any] | None:
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """A value as JSON that every reader accepts: NaN and infinities become null.
+
+    Through the standard library, for orjson would be one more package for every installation.
 
     Args:
         value: Dicts with string keys, lists and tuples of strings, numbers (also of numpy), paths,

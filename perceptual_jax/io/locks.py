@@ -1,24 +1,40 @@
-"""Locks between processes that the operating system drops when their holder dies, however it dies.
+"""Locks between processes that the system drops when their holder dies, however it dies."""
 
-SQLite's file lock is the one that every platform's standard library has.
-"""
-
-import sqlite3
+import contextlib
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 
-def open_lock(path: Path) -> sqlite3.Connection:
-    """The lock of this file, not yet taken; closing it gives it back."""
-    return sqlite3.connect(path, timeout=0, isolation_level=None)
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
-def take(lock: sqlite3.Connection) -> bool:
-    """Takes a lock; False if another process has it.
+@contextlib.contextmanager
+def file_lock(path: Path, *, timeout: float = 0.0, poll: float = 0.1) -> Iterator[bool]:
+    """Holds the lock of a file inside the `with` block, and says whether it does.
 
-    Where a file system has no locks, two processes are not told apart: then it is always taken.
+    Where a file system has no locks, two processes are not told apart: the lock is always free.
+    A marker file in its place would outlive its holder.
+
+    Args:
+        path: The file; it and its folders are made, and stay.
+        timeout: Seconds to wait for another process that has the lock.
+        poll: Seconds between two tries.
+
+    Raises:
+        OSError: If the file cannot be made or opened.
     """
+    lock = FileLock(path, timeout=timeout, poll_interval=poll, fallback_to_soft=False)
+    held = True
     try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        return error.sqlite_errorcode != sqlite3.SQLITE_BUSY
-    return True
+        lock.acquire()
+    except Timeout:
+        held = False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    try:
+        yield held
+    finally:
+        lock.release()

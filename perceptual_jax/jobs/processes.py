@@ -34,7 +34,7 @@ from perceptual_jax.io.files import (
     remove_leftovers,
     save_json,
 )
-from perceptual_jax.io.locks import open_lock, take
+from perceptual_jax.io.locks import file_lock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,9 +196,8 @@ def hold(
     state = _state(folder, share.index)
     with contextlib.ExitStack() as stack:
         if isinstance(folder, Path):
-            lock = stack.enter_context(contextlib.closing(open_lock(_lock(folder, share.index))))
-            # Another one may just be looking whether this place is taken.
-            free = any(take(lock) or time.sleep(0.1) for _ in range(3))
+            # It waits, for another one may just be looking whether this place is taken.
+            free = stack.enter_context(file_lock(_lock(folder, share.index), timeout=0.3))
         else:
             free = not _lives(folder, share.index, lease)
         if not free:
@@ -276,8 +275,8 @@ def _lives(folder: Place, index: int, lease: float) -> bool:
         path = _lock(folder, index)
         if not path.exists():
             return False
-        with contextlib.closing(open_lock(path)) as lock:
-            return not take(lock)
+        with file_lock(path) as free:
+            return not free
     state = read_state(_state(folder, index))
     if not state or state.get("ended") or time.time() - state["updated"] > lease:
         return False

@@ -105,7 +105,8 @@ def learning_rate(train: TrainConfig, step: Any) -> Float[Array, ""]:
     """Rises over `warmup`, stays, and falls to zero over the last steps, all linearly.
 
     Until the fall it does not depend on the number of all steps, so that a training can be
-    prolonged before it begins.
+    prolonged before it begins. Not a joined schedule of optax's: its bounds are whole steps, and
+    the two lines may meet below the peak.
     """
     step = jnp.asarray(step, jnp.float32)
     up = (step + 1) / max(train.warmup, 1)
@@ -219,6 +220,6 @@ def train_step(
     weights: Any = optax.apply_updates(state.weights, updates)
     # At first the average would be mostly the random start; so it is a plain mean until then.
     share = jnp.minimum(train.ema, (state.step + 1) / (state.step + 10))
-    average = jax.tree.map(lambda a, w: share * a + (1 - share) * w, state.average, weights)
+    average: Any = optax.incremental_update(weights, state.average, 1 - share)
     next_state = TrainState(state.step + 1, weights, average, moments)
     return next_state, {"loss": value, "gradient": optax.tree.norm(gradient)}

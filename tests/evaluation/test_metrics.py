@@ -41,6 +41,22 @@ def test_ssim_is_wangs(noise):
     assert float(ssim(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("noise", "decibels", "similarity"),
+    [
+        (0.02, 40.42227332244913, 0.9992931194167024),
+        (0.2, 20.69591080875808, 0.9368688207412462),
+        (1.0, 9.036918932522486, 0.43811281662012086),
+    ],
+)
+def test_metrics_are_those_of_scikit_image(noise, decibels, similarity):
+    # scikit-image 0.26.0 in float64: peak_signal_noise_ratio, and structural_similarity with
+    # gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.
+    a, b = map(jnp.asarray, pair(0, noise=noise))
+    assert float(psnr(a, b)) == pytest.approx(decibels, abs=1e-4)
+    assert float(ssim(a, b)) == pytest.approx(similarity, abs=1e-6)
+
+
 def test_ssim_of_equal_images_is_one_and_of_negatives_is_low():
     a, _ = pair(1)
     assert float(ssim(jnp.asarray(a), jnp.asarray(a))) == pytest.approx(1, abs=1e-6)

@@ -60,10 +60,8 @@ def mapping(ckpt, z, label=None):
     return x
 
 
-def truncate(ws, w_avg, psi, cutoff):
-    ws = ws.copy()
-    ws[:cutoff] = w_avg + psi * (ws[:cutoff] - w_avg)
-    return ws
+def truncate(ws, w_avg, psi):
+    return w_avg + psi * (ws - w_avg)
 
 
 def synthesis(ckpt, ws, noise, *, clamp=np.inf, last=None):

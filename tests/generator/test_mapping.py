@@ -64,8 +64,8 @@ def test_truncation_goes_from_the_mean_to_the_styles(key):
     at_zero = truncate(styles, w_mean, psi=0.0)
     np.testing.assert_array_equal(at_zero, broadcast_styles(w_mean, 6))
     np.testing.assert_allclose(truncate(styles, w_mean, psi=1.0), styles, rtol=1e-6, atol=1e-6)
-    expected = reference.truncate(np.asarray(styles), np.asarray(w_mean), 0.7, 2)
-    np.testing.assert_allclose(truncate(styles, w_mean, psi=0.7, cutoff=2), expected, rtol=1e-6)
+    expected = reference.truncate(np.asarray(styles), np.asarray(w_mean), 0.7)
+    np.testing.assert_allclose(truncate(styles, w_mean, psi=0.7), expected, rtol=1e-6)
     one = truncate(styles[0], w_mean, psi=0.7)
     np.testing.assert_allclose(one, expected[0], rtol=1e-6)
 

@@ -41,11 +41,11 @@ def test_the_whole_way_from_a_labelled_latent_to_the_image():
     ours = StyleGAN2(config, to_ours(ckpt))
     z, label = rng.normal(size=8), np.eye(3)[1]
     w = reference.mapping(ckpt, z, label)
-    styles = reference.truncate(np.tile(w, (6, 1)), ckpt["mapping.w_avg"], 0.7, 4)
+    styles = reference.truncate(np.tile(w, (6, 1)), ckpt["mapping.w_avg"], 0.7)
     maps = [x for name, x in ckpt.items() if name.endswith("noise_const")]
     expected = reference.synthesis(ckpt, styles, maps, clamp=256.0)
     got = broadcast_styles(ours.mapping(f32(z), f32(label)), ours.num_styles)
-    got = truncate(got, ours.w_mean, psi=0.7, cutoff=4)
+    got = truncate(got, ours.w_mean, psi=0.7)
     got = synthesis(ours, got, ours.noise_maps())
     np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
 

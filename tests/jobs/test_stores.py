@@ -16,7 +16,7 @@ from job_files import contents, picture
 from upath import UPath
 
 from perceptual_jax.errors import UsageError
-from perceptual_jax.io.files import WriteError, load_json
+from perceptual_jax.io.files import WriteError, load_json, place_of
 from perceptual_jax.jobs import processes as holding
 from perceptual_jax.jobs.index import write_index
 from perceptual_jax.jobs.processes import Share
@@ -136,6 +136,12 @@ def test_in_a_store_a_place_is_free_when_its_holder_fell_silent(store):
 def test_stores_that_cannot_be_reached_are_said_in_a_sentence(again):
     with pytest.raises(UsageError, match="nowhere://out cannot be reached: "):
         again("nowhere://out")
+
+
+def test_a_missing_driver_is_said_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(UsageError, match=r"gs://a/b cannot be reached .*the extra `stores`"):
+        place_of("gs://a/b")
 
 
 @pytest.mark.slow
