@@ -21,7 +21,7 @@ class List:
         """Prints a line for each generator and its licence below."""
         from perceptual_jax.weights import catalogue, fetch
 
-        for entry in catalogue.entries():
+        for entry in catalogue.ENTRIES:
             path = fetch.cached_path(entry.name)
             print(f"{entry.name}  {'fetched' if path.exists() else 'not fetched'}")
             print(f"    {entry.description}")

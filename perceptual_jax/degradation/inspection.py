@@ -71,7 +71,7 @@ def inspect_picture(model: Likelihood, image: UInt8[np.ndarray, "h w 3"]) -> tup
         if key not in compared and 1 <= quality <= 100:
             compared[key] = float(_bits(model, pixels, _header(*key)))
 
-    for quality, row, column in _sift(pixels):
+    for quality, row, column in sift(pixels):
         compare(quality, 0, row, column)
         for down in (0, 8):
             for right in (0, 8):
@@ -126,7 +126,7 @@ def _window(
     return jnp.asarray(part / np.float32(127.5) - 1, jnp.float32), (top, left)
 
 
-def _sift(pixels: Float[Array, "h w 3"]) -> list[tuple[int, int, int]]:
+def sift(pixels: Float[Array, "h w 3"]) -> list[tuple[int, int, int]]:
     """The most promising qualities, with row and column of their grids of 8 pixels."""
     tables = jnp.stack([jnp.asarray(standard_tables(quality)[0]) for quality in QUALITIES])
     scores = np.asarray(_lattice_scores(pixels, tables))

@@ -86,8 +86,16 @@ class Heartbeat:
 
 
 @contextlib.contextmanager
-def hold(out: Place, share: Share) -> Iterator[Heartbeat]:
+def hold(
+    out: Place, share: Share, *, lease: float = LEASE_S, settle: float = _SETTLE_S
+) -> Iterator[Heartbeat]:
     """Keeps a process's place in a job's folder.
+
+    Args:
+        out: The folder.
+        share: The place.
+        lease: In a store, seconds after which a process that has said nothing is dead.
+        settle: In a store, seconds after which of two that begin at once the last to write is seen.
 
     Raises:
         UsageError: If another living process has this place, or is one of another number.
@@ -98,7 +106,7 @@ def hold(out: Place, share: Share) -> Iterator[Heartbeat]:
         folder.mkdir(exist_ok=True)
         remove_leftovers(out)
     for index in _indices(folder):
-        _look_at_other(out, index, share)
+        _look_at_other(out, index, share, lease)
     about = {"host": socket.gethostname(), "pid": os.getpid(), "processes": share.count}
     state = _state(folder, share.index)
     with contextlib.ExitStack() as stack:
@@ -107,14 +115,14 @@ def hold(out: Place, share: Share) -> Iterator[Heartbeat]:
             # Another one may just be looking whether this place is taken.
             free = any(take(lock) or time.sleep(0.1) for _ in range(3))
         else:
-            free = not _lives(folder, share.index)
+            free = not _lives(folder, share.index, lease)
         if not free:
-            raise UsageError(_taken(out, read_state(state)))
+            raise UsageError(_taken(out, read_state(state), lease))
         beat = stack.enter_context(Heartbeat(state, about))
         if isinstance(folder, UPath):
-            time.sleep(_SETTLE_S)  # of two that begin at once, the last to write stays
+            time.sleep(settle)  # of two that begin at once, the last to write stays
             if not beat.is_own():
-                raise UsageError(_taken(out, read_state(state)))
+                raise UsageError(_taken(out, read_state(state), lease))
         yield beat
 
 
@@ -123,7 +131,7 @@ def states(out: Place) -> list[dict[str, Any]]:
     folder, found = out / _FOLDER, []
     for index in _indices(folder):
         if state := read_state(_state(folder, index)):
-            found.append(state | {"process": index, "alive": _lives(folder, index)})
+            found.append(state | {"process": index, "alive": _lives(folder, index, LEASE_S)})
     return found
 
 
@@ -132,12 +140,12 @@ def read_state(path: Place) -> dict[str, Any]:
     return load_json(path) or {}
 
 
-def _look_at_other(out: Place, index: int, share: Share) -> None:
+def _look_at_other(out: Place, index: int, share: Share, lease: float) -> None:
     """Refuses if this place of another one is taken, unless by one of the same job."""
     folder = out / _FOLDER
     if index == share.index:
         return
-    if not _lives(folder, index):
+    if not _lives(folder, index, lease):
         if index >= share.count:  # of an earlier run with more processes
             _state(folder, index).unlink(missing_ok=True)
     elif not _agrees(_state(folder, index), share):
@@ -148,10 +156,10 @@ def _look_at_other(out: Place, index: int, share: Share) -> None:
         )
 
 
-def _taken(out: Place, state: dict[str, Any]) -> str:
+def _taken(out: Place, state: dict[str, Any], lease: float) -> str:
     advice = "wait for it, or choose another folder"
     if isinstance(out, UPath):
-        advice = f"wait for it ({LEASE_S:.0f} s after it died), or choose another folder"
+        advice = f"wait for it ({lease:.0f} s after it died), or choose another folder"
     who = f"({state.get('host')}, pid {state.get('pid')})"
     return f"{out} is being written to by another process {who}; {advice}"
 
@@ -178,7 +186,7 @@ def _indices(folder: Place) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isdecimal())
 
 
-def _lives(folder: Place, index: int) -> bool:
+def _lives(folder: Place, index: int, lease: float) -> bool:
     if isinstance(folder, Path):
         path = _lock(folder, index)
         if not path.exists():
@@ -186,6 +194,6 @@ def _lives(folder: Place, index: int) -> bool:
         with contextlib.closing(open_lock(path)) as lock:
             return not take(lock)
     state = read_state(_state(folder, index))
-    if not state or state.get("ended") or time.time() - state["updated"] > LEASE_S:
+    if not state or state.get("ended") or time.time() - state["updated"] > lease:
         return False
     return state["host"] != socket.gethostname() or is_alive(state["pid"])

@@ -5,6 +5,7 @@ mirror, proxy or file delivers them, they are the same bytes or they are refused
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 Architecture = Literal["mobilestylegan", "stylegan2"]
@@ -83,7 +84,7 @@ def _official(name: str, resolution: int, source: Download, description: str) ->
     return Entry(name, "stylegan2", resolution, source, licence, description)
 
 
-_ENTRIES = (
+ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="mobilestylegan-ffhq",
         architecture="mobilestylegan",
@@ -206,25 +207,25 @@ _ENTRIES = (
         "GFPGAN's StyleGAN2, faces in FFHQ framing at 512 px (BasicSR's format)",
     ),
 )
+"""All of them, the default generator first."""
 
 
-def entries() -> tuple[Entry, ...]:
-    """All of them, the default generator first."""
-    return _ENTRIES
-
-
-def entry(name: str) -> Entry:
+def entry(name: str, *, entries: Sequence[Entry] = ENTRIES) -> Entry:
     """The entry of this name.
 
+    Args:
+        name: Which one.
+        entries: Those to choose from.
+
     Raises:
-        WeightsError: If there is none; the message lists the valid names.
+        UnknownGeneratorError: If there is none; the message lists the valid names.
 
     Example:
         >>> entry("mobilestylegan-ffhq").resolution
         1024
     """
-    for candidate in _ENTRIES:
+    for candidate in entries:
         if candidate.name == name:
             return candidate
-    known = ", ".join(candidate.name for candidate in _ENTRIES)
+    known = ", ".join(candidate.name for candidate in entries)
     raise UnknownGeneratorError(f"unknown generator {name!r}; the known ones are {known}")

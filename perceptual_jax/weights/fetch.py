@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,9 +32,6 @@ Report = Callable[[str], None]
 
 CONVERTER = 1
 """Version of the conversion; a cached file of another one is made again."""
-
-_PATIENCE_S = 600.0
-_POLL_S = 0.2
 
 
 class Check(NamedTuple):
@@ -58,13 +55,17 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "perceptual_jax"
 
 
-def cached_path(name: str) -> Path:
+def cached_path(name: str, *, entries: Sequence[Entry] = catalogue.ENTRIES) -> Path:
     """Where the generator is kept once it is fetched; the file may not exist yet.
+
+    Args:
+        name: A name of the catalogue.
+        entries: The catalogue.
 
     Raises:
         WeightsError: If the catalogue has no such name.
     """
-    return cache_folder() / "weights" / f"{catalogue.entry(name).name}.safetensors"
+    return cache_folder() / "weights" / f"{catalogue.entry(name, entries=entries).name}.safetensors"
 
 
 def ensure(
@@ -73,14 +74,20 @@ def ensure(
     report: Report | None = None,
     source: Path | None = None,
     progress: download.Progress | None = None,
+    entries: Sequence[Entry] = catalogue.ENTRIES,
+    patience: float = 600.0,
+    poll: float = 0.2,
 ) -> Path:
     """The cached file of a generator, fetched and converted first if it is missing or damaged.
 
     Args:
-        name: Of the catalogue.
+        name: A name of the catalogue.
         report: Gets a line for the user now and then: the licence, what is being done.
         source: The published file, already on this machine; otherwise it is downloaded.
         progress: Of a download, see `download.fetch_file`.
+        entries: The catalogue.
+        patience: Seconds to wait for another process that fetches the same generator.
+        poll: Seconds between looks whether it has finished.
 
     Returns:
         Path of a checked weights file.
@@ -89,15 +96,15 @@ def ensure(
         WeightsError: If the generator is unknown, cannot be fetched, is not the published one,
             or cannot be stored.
     """
-    entry = catalogue.entry(name)
+    entry = catalogue.entry(name, entries=entries)
     report = report or _say_nothing
-    path = cached_path(name)
-    if _is_good(name):
+    path = cached_path(name, entries=entries)
+    if _is_good(entry):
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.with_suffix(".lock"), report):
-            if not _is_good(name):
+        with _alone(path.with_suffix(".lock"), report, patience=patience, poll=poll):
+            if not _is_good(entry):
                 _fetch(entry, path, report, source, progress)
     except (OSError, sqlite3.Error) as error:
         raise WeightsError(
@@ -106,13 +113,18 @@ def ensure(
     return path
 
 
-def verify(name: str) -> list[Check]:
+def verify(name: str, *, entries: Sequence[Entry] = catalogue.ENTRIES) -> list[Check]:
     """Checks the cached file of a generator; what fails is made again by `ensure`.
+
+    Args:
+        name: A name of the catalogue.
+        entries: The catalogue.
 
     Raises:
         WeightsError: If the catalogue has no such name.
     """
-    entry, path = catalogue.entry(name), cached_path(name)
+    entry = catalogue.entry(name, entries=entries)
+    path = cached_path(name, entries=entries)
     if not path.exists():
         return [Check("file", False, f"{path} does not exist: the generator is not fetched yet")]
     try:
@@ -131,8 +143,8 @@ def verify(name: str) -> list[Check]:
     ]
 
 
-def _is_good(name: str) -> bool:
-    return all(check.ok for check in verify(name))
+def _is_good(entry: Entry) -> bool:
+    return all(check.ok for check in verify(entry.name, entries=[entry]))
 
 
 def _fetch(
@@ -242,20 +254,20 @@ def _published(entry: Entry) -> tuple[str, str | None]:
 
 
 @contextlib.contextmanager
-def _alone(path: Path, report: Report) -> Iterator[None]:
+def _alone(path: Path, report: Report, *, patience: float, poll: float) -> Iterator[None]:
     """Holds a lock between processes that the operating system drops when its holder dies.
 
     Waiting has an end, because some network file systems never grant a lock; going on without one
     costs a second download and nothing else, for the result is moved into place whole.
     """
     with contextlib.closing(open_lock(path)) as lock:
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + patience
         waiting = False
         while not take(lock) and time.monotonic() < deadline:
             if not waiting:
                 report("another process is fetching the same generator; waiting for it")
             waiting = True
-            time.sleep(_POLL_S)
+            time.sleep(poll)
         yield
 
 

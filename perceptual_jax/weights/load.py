@@ -6,6 +6,7 @@ folder that looks up to `perceptual_jax.generator`.
 
 import hashlib
 import importlib.resources
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
 from perceptual_jax.generator.stylegan2 import StyleGAN2, StyleGAN2Config
 from perceptual_jax.types import Generator
 from perceptual_jax.weights import catalogue, fetch, store
-from perceptual_jax.weights.catalogue import UnknownGeneratorError, WeightsError
+from perceptual_jax.weights.catalogue import Entry, UnknownGeneratorError, WeightsError
 from perceptual_jax.weights.convert import convert_file
 from perceptual_jax.weights.names import Arrays
 
@@ -26,6 +27,7 @@ def load_generator(
     *,
     report: fetch.Report | None = None,
     dtype: Literal["float32", "bfloat16"] = "float32",
+    entries: Sequence[Entry] = catalogue.ENTRIES,
 ) -> Generator:
     """The generator of this name, fetched on first use, or the one stored in this file.
 
@@ -34,12 +36,13 @@ def load_generator(
             (see `checkpoints`), which is converted once. Names go first.
         report: Gets lines for the user while a generator is fetched or converted.
         dtype: Of the activations.
+        entries: The catalogue.
 
     Raises:
         WeightsError: If there is no such name or file, it cannot be fetched, or the file is not
             one of this project's or does not hold a whole generator.
     """
-    path = generator_path(name_or_path, report=report)
+    path = generator_path(name_or_path, report=report, entries=entries)
     arrays, metadata = store.load(path)
     heads = draft_heads(metadata.get("name", "")) | _heads_beside(path)
     try:
@@ -50,7 +53,12 @@ def load_generator(
         raise WeightsError(f"{path} does not hold a generator: {error}") from None
 
 
-def generator_path(name_or_path: str | Path, *, report: fetch.Report | None = None) -> Path:
+def generator_path(
+    name_or_path: str | Path,
+    *,
+    report: fetch.Report | None = None,
+    entries: Sequence[Entry] = catalogue.ENTRIES,
+) -> Path:
     """The file of a generator, first fetched if it is a name, or converted if it is another's.
 
     A conversion is kept in the cache folder under the hash of the checkpoint's content.
@@ -58,13 +66,14 @@ def generator_path(name_or_path: str | Path, *, report: fetch.Report | None = No
     Args:
         name_or_path: As in `load_generator`.
         report: Gets lines for the user while a generator is fetched or converted.
+        entries: The catalogue.
 
     Raises:
         WeightsError: If there is no such name or file, or it cannot be fetched.
     """
-    known = [entry.name for entry in catalogue.entries()]
+    known = [entry.name for entry in entries]
     if name_or_path in known:
-        return fetch.ensure(str(name_or_path), report=report)
+        return fetch.ensure(str(name_or_path), report=report, entries=entries)
     path = Path(name_or_path)
     if not path.exists():
         raise UnknownGeneratorError(

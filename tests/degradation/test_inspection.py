@@ -4,7 +4,7 @@ import pytest
 from pictures import as_float, picture
 
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.degradation.inspection import _sift, inspect_picture
+from perceptual_jax.degradation.inspection import inspect_picture, sift
 from perceptual_jax.degradation.models import load_model
 from perceptual_jax.degradation.sample_files import describe
 
@@ -13,7 +13,7 @@ from perceptual_jax.degradation.sample_files import describe
 def test_the_sift_finds_quality_and_grid(quality, phase):
     image = jpeg(picture(3, 144, 144), quality=quality, subsampling="4:2:0").image
     crop = image[phase[0] : phase[0] + 128, phase[1] : phase[1] + 128]
-    (found, row, column), *_ = _sift(jnp.asarray(as_float(crop)))
+    (found, row, column), *_ = sift(jnp.asarray(as_float(crop)))
     assert abs(found - quality) <= 1
     assert (row, column) == phase
 

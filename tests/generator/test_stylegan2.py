@@ -176,9 +176,10 @@ def test_a_draft_head_corrects_the_skip_image(small, key):
 
     @jax.jit
     def correction_and_expected(generator, corrected):
-        features, skip = generator._blocks(styles, noise, 4)
+        parts = generator.draft_parts(styles, noise, 4)
         late = styles[1:] - generator.w_mean[None]  # style 1 is the first the features lack
-        return corrected.draft(styles, noise, 4) - skip, apply_draft_head(head, features, late)
+        correction = corrected.draft(styles, noise, 4) - parts.base
+        return correction, apply_draft_head(head, parts.features, late)
 
     correction, expected = correction_and_expected(generator, corrected)
     assert jnp.abs(expected).max() > 1e-3

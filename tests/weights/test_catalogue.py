@@ -6,16 +6,16 @@ from perceptual_jax.weights import catalogue
 
 
 def test_the_default_generator_comes_first():
-    assert catalogue.entries()[0].name == "mobilestylegan-ffhq"
+    assert catalogue.ENTRIES[0].name == "mobilestylegan-ffhq"
 
 
 def test_names_differ_and_can_be_file_names():
-    names = [entry.name for entry in catalogue.entries()]
+    names = [entry.name for entry in catalogue.ENTRIES]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in names)
 
 
-@pytest.mark.parametrize("entry", catalogue.entries(), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", catalogue.ENTRIES, ids=lambda entry: entry.name)
 def test_every_source_is_pinned(entry):
     if isinstance(entry.source, catalogue.Download):
         assert entry.source.url.startswith("https://")

