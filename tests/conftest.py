@@ -1,13 +1,18 @@
 """Settings under which every test runs: silent mistakes of JAX programs become errors.
 
 Compiling takes most of the time, so the processes of a run share what they compile: pytest's
-workers, and the scripts and notebooks that tests start.
+workers, and the scripts and notebooks that tests start. Compiled programs take most of the memory,
+so each module gives its own back; what another module needs again comes from the shared folder.
 """
 
 import atexit
+import contextlib
+import ctypes
 import dataclasses
+import gc
 import os
 import shutil
+import sys
 import tempfile
 
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # JAX reads both when it is imported.
@@ -24,8 +29,53 @@ collect_ignore_glob = ["*/conftest.py"]
 """Doctests are looked for in every module, and modules of one name cannot be imported twice."""
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_debug_key_reuse", True)
+if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+    # Optimising a program takes longer here than running it; children run what users run.
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+PEAKS = pytest.StashKey[dict[str, int]]()
+"""Bytes that each process of the run held at most, by its name."""
+
+
+def peak_memory():
+    """Bytes that this process held at most."""
+    import resource  # not on Windows
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+def pytest_configure(config):
+    config.stash[PEAKS] = {}
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # in a worker
+        session.config.workeroutput["peak_memory"] = peak_memory()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    if hasattr(node, "workeroutput"):  # not after a crash
+        node.config.stash[PEAKS][node.gateway.id] = node.workeroutput["peak_memory"]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    peaks = config.stash[PEAKS] or {"main": peak_memory()}
+    each = ", ".join(f"{name} {most / 1e9:.2f} GB" for name, most in sorted(peaks.items()))
+    terminalreporter.write_line(f"peak memory: {each}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_freed():
+    """Gives the memory of compiled programs back after each module; they lie on disk."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc keeps what is freed for itself
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ from pictures import as_float, picture
 
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.jpeg import JpegHeader
-from perceptual_jax.degradation.layers import fold
 from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.pixelcnn import init_weights
+from perceptual_jax.degradation.pixelcnn import weight_shapes
 from perceptual_jax.degradation.pixelcnn_config import PRESETS
 from perceptual_jax.degradation.training import Batch
 
@@ -38,10 +37,12 @@ def batch(n=4, height=32, width=32):
 
 @functools.cache
 def network(config, seed=0):
-    """A likelihood with initialised weights."""
-    data = batch()
-    make = jax.jit(init_weights, static_argnums=0)
-    weights = make(
-        config, jax.random.key(seed, impl="rbg"), data.degraded, data.restored, data.header
-    )
-    return Likelihood(fold(weights), config)
+    """A likelihood with random weights, of the spread that keeps a layer's outputs near 1."""
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in weight_shapes(config).items():
+        layer, array = name.rsplit(".", 1)
+        spread = 0.1 if array == "b" else np.prod(shape[:-1]) ** -0.5
+        values = rng.normal(scale=spread, size=shape).astype(np.float32)
+        weights.setdefault(layer, {})[array] = jax.numpy.asarray(values)
+    return Likelihood(weights, config)
