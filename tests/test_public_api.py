@@ -1,4 +1,7 @@
-"""What holds for the whole package: its names, signatures, docstrings and import directions."""
+"""What holds for the whole package, as far as no linter checks it: names, signatures, imports.
+
+Each test names all offenders at once.
+"""
 
 import ast
 import importlib
@@ -15,10 +18,8 @@ import pytest
 import perceptual_jax
 
 ROOT = Path(perceptual_jax.__file__).parent
-FILES = sorted(ROOT.rglob("*.py"))
-MODULES = sorted(
-    info.name for info in pkgutil.walk_packages([str(ROOT)], prefix=f"{perceptual_jax.__name__}.")
-)
+FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 
 HOUSE = (
     "evaluation",
@@ -42,145 +43,111 @@ UPWARD = {
 degrading, and that draw the curve of a training."""
 
 POSITIONAL = {"key", "header", "label", "argv", "path", "name_or_path", "axis", "resolution"}
-"""Parameters that may have a default without being keyword-only."""
+"""Parameters that may have a default without being keyword-only: a call reads better without."""
 
 PURE = {"generator", "prior"}
 PURE_FILES = {"degradation/consistency.py", "restoration/objective.py", "restoration/search.py"}
 
+LONGEST = 350
+"""Lines of a file that one can read."""
 
-def relative(path):
-    return path.relative_to(ROOT).as_posix()
 
-
-def imported_modules(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imported_modules(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
 
-def public_functions():
-    """Functions and methods without an underscore, each once, with the name to report."""
-    for name in MODULES:
-        module = importlib.import_module(name)
-        for key, value in vars(module).items():
-            if key.startswith("_") or getattr(value, "__module__", None) != name:
+@pytest.fixture(scope="module")
+def functions():
+    """Functions and methods without an underscore, each once, by the name to report."""
+    found = {}
+    for info in pkgutil.walk_packages([str(ROOT)], prefix=f"{perceptual_jax.__name__}."):
+        for key, value in vars(importlib.import_module(info.name)).items():
+            if key.startswith("_") or getattr(value, "__module__", None) != info.name:
                 continue
             if inspect.isfunction(inspect.unwrap(value)):
-                yield f"{name}.{key}", value
+                found[f"{info.name}.{key}"] = value
             elif inspect.isclass(value):
                 for method in vars(value):
                     function = inspect.getattr_static(value, method)
                     function = getattr(function, "__func__", function)
                     if inspect.isfunction(function) and not method.startswith("_"):
-                        yield f"{name}.{key}.{method}", function
+                        found[f"{info.name}.{key}.{method}"] = function
+    return found
 
 
-FUNCTIONS = dict(public_functions())
+def test_imports_point_down_the_house():
+    def upward(name, tree):
+        room = name.partition("/")[0]
+        above = {*HOUSE[: HOUSE.index(room)], "cli"} if room in HOUSE else set()
+        for module in imported_modules(tree):
+            parts = module.split(".")
+            if parts[0] == "perceptual_jax" and len(parts) > 1 and parts[1] in above:
+                yield from [] if (name, parts[1]) in UPWARD else [f"{name} imports {module}"]
+
+    assert not [line for name, tree in TREES.items() for line in upward(name, tree)]
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
-def test_imports_point_down_the_house(path):
-    room = path.relative_to(ROOT).parts[0]
-    if room not in HOUSE:
-        return
-    above = set(HOUSE[: HOUSE.index(room)]) | {"cli"}
-    for module in imported_modules(path):
-        parts = module.split(".")
-        if parts[0] == "perceptual_jax" and len(parts) > 1:
-            assert parts[1] not in above or (relative(path), parts[1]) in UPWARD, (
-                f"{relative(path)} imports {module}, which lies above it"
-            )
+def test_pure_rooms_neither_read_nor_print_nor_look_at_devices():
+    forbidden = {"print", "open", "input", "jax.devices", "jax.local_devices"}
+    pure = {name for name in TREES if name.partition("/")[0] in PURE} | PURE_FILES
+    found = []
+    for name in sorted(pure):
+        modules = {"os", "pathlib", "PIL", "sys"} & set(imported_modules(TREES[name]))
+        found += [f"{name} imports {module}" for module in modules]
+        for node in ast.walk(TREES[name]):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in forbidden:
+                found.append(f"{name}:{node.lineno} calls {ast.unparse(node.func)}")
+    assert not found
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
-def test_no_transform_but_those_of_jax(path):
-    forbidden = {
-        "jit",
-        "grad",
-        "value_and_grad",
-        "vmap",
-        "pmap",
-        "scan",
-        "remat",
-        "Optimizer",
-        "Rngs",
-    }
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert not (node.value.id == "nnx" and node.attr in forbidden), (
-                f"{relative(path)}:{node.lineno} uses nnx.{node.attr}"
-            )
-        if isinstance(node, ast.ImportFrom):
-            assert node.module != "__future__", f"{relative(path)} imports from __future__"
+def test_files_are_of_a_size_that_one_can_read():
+    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in FILES.items()}
+    assert not {name: lines for name, lines in lengths.items() if lines > LONGEST}
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
-def test_pure_rooms_neither_read_nor_print_nor_look_at_devices(path):
-    if path.relative_to(ROOT).parts[0] not in PURE and relative(path) not in PURE_FILES:
-        return
-    assert not {"os", "pathlib", "PIL", "sys"} & set(imported_modules(path))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            assert called not in {"print", "open", "input", "jax.devices", "jax.local_devices"}
+def test_randomness_comes_by_an_argument_called_key(functions):
+    found = []
+    for name, function in functions.items():
+        for parameter in inspect.signature(function).parameters.values():
+            on_the_host = parameter.annotation is np.random.Generator  # where numpy draws
+            if parameter.name in {"rng", "rngs", "prng", "rng_key", "prng_key"} and not on_the_host:
+                found.append(f"{name}({parameter.name})")
+    assert not found
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
-def test_files_are_of_a_size_that_one_can_read(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+def test_options_are_keyword_only(functions):
+    assert not [
+        f"{name}({parameter.name})"
+        for name, function in functions.items()
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is not parameter.empty
+        and parameter.kind != parameter.KEYWORD_ONLY
+        and parameter.name not in POSITIONAL
+    ]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_modules_have_docstrings(name):
-    assert inspect.getdoc(importlib.import_module(name))
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_have_docstrings(name):
-    assert FUNCTIONS[name].__doc__, f"{name} has no docstring"
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_randomness_comes_by_an_argument_called_key(name):
-    parameters = inspect.signature(FUNCTIONS[name]).parameters
-    if "rng" in parameters and parameters["rng"].annotation is np.random.Generator:
-        return  # On the host, where numpy draws.
-    assert not {"rng", "rngs", "prng", "rng_key", "prng_key"} & set(parameters)
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_options_are_keyword_only(name):
-    """Except those that a call reads better without: a key, a label, a path, config_f(512)."""
-    for parameter in inspect.signature(FUNCTIONS[name]).parameters.values():
-        if parameter.default is not parameter.empty and parameter.kind != parameter.KEYWORD_ONLY:
-            assert parameter.name in POSITIONAL, (
-                f"{name}({parameter.name}) has a default but is not keyword-only"
-            )
-
-
-def test_public_names_exist_and_are_few():
-    names = set(perceptual_jax._MODULE_OF)
-    for name in names:
-        assert getattr(perceptual_jax, name) is not None
-    assert names <= set(dir(perceptual_jax))
-    assert 25 <= len(names) <= 40
-    with pytest.raises(AttributeError, match="no attribute 'restore_file'"):
-        perceptual_jax.restore_file  # noqa: B018
-
-
-def test_public_names_are_those_that_type_checkers_see():
-    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+def test_public_names_exist_and_are_those_that_type_checkers_see():
     checked = {
-        alias.asname: node.module.removeprefix("perceptual_jax.")
-        for node in ast.walk(tree)
+        alias.asname or alias.name
+        for node in ast.walk(TREES["__init__.py"])
         if isinstance(node, ast.ImportFrom) and node.module.startswith("perceptual_jax.")
         for alias in node.names
     }
-    assert checked == perceptual_jax._MODULE_OF
+    listed = {name for name in dir(perceptual_jax) if not name.startswith("_")}
+    values = {name: getattr(perceptual_jax, name) for name in checked | listed}
+    own = {
+        name
+        for name, value in values.items()
+        if not inspect.ismodule(value) and name != "TYPE_CHECKING"
+    }
+    assert own == checked
+    with pytest.raises(AttributeError, match="no attribute 'restore_file'"):
+        perceptual_jax.restore_file  # noqa: B018
 
 
 def test_version_is_that_of_the_distribution():
@@ -189,18 +156,20 @@ def test_version_is_that_of_the_distribution():
     assert perceptual_jax.__version__ == project["version"]
 
 
-@pytest.mark.parametrize("argv", [[], ["--version"], ["--help"], ["restore", "--help"]])
-def test_help_does_not_wait_for_jax(argv):
-    """An empty command line stands for `import perceptual_jax`."""
-    code = f"""
+def test_help_does_not_wait_for_jax():
+    code = """
 import contextlib, sys
+def waited(after):
+    slow = {"jax", "jaxtyping", "numpy", "rich", "PIL"} & sys.modules.keys()
+    if slow:
+        sys.exit(f"{after} imports {slow}")
 import perceptual_jax
-if {argv}:
-    from perceptual_jax.cli import main
+waited("import perceptual_jax")
+from perceptual_jax.cli import main
+for argv in ["--version"], ["--help"], ["restore", "--help"]:
     with contextlib.suppress(SystemExit):
-        main({argv})
-slow = {{"jax", "jaxtyping", "numpy", "rich", "PIL"}} & sys.modules.keys()
-sys.exit(str(slow) if slow else 0)
+        main(argv)
+    waited(argv)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
