@@ -31,8 +31,15 @@ collect_ignore_glob = ["*/conftest.py"]
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
-    # Optimising a program takes longer here than running it; children run what users run.
+    # Optimising takes longer here than it saves; processes that tests start run what users run.
     jax.config.update("jax_disable_most_optimizations", True)
+    if jax.__version_info__ < (0, 12):  # An XLA that does not know a flag ends the process.
+        _flags = os.environ.get("XLA_FLAGS")
+        os.environ["XLA_FLAGS"] = f"{_flags or ''} --xla_cpu_use_fusion_emitters=false"
+        jax.devices()  # reads the flags, once
+        del os.environ["XLA_FLAGS"]
+        if _flags is not None:
+            os.environ["XLA_FLAGS"] = _flags
 
 
 PEAKS = pytest.StashKey[dict[str, int]]()

@@ -10,12 +10,13 @@ from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.dct_box import DctBox
 from perceptual_jax.degradation.jpeg import JpegHeader
 
-TERM = DctBox()
+prepare = jax.jit(DctBox().prepare)
+evaluate = jax.jit(DctBox().evaluate)
 
 
 def box_of(image, quality, sampling):
     file = jpeg(image, quality=quality, subsampling=sampling)
-    return TERM.prepare(jnp.asarray(as_float(file.image)), file.header)
+    return prepare(jnp.asarray(as_float(file.image)), file.header)
 
 
 def coefficients(data):
@@ -76,7 +77,7 @@ def coefficients(data):
 @pytest.mark.parametrize(("quality", "wrong"), [(10, 0.0005), (50, 0.002), (90, 0.025)])
 def test_the_coefficients_are_those_in_the_file(sampling, quality, wrong):
     file = jpeg(picture(1), quality=quality, subsampling=("4:4:4", "4:2:2", "4:2:0")[sampling])
-    cache = TERM.prepare(jnp.asarray(as_float(file.image)), file.header)
+    cache = prepare(jnp.asarray(as_float(file.image)), file.header)
     for plane, true in enumerate(coefficients(file.encoded)):
         found = cache.coefficients[0 if plane == 0 else 3 * plane - 2 + sampling]
         found = np.asarray(found) / file.header.tables[min(plane, 1)]
@@ -90,9 +91,9 @@ def test_the_coefficients_are_those_in_the_file(sampling, quality, wrong):
 def test_the_original_lies_in_its_own_box_and_others_do_not(sampling, quality):
     image = picture(1)
     cache = box_of(image, quality, sampling)
-    own, _ = TERM.evaluate(cache, jnp.asarray(as_float(image)))
-    shifted, _ = TERM.evaluate(cache, jnp.asarray(as_float(np.roll(image, 2, axis=1))))
-    other, _ = TERM.evaluate(cache, jnp.asarray(as_float(picture(2))))
+    own, _ = evaluate(cache, jnp.asarray(as_float(image)))
+    shifted, _ = evaluate(cache, jnp.asarray(as_float(np.roll(image, 2, axis=1))))
+    other, _ = evaluate(cache, jnp.asarray(as_float(picture(2))))
     # Not quite zero: the decoder's smoothing of chroma and its clipping move some coefficients.
     assert own < 1e-6
     assert shifted > max(300 * own, 1e-4)
@@ -104,7 +105,7 @@ def test_the_map_says_where_it_comes_from():
     cache = box_of(image, 20, "4:2:0")
     wrong = image.copy()
     wrong[16:32, 32:48] = 255 - wrong[16:32, 32:48]
-    value, where = TERM.evaluate(cache, jnp.asarray(as_float(wrong)))
+    value, where = evaluate(cache, jnp.asarray(as_float(wrong)))
     np.testing.assert_allclose(jnp.mean(where), value, rtol=1e-5)
     assert float(where[16:32, 32:48].sum() / where.sum()) > 0.95
 
@@ -113,20 +114,21 @@ def test_the_gradient_is_that_of_differences_and_zero_inside():
     image = picture(4, 32, 32)
     file = jpeg(image, quality=30, subsampling="4:2:0")
     with jax.enable_x64(True):
-        cache = TERM.prepare(jnp.asarray(file.image / 127.5 - 1), file.header)
+        cache = prepare(jnp.asarray(file.image / 127.5 - 1), file.header)
         x = jnp.asarray(picture(5, 32, 32) / 127.5 - 1)
         direction = jnp.asarray(np.random.default_rng(0).normal(size=x.shape))
 
         def value(x):
-            return TERM.evaluate(cache, x)[0]
+            return evaluate(cache, x)[0]
 
-        slope = jnp.sum(jax.grad(value)(x) * direction)
+        slope = jnp.sum(jax.jit(jax.grad(value))(x) * direction)
         e = 1e-5
         difference = (value(x + e * direction) - value(x - e * direction)) / (2 * e)
         np.testing.assert_allclose(slope, difference, rtol=1e-4)
     grey = jnp.zeros((16, 16, 3))
     header = file.header
-    inside = jax.grad(lambda x: TERM.evaluate(TERM.prepare(grey, header), x)[0])(grey + 0.01)
+    box = prepare(grey, header)
+    inside = jax.jit(jax.grad(lambda x: evaluate(box, x)[0]))(grey + 0.01)
     np.testing.assert_array_equal(inside, 0)
 
 
@@ -138,10 +140,8 @@ def test_larger_pictures_are_averaged_and_headers_batched():
     headers = JpegHeader(*(jnp.stack(x) for x in zip(*(f.header for f in files), strict=True)))
     degraded = jnp.stack([jnp.asarray(as_float(f.image)) for f in files])
     large = jnp.stack([jnp.asarray(as_float(x.repeat(2, 0).repeat(2, 1))) for x in images])
-    caches = jax.vmap(TERM.prepare)(degraded, headers)
-    values, _ = jax.jit(jax.vmap(TERM.evaluate))(caches, large)
+    caches = jax.jit(jax.vmap(prepare))(degraded, headers)
+    values, _ = jax.jit(jax.vmap(evaluate))(caches, large)
     for i in range(2):
-        alone, _ = TERM.evaluate(
-            TERM.prepare(degraded[i], files[i].header), jnp.asarray(as_float(images[i]))
-        )
+        alone, _ = evaluate(prepare(degraded[i], files[i].header), jnp.asarray(as_float(images[i])))
         np.testing.assert_allclose(values[i], alone, rtol=1e-3, atol=1e-8)

@@ -1,18 +1,25 @@
 import dataclasses
 import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import FAST, batch
+from networks import FAST, batch, network
 from pictures import picture
 from PIL import Image
 
+import perceptual_jax
 from perceptual_jax.checked import UsageError
 from perceptual_jax.degradation import fitting
 from perceptual_jax.degradation.fitting import Job, TrainingError, fit
 from perceptual_jax.degradation.models import load_model
+from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
 from perceptual_jax.degradation.ranking import bits_of_conditions, decoys, ranking_accuracy
 from perceptual_jax.degradation.training import (
     TrainConfig,
@@ -22,7 +29,15 @@ from perceptual_jax.degradation.training import (
     train_step,
 )
 
-NETWORK = dataclasses.replace(FAST, channels=4, blocks=1, components=2, encoder_channels=4)
+NETWORK = PixelCNNConfig(
+    channels=4,
+    blocks=1,
+    components=2,
+    encoder="none",
+    fusion_blocks=0,
+    phase="none",
+    mean="condition",
+)
 TRAIN = TrainConfig(steps=6, batch_size=4, crop=16, warmup=2)
 OPTIONS = {"evaluate_every": 3, "checkpoint_every": 2, "log_every": 1, "evaluation_images": 2}
 
@@ -119,20 +134,48 @@ def test_nan_stops_with_the_last_good_checkpoint(job, tmp_path, monkeypatch):
     assert fit(job, tmp_path / "out", **OPTIONS).steps == 6
 
 
-def test_batches_are_whole_on_all_devices(job, tmp_path):
-    odd = dataclasses.replace(job, train=dataclasses.replace(TRAIN, batch_size=5))
-    with pytest.raises(UsageError, match="multiple of the 4 devices, got 5"):
-        fit(odd, tmp_path / "out", **OPTIONS)
+ON_FOUR_DEVICES = """
+import dataclasses, pickle, sys
+from perceptual_jax.checked import UsageError
+from perceptual_jax.degradation.fitting import fit
+
+job, out, options = pickle.loads(bytes.fromhex(sys.argv[1]))
+fit(job, out, **options)
+try:
+    fit(dataclasses.replace(job, train=dataclasses.replace(job.train, batch_size=6)), out + "-odd")
+except UsageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_batch_is_shared_among_all_devices(job, finished, tmp_path):
+    arguments = pickle.dumps((job, str(tmp_path / "out"), OPTIONS)).hex()
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": "4",
+        "PYTHONPATH": str(Path(perceptual_jax.__file__).parents[1]),
+    }
+    child = subprocess.run(
+        [sys.executable, "-c", ON_FOUR_DEVICES, arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 0, child.stderr
+    assert "the batch size must be a multiple of the 4 devices, got 6" in child.stdout
+    # The same crops, whose losses are summed in another order.
+    four, one = losses(tmp_path / "out"), losses(finished[0])
+    np.testing.assert_allclose(list(four.values()), list(one.values()), rtol=1e-3)
 
 
 def test_the_loss_falls_on_one_batch():
     data = batch(8)
     train = TrainConfig(steps=40, batch_size=8, warmup=1, learning_rate=5e-3)
-    state = jax.jit(init_state, static_argnums=(0, 1))(FAST, train, data)
+    state = jax.jit(init_state, static_argnums=(0, 1))(NETWORK, train, data)
     step = jax.jit(train_step, static_argnums=(2, 3))
     first = None
     for _ in range(25):
-        state, measures = step(state, data, FAST, train)
+        state, measures = step(state, data, NETWORK, train)
         first = measures["loss"] if first is None else first
     assert measures["loss"] < 0.9 * first
     assert not np.array_equal(state.average["head"]["b"], state.weights["head"]["b"])
@@ -164,7 +207,7 @@ def test_decoys_and_their_ranking():
     conditions = decoys(data.restored)
     np.testing.assert_array_equal(conditions["another"][0], data.restored[7])
     np.testing.assert_array_equal(conditions["shift2"][:, :, 5], data.restored[:, :, 3])
-    weights = jax.jit(init_state, static_argnums=(0, 1))(FAST, TRAIN, data).weights
+    weights = network(FAST).weights
     bits = jax.jit(bits_of_conditions, static_argnums=1)(weights, FAST, data, conditions)
     assert {value.shape for value in bits.values()} == {(8,)}
     accuracy = ranking_accuracy({"paired": np.zeros(2), "blur": np.array([0.0, 1.0])})

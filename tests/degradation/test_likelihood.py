@@ -7,8 +7,8 @@ import pytest
 from networks import CONFIGS, FAST, PAPER, batch, network
 
 from perceptual_jax.checked import UsageError
-from perceptual_jax.degradation.layers import Scope
 from perceptual_jax.degradation.models import load_model, model_path, save_model, shipped_models
+from perceptual_jax.degradation.pixelcnn import weight_shapes
 from perceptual_jax.degradation.training import batch_bits
 from perceptual_jax.weights import store
 from perceptual_jax.weights.catalogue import WeightsError
@@ -151,4 +151,5 @@ def test_shipped_models_are_small_and_whole(name):
     model = load_model(name)
     assert model.config.injection == "late"
     assert isinstance(model.weights["head"]["w"], jax.Array)
-    assert Scope(model.weights).weights.keys() == model.weights.keys()
+    shapes = {f"{k}.{n}": x.shape for k, v in model.weights.items() for n, x in v.items()}
+    assert shapes == weight_shapes(model.config)

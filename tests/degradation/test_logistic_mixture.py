@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from perceptual_jax.degradation import logistic_mixture as module
 from perceptual_jax.degradation.logistic_mixture import (
     Mixture,
     Noise,
     bits_per_dim,
     channel_means,
-    draw_noise,
-    log_prob,
-    mixture_from,
-    sample,
     to_grid,
 )
 
@@ -23,7 +20,10 @@ COMPONENTS = ("logistic", "gaussian")
 DISTRIBUTION = {"logistic": stats.logistic, "gaussian": stats.norm}
 
 compiled = functools.partial(jax.jit, static_argnames="component")
-compiled_log_prob = compiled(log_prob)
+log_prob = compiled(module.log_prob)
+sample = compiled(module.sample)
+mixture_from = jax.jit(module.mixture_from)
+draw_noise = jax.jit(module.draw_noise, static_argnums=(1, 2))
 
 
 def equal_channels(mean, log_scale):
@@ -85,13 +85,13 @@ def test_values_are_those_of_the_definition(component):
     expected = [oracle(r, v, a, component) for r, v, a in zip(raw, x, anchors, strict=True)]
     with jax.enable_x64(True):
         mixture = mixture_from(jnp.asarray(raw), anchors=jnp.asarray(anchors), min_log_scale=-7.0)
-        values = compiled_log_prob(mixture, jnp.asarray(x), component=component)
+        values = log_prob(mixture, jnp.asarray(x), component=component)
         np.testing.assert_allclose(values, expected, rtol=1e-6 if component == "gaussian" else 1e-9)
     # float32 rounds x - m before it is divided by scales down to e^-7.
     mixture = mixture_from(
         jnp.asarray(raw, jnp.float32), anchors=jnp.asarray(anchors, jnp.float32), min_log_scale=-7.0
     )
-    values = compiled_log_prob(mixture, jnp.asarray(x, jnp.float32), component=component)
+    values = log_prob(mixture, jnp.asarray(x, jnp.float32), component=component)
     np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -147,7 +147,7 @@ def test_red_and_green_together_sum_to_one(component):
     x = np.stack(np.meshgrid(LEVELS, LEVELS, [-1.0, 1.0], indexing="ij"), axis=-1)
     x = jnp.asarray(x.reshape(-1, 3), jnp.float32)
     wide = jax.tree.map(lambda p: jnp.broadcast_to(p[None], (len(x), *p.shape)), wide)
-    values = np.asarray(compiled_log_prob(wide, x, component=component), np.float64)
+    values = np.asarray(log_prob(wide, x, component=component), np.float64)
     assert np.exp(values).sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -303,7 +303,7 @@ def test_samples_have_the_frequencies_of_the_probabilities(component, key):
     anchors = jnp.full((3, 2), 0.1)
     mixture = mixture_from(raw, anchors=anchors, min_log_scale=-1.0)
     many = jax.tree.map(lambda p: jnp.broadcast_to(p[None], (n, *p.shape)), mixture)
-    x = compiled(sample)(many, draw_noise(key, (n,), 2), component=component)
+    x = sample(many, draw_noise(key, (n,), 2), component=component)
     levels = np.rint((np.asarray(x) + 1) * 127.5).astype(int)
     np.testing.assert_allclose(levels / 127.5 - 1, x, atol=1e-6)
     # Joint bins of red and green, by the exact probabilities; the open levels stand alone.
@@ -345,7 +345,7 @@ def test_samples_are_those_of_a_loop(component, temperature, key):
     with jax.enable_x64(True):
         mixture = mixture_from(jnp.asarray(raw), anchors=jnp.asarray(anchors), min_log_scale=-7.0)
         noise = draw_noise(key, (n,), k)
-        x = compiled(sample)(mixture, noise, temperature=temperature, component=component)
+        x = sample(mixture, noise, temperature=temperature, component=component)
     gumbel, uniform = (np.asarray(part) for part in noise)
     for i in range(n):
         chosen = np.argmax(raw[i, :k] / temperature + gumbel[i])
