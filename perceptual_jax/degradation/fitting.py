@@ -41,6 +41,7 @@ from perceptual_jax.degradation.evaluating import (
     sample_rows,
 )
 from perceptual_jax.degradation.layers import unfold
+from perceptual_jax.degradation.likelihood import Likelihood
 from perceptual_jax.degradation.models import load_model
 from perceptual_jax.degradation.pixelcnn_config import PixelCNNConfig
 from perceptual_jax.degradation.profiles import load_profile
@@ -231,11 +232,13 @@ def _resume(
     """The state to go on from, and the records up to it."""
     step = checkpoints.latest_step()
     if step is None:
+        model = None if job.init_from is None else _first_model(job.init_from, job)
         start = batches.get_state()
         state = begin(place(to_batch(next(batches))))
         batches.set_state(start)
-        if job.init_from is not None:
-            state = _begin_with(state, job)
+        if model is not None:
+            weights = unfold(model.weights)
+            state = state._replace(weights=weights, average=jax.tree.map(jnp.copy, weights))
         return state, []
     example = jax.eval_shape(begin, jax.eval_shape(to_batch, _shapes(job.train)))
     args = ocp.args.Composite(state=ocp.args.StandardRestore(example), input=ocp.args.JsonRestore())
@@ -275,13 +278,12 @@ def _shapes(train: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _begin_with(state: TrainState, job: Job) -> TrainState:
-    """The state with the weights of another training."""
-    model = load_model(job.init_from or "")
+def _first_model(init_from: str, job: Job) -> Likelihood:
+    """The model that a training begins with."""
+    model = load_model(init_from)
     if model.config != job.network:
-        raise UsageError(f"{job.init_from} is another network than the one to train")
-    weights = unfold(model.weights)
-    return state._replace(weights=weights, average=jax.tree.map(jnp.copy, weights))
+        raise UsageError(f"{init_from} is another network than the one to train")
+    return model
 
 
 def _write_records(out: Path, records: Sequence[Record]) -> None:

@@ -150,8 +150,10 @@ except UsageError as error:
 
 @pytest.mark.slow
 def test_a_batch_is_shared_among_all_devices(job, finished, tmp_path):
-    arguments = pickle.dumps((job, str(tmp_path / "out"), OPTIONS)).hex()
+    short = dataclasses.replace(job, train=dataclasses.replace(TRAIN, steps=2))
+    arguments = pickle.dumps((short, str(tmp_path / "out"), OPTIONS)).hex()
     environment = os.environ | {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_NUM_CPU_DEVICES": "4",
         "PYTHONPATH": str(Path(perceptual_jax.__file__).parents[1]),
     }
@@ -165,7 +167,7 @@ def test_a_batch_is_shared_among_all_devices(job, finished, tmp_path):
     assert "the batch size must be a multiple of the 4 devices, got 6" in child.stdout
     # The same crops, whose losses are summed in another order.
     four, one = losses(tmp_path / "out"), losses(finished[0])
-    np.testing.assert_allclose(list(four.values()), list(one.values()), rtol=1e-3)
+    np.testing.assert_allclose([four[1], four[2]], [one[1], one[2]], rtol=1e-3)
 
 
 def test_the_loss_falls_on_one_batch():

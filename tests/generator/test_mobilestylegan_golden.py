@@ -12,6 +12,8 @@ import pytest
 
 from perceptual_jax.weights.load import load_generator
 
+pytestmark = pytest.mark.slow  # the full-size network
+
 GOLDEN = Path(__file__).parent / "mobilestylegan_golden.npz"
 
 
@@ -32,7 +34,6 @@ def test_mapping_agrees(generator, golden):
     np.testing.assert_allclose(w, golden["w"], rtol=0, atol=2e-5)
 
 
-@pytest.mark.slow
 def test_images_agree_also_for_mixed_styles(generator, golden):
     synthesis = jax.jit(lambda g, styles, noise: g.synthesis(styles, noise))
     noise = generator.noise_maps()

@@ -20,7 +20,7 @@ def finished(narrow, tmp_path_factory):
     root = tmp_path_factory.mktemp("job")
     for seed, name in enumerate(["a.png", "b.png", "sub/a.png"]):
         picture(root / "in" / name, seed)
-    summary = restore_files([root / "in"], root / "out", CONFIG, generator=narrow)
+    summary = restore_files([root / "in"], root / "out", CONFIG, generator=narrow, batch_size=4)
     assert (summary.restored, summary.kept, summary.failed) == (3, 0, ())
     return root
 
@@ -34,11 +34,19 @@ def folder(finished, tmp_path):
 
 @pytest.fixture
 def again(finished, narrow):
-    """The job of `finished`, into any folder, with any other options."""
+    """The job of `finished`, into any folder, with any other options.
 
-    def run(out, config=CONFIG, *, inputs=None, generator=narrow, **options):
+    Batches of one size, because each size is compiled.
+    """
+
+    def run(out, config=CONFIG, *, inputs=None, generator=narrow, batch_size=4, **options):
         return restore_files(
-            inputs or [finished / "in"], out, config, generator=generator, **options
+            inputs or [finished / "in"],
+            out,
+            config,
+            generator=generator,
+            batch_size=batch_size,
+            **options,
         )
 
     return run

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from job_files import lines, picture, pixels_of
+
+pytestmark = pytest.mark.slow
 
 QUICK = """
 [search]

@@ -15,6 +15,8 @@ from job_files import picture
 
 from perceptual_jax.restoration.overview import overview
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 [search]
 steps = 80

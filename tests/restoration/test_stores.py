@@ -138,6 +138,7 @@ def test_stores_that_cannot_be_reached_are_said_in_a_sentence(again):
         again("nowhere://out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_process_loses_nothing_in_a_store(finished, narrow_path, tmp_path, how):
     """Real processes; `file://` is a store that all of them reach."""
