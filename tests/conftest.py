@@ -2,7 +2,7 @@
 
 Compiling takes most of the time, so the processes of a run share what they compile: pytest's
 workers, and the scripts and notebooks that tests start. Compiled programs take most of the memory,
-so each module gives its own back; what another module needs again comes from the shared folder.
+so a process that has many drops them; what it needs again comes from the shared folder.
 """
 
 import atexit
@@ -46,6 +46,10 @@ PEAKS = pytest.StashKey[dict[str, int]]()
 """Bytes that each process of the run held at most, by its name."""
 
 
+MUCH = 800e6
+"""Bytes that a process may hold between two modules."""
+
+
 def peak_memory():
     """Bytes that this process held at most."""
     import resource  # not on Windows
@@ -75,10 +79,21 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.write_line(f"peak memory: {each}")
 
 
+def held_memory():
+    """Bytes that this process holds now; infinite where that is not known."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return float("inf")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _programs_are_freed():
-    """Gives the memory of compiled programs back after each module; they lie on disk."""
+def _programs_are_dropped():
+    """Gives the memory of compiled programs back after a module, where it has become much."""
     yield
+    if held_memory() < MUCH:
+        return
     jax.clear_caches()
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # glibc keeps what is freed for itself
