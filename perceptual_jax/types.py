@@ -13,6 +13,7 @@ makes the batch. All types here are `NamedTuple`s, hence immutable pytrees.
 import enum
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 Noise = tuple[Float[Array, "_ _"], ...]
@@ -38,19 +39,48 @@ class Status(enum.IntEnum):
         )
 
 
-class LossTerms(NamedTuple):
-    """The terms of the objective, unweighted, and their weighted sum."""
+Terms = dict[str, Float[Array, "..."]]
+"""The terms of an objective, unweighted, by name, and `total`, the weighted sum that the optimiser
+sees. A term that a stage does not weigh is not evaluated there: NaN."""
 
-    data: Float[Array, "*t"]
-    """Data term on pixels: a mean squared error of [0, 1] images, or a JPEG's box."""
-    nll: Float[Array, "*t"]
-    """Bits/dim of the degraded image under a learned likelihood; 0 without one."""
-    cross: Float[Array, "*t"]
-    """PULSE's geodesic cross loss between the styles."""
-    mmd2: Float[Array, "*t"]
-    """Squared maximum mean discrepancy between the styles and the prior (Eq. 7)."""
-    total: Float[Array, "*t"]
-    """Weighted sum, what the optimiser sees."""
+
+class JpegHeader(NamedTuple):
+    """What is known of the JPEG that an image comes from. Arrays, so it can be batched."""
+
+    tables: Float[Array | np.ndarray, "*n 2 8 8"]
+    """Quantisation steps of luma and chroma, [vertical, horizontal frequency]; 0 if unknown."""
+    subsampling: Int[Array | np.ndarray, "*n"]
+    """Of chroma: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0, -1 is unknown."""
+    phase: Int[Array | np.ndarray, "*n 2"]
+    """Row and column of the image's first pixel in the grid, 0 to 15; -1 if unknown."""
+
+
+def unknown_header() -> JpegHeader:
+    """The header of an image of which nothing is known."""
+    return JpegHeader(
+        np.zeros((2, 8, 8), np.float32), np.asarray(-1, np.int32), np.array([-1, -1], np.int32)
+    )
+
+
+class Given(NamedTuple):
+    """What is known of one degraded image.
+
+    Images of many sizes share one compiled search: each fills the upper left of a canvas, an array
+    of one of few sizes (`degradation.canvas`), and terms count only there.
+    """
+
+    image: Float[Array, "*n h w 3"]
+    """The degraded image, in [-1, 1]."""
+    header: JpegHeader = unknown_header()
+    """Of the JPEG that it comes from, as far as known; batched with the image."""
+    side: Int[Array, "*n"] | None = None
+    """Pixels of a side of the part that is the image; the rest repeats its edge. None: all of it,
+    and then it need not be square."""
+
+    @property
+    def size(self) -> int:
+        """Pixels of the longer side of the array, batched or not."""
+        return max(self.image.shape[-3:-1])
 
 
 class Latents(NamedTuple):
@@ -66,7 +96,7 @@ class SearchState(NamedTuple):
     latents: Latents
     optimizer: Any
     best: Latents
-    best_terms: LossTerms
+    best_terms: Terms
     best_step: Int[Array, "*n"]
     step: Int[Array, "*n"]
     """Steps in all stages so far."""
@@ -91,9 +121,9 @@ class Restoration(NamedTuple):
     """W+ styles that give `image`."""
     noise: tuple[Float[Array, "..."], ...]
     """Noise maps that give `image`."""
-    terms: LossTerms
+    terms: Terms
     """Terms at the returned state, at the last stage's resolution."""
-    trace: LossTerms
+    trace: Terms
     """Terms at every step of every stage."""
     best_step: Int[Array, "*n"]
     """The step, counted over all stages, whose state is returned."""
@@ -101,6 +131,35 @@ class Restoration(NamedTuple):
     """A `Status`."""
     fit: Fit
     """Of `image`."""
+
+
+@runtime_checkable
+class DataTerm(Protocol):
+    """How badly an image explains the degraded one: what a search minimises first of all.
+
+    A pytree, so that it can be an argument of compiled functions: a `NamedTuple` of arrays, a
+    dataclass registered with JAX, or one registered as static if it holds no arrays.
+    """
+
+    def prepare(self, given: Given, resolution: int) -> Any:
+        """What `evaluate` compares with, computed once for each image and stage.
+
+        Args:
+            given: The degraded image; not batched.
+            resolution: Pixels of a side of the images to come.
+        """
+        ...
+
+    def evaluate(
+        self, cache: Any, image: Float[Array, "r r 3"]
+    ) -> tuple[Float[Array, ""], Float[Array, "h2 w2"]]:
+        """The value, differentiable in the image, and a map of where it comes from.
+
+        Args:
+            cache: Result of `prepare`.
+            image: A restored image, in about [-1, 1].
+        """
+        ...
 
 
 @runtime_checkable

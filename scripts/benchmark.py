@@ -24,15 +24,15 @@ import benchmark_likelihood  # the script beside this one
 import jax
 import jax.numpy as jnp
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import load_config, override
-from perceptual_jax.data.images import save_json
-from perceptual_jax.degradation.consistency import downscale
-from perceptual_jax.evaluation.samples import sample_image
+from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
-from perceptual_jax.restoration.batch import default_prior, restore_batch
-from perceptual_jax.restoration.records import environment
-from perceptual_jax.weights.load import load_generator
+from perceptual_jax.io.files import save_json
+from perceptual_jax.jobs.generate import sample_image
+from perceptual_jax.jobs.writing import environment
+from perceptual_jax.restoration.presets import default_prior, restore_batch
 
 DEFAULT, RANDOM = "mobilestylegan-ffhq", "stylegan2"
 CPU_PIXELS = 8 * 256**2

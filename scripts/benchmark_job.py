@@ -22,15 +22,16 @@ import jax
 import numpy as np
 from PIL import Image
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import FinishConfig, PriorConfig, RestoreConfig, SearchConfig
-from perceptual_jax.data.images import to_float
+from perceptual_jax.degradation.canvas import on_canvases
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
-from perceptual_jax.restoration.batch import default_prior, restore_batch
-from perceptual_jax.restoration.holding import states
-from perceptual_jax.restoration.job import restore_files
-from perceptual_jax.restoration.pictures import on_canvas
-from perceptual_jax.weights.load import load_generator
+from perceptual_jax.jobs.job import restore_files
+from perceptual_jax.jobs.processes import states
+from perceptual_jax.restoration.batch import run_batch
+from perceptual_jax.restoration.presets import build_search, default_prior
+from perceptual_jax.types import unknown_header
 
 
 def make_generator(name: str | None) -> Any:
@@ -49,16 +50,15 @@ def resident_mb() -> float:
 def bare_rate(generator: Any, config: RestoreConfig, pixels: np.ndarray, batch: int) -> float:
     """Pictures a second of the device alone, after compilation."""
     prior = default_prior(generator, config.prior)
-    stack = np.stack([to_float(on_canvas(image)) for image in pixels[:batch]])
-    sides = np.full(batch, pixels.shape[1])  # so that the job finds this program compiled
+    # As in the job, so that it finds this program compiled.
+    given = on_canvases(list(pixels[:batch]), [unknown_header()] * batch)
+    search = build_search(config, generator, given.size, prior=prior)
     rounds, start = max(1, min(20, len(pixels) // batch)), 0.0
     for run in range(rounds + 1):
         keys = jax.random.split(jax.random.key(run), batch)
         if run == 1:
             start = time.monotonic()
-        restore_batch(
-            generator, stack, config, keys=keys, sides=sides, prior=prior, batch_size=batch
-        )
+        run_batch(search, given, keys, batch_size=batch)
     return rounds * batch / (time.monotonic() - start)
 
 

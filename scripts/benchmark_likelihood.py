@@ -19,19 +19,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import DataConfig
-from perceptual_jax.data.images import to_float
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.degradation.jpeg import JpegHeader
-from perceptual_jax.degradation.layers import fold
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.models import load_model
-from perceptual_jax.degradation.pixelcnn import init_weights
-from perceptual_jax.degradation.pixelcnn_config import PRESETS
-from perceptual_jax.degradation.sampling import Method, sample_degraded
-from perceptual_jax.evaluation.samples import sample_image
-from perceptual_jax.restoration.records import environment
-from perceptual_jax.weights.load import load_generator
+from perceptual_jax.io.images import to_float
+from perceptual_jax.jobs.generate import sample_image
+from perceptual_jax.jobs.writing import environment
+from perceptual_jax.likelihood.config import PRESETS
+from perceptual_jax.likelihood.layers import fold
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.models import load_model
+from perceptual_jax.likelihood.pixelcnn import init_weights
+from perceptual_jax.likelihood.sampling import Method, sample_degraded
+from perceptual_jax.types import Given, JpegHeader
 
 
 def fastest(function: Callable[..., Any], *args: Any, repeats: int = 7) -> float:
@@ -63,11 +63,11 @@ def measure_step(model: Likelihood, degraded: Any, restored: Any, header: JpegHe
         return jax.value_and_grad(lambda x: model.evaluate(cache, x)[0])(x)
 
     def whole(model, degraded, x):
-        return jax.value_and_grad(lambda x: model.evaluate(model.prepare(degraded, header), x)[0])(
-            x
-        )
+        return jax.value_and_grad(
+            lambda x: model.evaluate(model.prepare(Given(degraded, header)), x)[0]
+        )(x)
 
-    cache = jax.jit(lambda model, x: model.prepare(x, header))(model, degraded)
+    cache = jax.jit(lambda model, x: model.prepare(Given(x, header)))(model, degraded)
     cached = fastest(jax.jit(value), model, cache, restored)
     uncached = fastest(jax.jit(whole), model, degraded, restored)
     return {"cached s": cached, "uncached s": uncached, "ratio": uncached / cached}

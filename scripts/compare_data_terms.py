@@ -17,18 +17,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import RestoreConfig, load_config, override
-from perceptual_jax.data.collect import collect_inputs
-from perceptual_jax.data.images import read_image, save_json, to_float, to_uint8, write_png
-from perceptual_jax.data.sources import reduce_picture
-from perceptual_jax.degradation.consistency import consistency_psnr, downscale
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.degradation.models import load_model
 from perceptual_jax.degradation.profiles import Degradation, apply_profile, load_profile
+from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.evaluation.metrics import psnr, ssim
 from perceptual_jax.evaluation.sheet import contact_sheet
-from perceptual_jax.restoration.batch import default_prior, restore_batch
-from perceptual_jax.weights.load import load_generator
+from perceptual_jax.io.files import save_json
+from perceptual_jax.io.images import read_image, reduce_picture, to_float, to_uint8, write_png
+from perceptual_jax.io.inputs import collect_inputs
+from perceptual_jax.likelihood.models import load_model
+from perceptual_jax.restoration.downscale import consistency_psnr
+from perceptual_jax.restoration.presets import default_prior, restore_batch
+from perceptual_jax.types import Given
 
 
 def degraded_by(kind: str, clean: np.ndarray, number: int) -> Degradation:
@@ -69,7 +71,7 @@ def main() -> None:
         stack = np.stack([to_float(file.image) for file in files])
         model = "jpeg" if files[0].encoded else "blind"
         likelihood = load_model(model)
-        bits = jax.jit(lambda y, h, x, m=likelihood: m.evaluate(m.prepare(y, h), x)[0])
+        bits = jax.jit(lambda y, h, x, m=likelihood: m.evaluate(m.prepare(Given(y, h)), x)[0])
         columns = [[file.image for file in files]]
         terms = [t for t in args.terms if model == "jpeg" or t != "dct_box"]
         for term in terms:
@@ -101,7 +103,7 @@ def main() -> None:
                 bits(y, file.header, x)
                 for y, file, x in zip(stack, files, result.image, strict=True)
             ]
-            row |= {"bits": float(np.mean(costs)), "mmd2": float(np.mean(result.terms.mmd2))}
+            row |= {"bits": float(np.mean(costs)), "mmd2": float(np.mean(result.terms["mmd2"]))}
             table.append(row)
             print(*(f"{v:.4g}" if isinstance(v, float) else v for v in row.values()), flush=True)
             columns.append([to_uint8(np.asarray(small(x, 256))) for x in result.image])

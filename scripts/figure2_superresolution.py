@@ -15,15 +15,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import RestoreConfig, load_config
-from perceptual_jax.data.collect import collect_inputs
-from perceptual_jax.data.images import read_image, save_json, to_float, to_uint8, write_png
-from perceptual_jax.degradation.consistency import consistency_psnr, downscale
 from perceptual_jax.degradation.corruptions import degrade
+from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.evaluation.metrics import psnr, ssim
 from perceptual_jax.evaluation.sheet import contact_sheet
-from perceptual_jax.restoration.batch import default_prior, restore_batch
-from perceptual_jax.weights.load import load_generator
+from perceptual_jax.io.files import save_json
+from perceptual_jax.io.images import read_image, to_float, to_uint8, write_png
+from perceptual_jax.io.inputs import collect_inputs
+from perceptual_jax.restoration.downscale import consistency_psnr
+from perceptual_jax.restoration.presets import default_prior, restore_batch
 
 
 def without_mmd(config: RestoreConfig) -> RestoreConfig:
@@ -70,7 +72,7 @@ def main() -> None:
             "consistency": float(np.mean(consistency)),
             "psnr256": float(np.mean([psnr(a, b) for a, b in pairs])),
             "ssim256": float(np.mean([ssim(a, b) for a, b in pairs])),
-            "mmd2": float(np.mean(result.terms.mmd2)),
+            "mmd2": float(np.mean(result.terms["mmd2"])),
             "seconds": seconds,
         }
         table.append(row)

@@ -10,9 +10,9 @@ import argparse
 import json
 from pathlib import Path
 
-from perceptual_jax.data.images import write_png
-from perceptual_jax.degradation.evaluating import best_of
-from perceptual_jax.evaluation.curves import draw_curves
+from perceptual_jax.io.images import write_png
+from perceptual_jax.training.curves import draw_curves
+from perceptual_jax.training.evaluation import best_of
 
 
 def main() -> None:

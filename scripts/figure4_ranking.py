@@ -13,10 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from perceptual_jax.data.images import read_image, to_float, write_atomically
-from perceptual_jax.degradation.models import NOT_LEARNED, load_model
 from perceptual_jax.evaluation.sheet import contact_sheet
-from perceptual_jax.restoration.degradations import look_at
+from perceptual_jax.io.files import write_atomically
+from perceptual_jax.io.images import read_image, to_float
+from perceptual_jax.jobs.reading import look_at
+from perceptual_jax.likelihood.models import NOT_LEARNED, load_model
+from perceptual_jax.types import Given
 
 
 def main() -> None:
@@ -31,7 +33,9 @@ def main() -> None:
     name = "blind" if look.degradation in NOT_LEARNED else look.degradation
     model = load_model(name)
     print(f"model {name} ({look.reason})")
-    cache = jax.jit(lambda m, x: m.prepare(x, look.header))(model, jnp.asarray(to_float(degraded)))
+    cache = jax.jit(lambda m, x: m.prepare(Given(x, look.header)))(
+        model, jnp.asarray(to_float(degraded))
+    )
     evaluate = jax.jit(lambda m, c, x: m.evaluate(c, x))
     images, values, maps = [degraded], [], []
     for path in args.restored:

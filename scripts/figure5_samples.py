@@ -12,14 +12,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from perceptual_jax.data.images import to_float, to_uint8, write_atomically
-from perceptual_jax.data.sources import reduce_picture
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.degradation.models import load_model
-from perceptual_jax.degradation.sampling import sample_degraded
-from perceptual_jax.evaluation.samples import sample_image
 from perceptual_jax.evaluation.sheet import contact_sheet
-from perceptual_jax.weights.load import load_generator
+from perceptual_jax.io.files import write_atomically
+from perceptual_jax.io.images import reduce_picture, to_float, to_uint8
+from perceptual_jax.jobs.generate import sample_image
+from perceptual_jax.likelihood.models import load_model
+from perceptual_jax.likelihood.sampling import sample_degraded
 
 
 def main() -> None:

@@ -22,11 +22,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 
-from perceptual_jax.degradation.consistency import downscale
+from perceptual_jax.checkpoints import store
+from perceptual_jax.checkpoints.load import draft_path, generator_path, load_generator
+from perceptual_jax.degradation.resampling import downscale
+from perceptual_jax.generator.arrays import named_params
 from perceptual_jax.generator.draft import DraftHead, DraftParts, finish_draft, init_draft_head
-from perceptual_jax.weights import store
-from perceptual_jax.weights.load import draft_path, generator_path, load_generator
 
 
 class Examples(NamedTuple):
@@ -95,6 +97,7 @@ def fit(train: Examples, steps: int, *, hidden: int, crop: int) -> DraftHead:
     head = init_draft_head(
         jax.random.key(0), features.shape[-1], late.shape[-1], hidden=hidden, out=3 * factor**2
     )
+    graph, params = nnx.split(head)
     rate = optax.warmup_cosine_decay_schedule(0.0, 4e-3, min(100, steps // 10), steps, 1e-5)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
     crop = min(crop, size)
@@ -102,16 +105,16 @@ def fit(train: Examples, steps: int, *, hidden: int, crop: int) -> DraftHead:
     inner = slice(2 * factor, -2 * factor) if crop < size else slice(None)
 
     @jax.jit
-    def step(head, state, f, s, t):
-        def loss(head):
-            error = jax.vmap(decode, (None, 0, 0))(head, f, s) - t
+    def step(params, state, f, s, t):
+        def loss(params):
+            error = jax.vmap(decode, (None, 0, 0))(nnx.merge(graph, params), f, s) - t
             return 100 * jnp.mean(error[:, inner, inner] ** 2)
 
-        value, gradient = jax.value_and_grad(loss)(head)
+        value, gradient = jax.value_and_grad(loss)(params)
         updates, state = optimizer.update(gradient, state)
-        return optax.apply_updates(head, updates), state, value
+        return optax.apply_updates(params, updates), state, value
 
-    state, rng, start = optimizer.init(head), np.random.default_rng(0), time.monotonic()
+    state, rng, start = optimizer.init(params), np.random.default_rng(0), time.monotonic()
     for i in range(steps):
         rows = rng.integers(0, len(features), 6)
         corners = rng.integers(0, size - crop + 1, (6, 2))
@@ -123,11 +126,11 @@ def fit(train: Examples, steps: int, *, hidden: int, crop: int) -> DraftHead:
                 for j, y, x in places
             ]
         )
-        head, state, value = step(head, state, f, late[rows], t.astype(np.float32))
+        params, state, value = step(params, state, f, late[rows], t.astype(np.float32))
         if (i + 1) % 500 == 0 or i + 1 == steps:
             psnr = -10 * np.log10(float(value) / 400)
             print(f"step {i + 1}: {psnr:.2f} dB, {time.monotonic() - start:.0f} s", flush=True)
-    return head
+    return nnx.merge(graph, params)
 
 
 def psnr_of(head: DraftHead | None, test: Examples) -> np.ndarray:
@@ -163,7 +166,7 @@ def main() -> None:
         f"{args.test_samples} unseen samples: without the head mean {before.mean():.2f} dB, "
         f"with it mean {after.mean():.2f} dB, worst {after.min():.2f} dB"
     )
-    arrays = {field: np.asarray(x, np.float16) for field, x in head._asdict().items()}
+    arrays = {field: np.asarray(x, np.float16) for field, x in named_params(head).items()}
     settings = {"resolution": args.resolution, "psnr": round(float(after.mean()), 2)}
     out = args.out or draft_path(path, args.resolution)
     store.save(out, arrays, {"architecture": "draft_head", "name": name, "config": settings})

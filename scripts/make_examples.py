@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from perceptual_jax.data.images import to_uint8, write_png
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.degradation.corruptions import degrade
-from perceptual_jax.evaluation.samples import sample_image
-from perceptual_jax.weights.load import load_generator
+from perceptual_jax.io.images import to_uint8, write_png
+from perceptual_jax.jobs.generate import sample_image
 
 SEEDS = (11, 23, 36, 47, 58, 62)
 PSI = 0.8

@@ -1,7 +1,7 @@
 """Makes tests/generator/mobilestylegan_golden.npz: the default generator's own numbers.
 
 Runs the published networks in OpenVINO, which is no dependency of this project. In an environment
-of its own, with the wheel that `perceptual_jax.weights.catalogue` names:
+of its own, with the wheel that `perceptual_jax.checkpoints.catalogue` names:
 
     pip install openvino==2026.4.1 numpy
     pip download --no-deps random-face==2021.7.21.1

@@ -14,13 +14,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+import perceptual_jax as pj
+from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.config import load_config
-from perceptual_jax.degradation.jpeg import unknown_header
-from perceptual_jax.restoration import batch
-from perceptual_jax.restoration.search import Searcher
-from perceptual_jax.restoration.stages import stages
-from perceptual_jax.restoration.terms import Given
-from perceptual_jax.weights.load import load_generator
+from perceptual_jax.restoration import search as steps
 
 PEAKS = {"TPU v5e": 197e12, "TPU v5p": 459e12, "H100 SXM": 989e12, "H200 SXM": 989e12}
 """FLOP/s, dense bfloat16: cloud.google.com/tpu/docs/v5e and /v5p, NVIDIA's data sheets."""
@@ -29,17 +26,14 @@ PEAKS = {"TPU v5e": 197e12, "TPU v5p": 459e12, "H100 SXM": 989e12, "H200 SXM": 9
 def flops_of_a_face(config: Any, size: int) -> dict[str, float]:
     """Operations of each stage and of the final picture, for one face."""
     generator = load_generator(config.generator, report=print)
-    prior = batch.default_prior(generator, config.prior)
-    searcher = Searcher(generator, prior)
-    given = Given(
-        jnp.zeros((1, size, size, 3)),
-        jax.tree.map(lambda x: jnp.asarray(x)[None], unknown_header()),
-    )
-    state, noise = batch._init(searcher, config, jax.random.split(jax.random.key(0), 1))
+    search = pj.build_search(config, generator, size)
+    given = pj.Given(jnp.zeros((size, size, 3)))
+    state, noise = steps.init(search, jax.random.key(0))
     counts = {}
-    for stage in stages(config, generator.resolution, size):
-        entered = jax.eval_shape(lambda s, t=stage: batch._enter(s, searcher, config, t), state)
-        lowered = batch._advance.lower(entered, given, noise, searcher, config, stage, 1)
+    for stage in search.stages:
+        entered = jax.eval_shape(lambda s, t=stage: steps.enter(search, t, s), state)
+        one_step = jax.jit(steps.advance, static_argnames=("stage", "steps"))
+        lowered = one_step.lower(search, stage, given, noise, entered, 1)
         name = f"{stage.steps} steps at {stage.resolution} px"
         counts[name] = stage.steps * _flops(lowered)
     picture = jax.jit(lambda g, s, n: g.synthesis(s, n))

@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from perceptual_jax.data.images import to_float
-from perceptual_jax.data.sources import open_sources
 from perceptual_jax.degradation.corruptions import JpegFile, jpeg
-from perceptual_jax.degradation.jpeg import JpegHeader, standard_tables, unknown_header
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.degradation.models import load_model
-from perceptual_jax.degradation.ranking import PAIRED, decoys, ranking_accuracy
+from perceptual_jax.degradation.jpeg import standard_tables
+from perceptual_jax.io.images import to_float
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.models import load_model
+from perceptual_jax.training.evaluation import PAIRED, decoys, ranking_accuracy
+from perceptual_jax.training.sources import open_sources
+from perceptual_jax.types import Given, JpegHeader, unknown_header
 
 SIZE = 256
 SHOWN = (PAIRED, "another", "shift2", "blur")
@@ -30,7 +31,7 @@ GUESSES = tuple(range(5, 61))
 
 @jax.jit
 def _bits(model: Likelihood, degraded: Any, header: JpegHeader, conditions: Any) -> Any:
-    cache = model.prepare(degraded, header)
+    cache = model.prepare(Given(degraded, header))
     return jax.lax.map(lambda x: model.evaluate(cache, x)[0], conditions)
 
 

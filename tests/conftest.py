@@ -25,7 +25,7 @@ import jax
 import numpy as np
 import pytest
 
-collect_ignore_glob = ["*/conftest.py"]
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
 """Doctests are looked for in every module, and modules of one name cannot be imported twice."""
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -109,8 +109,8 @@ def key():
 @pytest.fixture(scope="session")
 def narrow_path(tmp_path_factory):
     """The weights file of a StyleGAN2 at 32 px with random weights, for whole runs in seconds."""
+    from perceptual_jax.checkpoints import store
     from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config, weight_shapes
-    from perceptual_jax.weights import store
 
     config = StyleGAN2Config(channels=(8, 8, 8, 8), z_dim=16, w_dim=16, mapping_layers=2)
     rng = np.random.default_rng(1)

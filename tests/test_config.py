@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perceptual_jax.checked import ConfigError
 from perceptual_jax.config import (
+    ConfigError,
     DataConfig,
     FinishConfig,
     NoiseConfig,

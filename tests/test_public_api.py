@@ -21,32 +21,16 @@ ROOT = Path(perceptual_jax.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 
-HOUSE = (
-    "evaluation",
-    "faces",
-    "restoration",
-    "degradation",
-    "prior",
-    "generator",
-    "weights",
-    "data",
-)
-"""The rooms; a file imports from its own and from those to the right of it only."""
-
-UPWARD = {
-    ("weights/load.py", "generator"),
-    ("weights/convert.py", "generator"),
-    ("data/pairs.py", "degradation"),
-    ("degradation/fitting.py", "evaluation"),
-}
-"""Files that know which class belongs to which architecture, that make training pairs by
-degrading, and that draw the curve of a training."""
-
 POSITIONAL = {"key", "header", "label", "argv", "path", "name_or_path", "axis", "resolution"}
 """Parameters that may have a default without being keyword-only: a call reads better without."""
 
 PURE = {"generator", "prior"}
-PURE_FILES = {"degradation/consistency.py", "restoration/objective.py", "restoration/search.py"}
+PURE_FILES = {
+    "degradation/resampling.py",
+    "restoration/downscale.py",
+    "restoration/objective.py",
+    "restoration/search.py",
+}
 
 LONGEST = 350
 """Lines of a file that one can read."""
@@ -78,18 +62,6 @@ def functions():
                     if inspect.isfunction(function) and not method.startswith("_"):
                         found[f"{info.name}.{key}.{method}"] = function
     return found
-
-
-def test_imports_point_down_the_house():
-    def upward(name, tree):
-        room = name.partition("/")[0]
-        above = {*HOUSE[: HOUSE.index(room)], "cli"} if room in HOUSE else set()
-        for module in imported_modules(tree):
-            parts = module.split(".")
-            if parts[0] == "perceptual_jax" and len(parts) > 1 and parts[1] in above:
-                yield from [] if (name, parts[1]) in UPWARD else [f"{name} imports {module}"]
-
-    assert not [line for name, tree in TREES.items() for line in upward(name, tree)]
 
 
 def test_pure_rooms_neither_read_nor_print_nor_look_at_devices():

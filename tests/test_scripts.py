@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.weights.load import load_generator
+from perceptual_jax.checkpoints.load import load_generator
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,1 +1,1 @@
-"""How faces degrade: corruptions that make inputs, and data terms that explain them."""
+"""How faces degrade: forward models, and what a JPEG tells of itself."""

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageFilter, features
 
-from perceptual_jax.degradation.consistency import resample_matrix
-from perceptual_jax.degradation.jpeg import JpegHeader, read_header
+from perceptual_jax.degradation.jpeg import read_header
+from perceptual_jax.degradation.resampling import resample_matrix
+from perceptual_jax.types import JpegHeader
 
 
 class Kind(NamedTuple):

@@ -6,11 +6,11 @@ phase of the grid, and 16 pixels hold every grid (8 for luma, 16 for chroma at h
 Source: ITU-T T.81 and the JFIF specification; libjpeg's tables.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float
 from PIL import Image, JpegImagePlugin
+
+from perceptual_jax.types import JpegHeader
 
 GRID = 16
 """Pixels after which any JPEG's grid repeats."""
@@ -21,24 +21,6 @@ _LUMA = """
 72 92 95 98 112 100 103 99
 """
 _CHROMA_CORNER = ((17, 18, 24, 47), (18, 21, 26, 66), (24, 26, 56, 99), (47, 66, 99, 99))
-
-
-class JpegHeader(NamedTuple):
-    """What is known of the JPEG that an image comes from. Arrays, so it can be batched."""
-
-    tables: Float[Array | np.ndarray, "*n 2 8 8"]
-    """Quantisation steps of luma and chroma, [vertical, horizontal frequency]; 0 if unknown."""
-    subsampling: Int[Array | np.ndarray, "*n"]
-    """Of chroma: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0, -1 is unknown."""
-    phase: Int[Array | np.ndarray, "*n 2"]
-    """Row and column of the image's first pixel in the grid, 0 to 15; -1 if unknown."""
-
-
-def unknown_header() -> JpegHeader:
-    """The header of an image of which nothing is known."""
-    return JpegHeader(
-        np.zeros((2, 8, 8), np.float32), np.asarray(-1, np.int32), np.array([-1, -1], np.int32)
-    )
 
 
 def standard_tables(quality: int) -> Float[np.ndarray, "2 8 8"]:

@@ -1,4 +1,4 @@
-"""Blur kernels, and their application to 8-bit images.
+"""Blur kernels, their application to 8-bit images, and a Gaussian blur of batches under JAX.
 
 Kernels are odd squares that sum to 1. With r^2 = v^T S^-1 v at offset v, S of the two standard
 deviations turned by an angle:
@@ -11,8 +11,10 @@ Source: Wang et al., "Real-ESRGAN", 2021 (the families and their ranges).
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
 Kernel = Float[np.ndarray, "k k"]
 
@@ -82,6 +84,24 @@ def convolve(image: UInt8[np.ndarray, "h w 3"], kernel: Kernel) -> UInt8[np.ndar
     full = np.fft.irfft2(spectrum, s=size, axes=(0, 1))
     result = full[2 * reach :, 2 * reach :]
     return np.clip(np.rint(result), 0, 255).astype(np.uint8)
+
+
+def gaussian_blur(x: Float[Array, "n h w 3"], sigma: Float[Array, "n 1 1 1"]) -> Array:
+    """Gaussian blur with a kernel of 9 taps and edges repeated, another sigma for each image."""
+    taps = jnp.arange(-4, 5, dtype=jnp.float32)
+    kernel = jnp.exp(-0.5 * (taps[None] / sigma[:, 0, 0]) ** 2)
+    kernel = kernel / jnp.sum(kernel, axis=1, keepdims=True)
+    for axis in (1, 2):
+        padding = [(0, 0)] * 4
+        padding[axis] = (4, 4)
+        padded = jnp.pad(x, padding, mode="edge")
+        size = x.shape[axis]
+        terms = [
+            kernel[:, i, None, None, None] * jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
+            for i in range(9)
+        ]
+        x = jnp.sum(jnp.stack(terms), axis=0)
+    return x
 
 
 def _radius2(sigma: float, minor: float, angle: float) -> tuple[np.ndarray, int]:

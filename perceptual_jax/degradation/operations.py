@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from perceptual_jax.data.images import MAX_PIXELS
 from perceptual_jax.degradation import corruptions, kernels
-from perceptual_jax.degradation.jpeg import JpegHeader, unknown_header
+from perceptual_jax.io.images import MAX_PIXELS
+from perceptual_jax.types import JpegHeader, unknown_header
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
 

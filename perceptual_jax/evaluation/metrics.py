@@ -24,7 +24,7 @@ def psnr(a: Float[Array, "h w c"], b: Float[Array, "h w c"]) -> Float[Array, ""]
         b: Image in [-1, 1]. Equal images give infinity.
 
     Example:
-        >>> float(psnr(jnp.zeros((4, 4, 3)), jnp.full((4, 4, 3), 0.2)))
+        >>> round(float(psnr(jnp.zeros((4, 4, 3)), jnp.full((4, 4, 3), 0.2))), 4)
         20.0
     """
     return 10 * jnp.log10(4 / jnp.mean((a - b) ** 2))

@@ -1,41 +1,26 @@
-"""Nested weights and their flat names.
+"""The parameters of modules by the names that files have for them.
 
-Networks read their weights from nested dicts, files keep flat ones; the name of an array is its
-path with dots: `weights["b8"]["conv0"]["bias"]` is `b8.conv0.bias`.
+A name is the path of a parameter through its module, joined by dots: `b8.conv0.bias` is
+`module.b8.conv0.bias`.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from flax import nnx
+from jaxtyping import Array
 
-def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat dotted names to nested dicts.
-
-    Example:
-        >>> nested({"a.b": 1, "a.c": 2})
-        {'a': {'b': 1, 'c': 2}}
-    """
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *path, leaf = name.split(".")
-        branch = tree
-        for part in path:
-            branch = branch.setdefault(part, {})
-        branch[leaf] = array
-    return tree
+Arrays = Mapping[str, Any]
+"""Names to arrays, or to mappings of the same kind: the arrays of the layers of a layer."""
 
 
-def flattened(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dicts to flat dotted names: the inverse of `nested`.
+def named_params(module: nnx.Module) -> dict[str, Array]:
+    """The values of all parameters (`nnx.Param`) of a module, by name.
 
     Example:
-        >>> flattened({"a": {"b": 1, "c": 2}})
-        {'a.b': 1, 'a.c': 2}
+        >>> layer = nnx.List([nnx.Param(np.zeros(3))])
+        >>> {name: x.shape for name, x in named_params(layer).items()}
+        {'0': (3,)}
     """
-    arrays: dict[str, Any] = {}
-    for name, branch in tree.items():
-        if isinstance(branch, Mapping):
-            arrays |= {f"{name}.{leaf}": array for leaf, array in flattened(branch).items()}
-        else:
-            arrays[name] = branch
-    return arrays
+    flat = nnx.to_flat_state(nnx.state(module, nnx.Param))
+    return {".".join(map(str, path)): param[...] for path, param in flat}

@@ -19,32 +19,83 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from perceptual_jax.generator.layers import conv, dense, inverse_haar, leaky_relu
 
 
-class DraftHead(NamedTuple):
-    """Weights of one head. It gives 3 channels, or 12: those of a Haar transform (2x larger)."""
+class DraftHead(nnx.Module):
+    """One head. It gives 3 channels, or 12: those of a Haar transform (2x larger)."""
 
-    affine1_weight: Float[Array, "d c"]
-    affine1_bias: Float[Array, " c"]
-    affine2_weight: Float[Array, "d hidden"]
-    affine2_bias: Float[Array, " hidden"]
-    affine3_weight: Float[Array, "d hidden"]
-    affine3_bias: Float[Array, " hidden"]
-    squeeze_weight: Float[Array, "c hidden"]
-    squeeze_bias: Float[Array, " hidden"]
-    context_weight: Float[Array, "3 3 hidden hidden"]
-    context_bias: Float[Array, " hidden"]
-    output_weight: Float[Array, "3 3 hidden out"]
-    shortcut_weight: Float[Array, "c out"]
-    output_bias: Float[Array, " out"]
+    def __init__(
+        self,
+        *,
+        affine1_weight: Float[Array, "d c"],
+        affine1_bias: Float[Array, " c"],
+        affine2_weight: Float[Array, "d hidden"],
+        affine2_bias: Float[Array, " hidden"],
+        affine3_weight: Float[Array, "d hidden"],
+        affine3_bias: Float[Array, " hidden"],
+        squeeze_weight: Float[Array, "c hidden"],
+        squeeze_bias: Float[Array, " hidden"],
+        context_weight: Float[Array, "3 3 hidden hidden"],
+        context_bias: Float[Array, " hidden"],
+        output_weight: Float[Array, "3 3 hidden out"],
+        shortcut_weight: Float[Array, "c out"],
+        output_bias: Float[Array, " out"],
+    ):
+        """Makes the head of its weights."""
+        self.affine1_weight = nnx.Param(affine1_weight)
+        self.affine1_bias = nnx.Param(affine1_bias)
+        self.affine2_weight = nnx.Param(affine2_weight)
+        self.affine2_bias = nnx.Param(affine2_bias)
+        self.affine3_weight = nnx.Param(affine3_weight)
+        self.affine3_bias = nnx.Param(affine3_bias)
+        self.squeeze_weight = nnx.Param(squeeze_weight)
+        self.squeeze_bias = nnx.Param(squeeze_bias)
+        self.context_weight = nnx.Param(context_weight)
+        self.context_bias = nnx.Param(context_bias)
+        self.output_weight = nnx.Param(output_weight)
+        self.shortcut_weight = nnx.Param(shortcut_weight)
+        self.output_bias = nnx.Param(output_bias)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "DraftHead":
-        """From stored arrays, named as the fields; float16 on disk becomes float32."""
-        return cls(**{name: jnp.asarray(arrays[name], jnp.float32) for name in cls._fields})
+        """From stored arrays, by name; float16 on disk becomes float32."""
+        return cls(**{name: jnp.asarray(x, jnp.float32) for name, x in arrays.items()})
+
+    def __call__(
+        self, features: Float[Array, "h w c"], late: Float[Array, "j d"]
+    ) -> Float[Array, "h w out"]:
+        """Output channels of a draft.
+
+        Args:
+            features: Activations of the generator's early part.
+            late: Deviations from `w_mean` of the styles that `features` do not depend on; any
+                number of them is reduced to three by averaging neighbours.
+        """
+        first, second, third = (
+            1.0 + jnp.tanh(dense(style, weight[...], bias[...]))
+            for style, weight, bias in zip(
+                thirds(late),
+                (self.affine1_weight, self.affine2_weight, self.affine3_weight),
+                (self.affine1_bias, self.affine2_bias, self.affine3_bias),
+                strict=True,
+            )
+        )
+        dtype = features.dtype
+
+        def cast(x: Array | nnx.Param[Array]) -> Array:
+            return x[...].astype(dtype)
+
+        f = features * cast(first)[None, None]
+        x = leaky_relu(f @ cast(self.squeeze_weight) + cast(self.squeeze_bias)[None, None])
+        y = conv(x * cast(second)[None, None], cast(self.context_weight))
+        x = x + leaky_relu(y + cast(self.context_bias)[None, None])
+        y = conv(x * cast(third)[None, None], cast(self.output_weight))
+        y = y + f @ cast(self.shortcut_weight)
+        return y.astype(jnp.float32) + self.output_bias[...][None, None]
 
 
 class DraftParts(NamedTuple):
@@ -91,43 +142,9 @@ def init_draft_head(
     return DraftHead(**arrays)
 
 
-def apply_draft_head(
-    head: DraftHead, features: Float[Array, "h w c"], late: Float[Array, "j d"]
-) -> Float[Array, "h w out"]:
-    """Output channels of a draft.
-
-    Args:
-        head: Fitted weights.
-        features: Activations of the generator's early part.
-        late: Deviations from `w_mean` of the styles that `features` do not depend on; any
-            number of them is reduced to three by averaging neighbours.
-    """
-    first, second, third = (
-        1.0 + jnp.tanh(dense(style, weight, bias))
-        for style, weight, bias in zip(
-            thirds(late),
-            (head.affine1_weight, head.affine2_weight, head.affine3_weight),
-            (head.affine1_bias, head.affine2_bias, head.affine3_bias),
-            strict=True,
-        )
-    )
-    dtype = features.dtype
-
-    def cast(x: Array) -> Array:
-        return x.astype(dtype)
-
-    f = features * cast(first)[None, None]
-    x = leaky_relu(f @ cast(head.squeeze_weight) + cast(head.squeeze_bias)[None, None])
-    y = conv(x * cast(second)[None, None], cast(head.context_weight))
-    x = x + leaky_relu(y + cast(head.context_bias)[None, None])
-    y = conv(x * cast(third)[None, None], cast(head.output_weight))
-    y = y + f @ cast(head.shortcut_weight)
-    return y.astype(jnp.float32) + head.output_bias[None, None]
-
-
 def finish_draft(head: DraftHead, parts: DraftParts) -> Float[Array, "r r 3"]:
     """The draft: what the head makes of its parts, added to the picture so far."""
-    image = apply_draft_head(head, parts.features, parts.late)
+    image = head(parts.features, parts.late)
     if image.shape[-1] == 12:
         image = inverse_haar(image)
     return image if parts.base is None else parts.base + image

@@ -1,4 +1,4 @@
-"""The layers the generators are made of, as pure functions of one example.
+"""The layers the generators are made of: pure functions of one example, and modules of them.
 
 Three rules make them fast on every device and safe under `jax.vmap`:
 
@@ -21,6 +21,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Key
 
@@ -30,6 +31,19 @@ UpConvForm = Literal["dilated", "polyphase"]
 
 SQRT2 = math.sqrt(2.0)
 """Gain after a leaky ReLU, which restores (about) the variance of its input."""
+
+
+class Dense(nnx.Module):
+    """A dense layer; where it is called `affine` it makes a style the scale of every channel."""
+
+    def __init__(self, *, weight: Float[Array, "i o"], bias: Float[Array, " o"]):
+        """Makes the layer of effective weights."""
+        self.weight = nnx.Param(weight)
+        self.bias = nnx.Param(bias)
+
+    def __call__(self, x: Float[Array, " i"]) -> Float[Array, " o"]:
+        """X W + b."""
+        return dense(x, self.weight[...], self.bias[...])
 
 
 def dense(

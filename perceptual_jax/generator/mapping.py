@@ -2,59 +2,74 @@
 
     w = fc_{L-1}( ... fc_0(normalize(z))),   fc(x) = sqrt(2) * leaky_relu(x W + b)
 
-With labels, fc_0 sees normalize(z) beside normalize(embed(label)). The weights are a dict
-
-    {"fc0": {"weight": [in out], "bias": [out]}, "fc1": ..., "embed": ... (only with labels)}
-
-effective as in `layers.py`: the learning-rate multiplier 0.01 of the official checkpoints is
-folded in.
+With labels, fc_0 sees normalize(z) beside normalize(embed(label)). The weights are effective as in
+`layers.py`: the learning-rate multiplier 0.01 of the official checkpoints is folded in.
 
 Source: Karras et al., "A Style-Based Generator Architecture for GANs", 2019; labels as in
 StyleGAN2-ADA, 2020.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-from perceptual_jax.generator.layers import SQRT2, dense, leaky_relu, normalize_2nd_moment
-
-MappingWeights = dict[str, dict[str, Array]]
+from perceptual_jax.generator.layers import SQRT2, Dense, leaky_relu, normalize_2nd_moment
 
 
-def mapping_network(
-    weights: MappingWeights,
-    z: Float[Array, " d"],
-    label: Float[Array, " c"] | None = None,
-) -> Float[Array, " w"]:
-    """Maps one latent of Z to W, without truncation.
+class MappingNetwork(nnx.Module):
+    """The layers `fc0`, `fc1`, ..., any number of them, and `embed` where there are labels."""
 
-    Args:
-        weights: The layers, see the head of this file. Any number of them.
-        z: Latent; only its direction counts, for it is normalised first.
-        label: Class label, usually one-hot; needed if and only if `weights` has "embed".
+    def __init__(self, arrays: Mapping[str, Mapping[str, Array]]):
+        """Makes the network of the effective weights of its layers.
 
-    Raises:
-        ValueError: If `z` or `label` does not fit `weights`.
-    """
-    conditional = "embed" in weights
-    if conditional != (label is not None):
-        raise ValueError(
-            f"this mapping network takes {'a' if conditional else 'no'} label, "
-            f"got {'none' if label is None else f'one of shape {label.shape}'}"
-        )
-    x = normalize_2nd_moment(z)
-    if label is not None:
-        _check_size("label", label, weights["embed"]["weight"].shape[0])
-        x = jnp.concatenate([x, normalize_2nd_moment(dense(label, **weights["embed"]))])
-    embedded = x.shape[0] - z.shape[0]
-    _check_size("z", z, weights["fc0"]["weight"].shape[0] - embedded)
-    for i in range(len(weights) - conditional):
-        x = leaky_relu(dense(x, **weights[f"fc{i}"]), gain=SQRT2)
-    return x
+        Args:
+            arrays: The name of each layer to its `weight` [in out] and `bias` [out].
+        """
+        self.embed = Dense(**arrays["embed"]) if "embed" in arrays else None
+        self.num_layers = len(arrays) - ("embed" in arrays)
+        for i in range(self.num_layers):
+            setattr(self, f"fc{i}", Dense(**arrays[f"fc{i}"]))
+
+    @property
+    def layers(self) -> list[Dense]:
+        """The layers that z goes through."""
+        return [getattr(self, f"fc{i}") for i in range(self.num_layers)]
+
+    @property
+    def z_dim(self) -> int:
+        """Dimension of Z."""
+        embedded = 0 if self.embed is None else self.embed.weight.shape[1]
+        return self.layers[0].weight.shape[0] - embedded
+
+    def __call__(
+        self, z: Float[Array, " d"], label: Float[Array, " c"] | None = None
+    ) -> Float[Array, " w"]:
+        """Maps one latent of Z to W, without truncation.
+
+        Args:
+            z: Latent; only its direction counts, for it is normalised first.
+            label: Class label, usually one-hot; needed if and only if there is an `embed`.
+
+        Raises:
+            ValueError: If `z` or `label` does not fit the layers.
+        """
+        if (self.embed is None) != (label is None):
+            raise ValueError(
+                f"this mapping network takes {'no' if self.embed is None else 'a'} label, "
+                f"got {'none' if label is None else f'one of shape {label.shape}'}"
+            )
+        _check_size("z", z, self.z_dim)
+        x = normalize_2nd_moment(z)
+        if self.embed is not None and label is not None:
+            _check_size("label", label, self.embed.weight.shape[0])
+            x = jnp.concatenate([x, normalize_2nd_moment(self.embed(label))])
+        for layer in self.layers:
+            x = leaky_relu(layer(x), gain=SQRT2)
+        return x
 
 
 def broadcast_styles(w: Float[Array, " d"], num_styles: int) -> Float[Array, "k d"]:

@@ -24,14 +24,125 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+from flax import nnx, traverse_util
 from jaxtyping import Array, Float, Key
 
-from perceptual_jax.generator.arrays import nested
+from perceptual_jax.generator.arrays import Arrays
 from perceptual_jax.generator.draft import DraftHead, DraftParts, finish_draft
-from perceptual_jax.generator.layers import conv, dense, inverse_haar, leaky_relu, select_noise
-from perceptual_jax.generator.mapping import mapping_network
+from perceptual_jax.generator.layers import Dense, conv, inverse_haar, leaky_relu, select_noise
+from perceptual_jax.generator.mapping import MappingNetwork
 from perceptual_jax.types import Noise
+
+
+class StyledLayer(nnx.Module):
+    """A layer whose input channels a style scales."""
+
+    def __init__(self, affine: Arrays):
+        """Makes the layer of weight and bias of the map from a style to the scale."""
+        self.affine = Dense(**affine)
+
+    def scale(self, style: Float[Array, " d"], x: Float[Array, "h w c"]) -> Float[Array, " c"]:
+        """The scale of the channels of `x`, in its dtype."""
+        return self.affine(style).astype(x.dtype)
+
+    def scaled(self, x: Float[Array, "h w c"], style: Float[Array, " d"]) -> Float[Array, "h w c"]:
+        """The scaled input."""
+        return x * self.scale(style, x)[None, None]
+
+
+class NoisyLayer(StyledLayer):
+    """A styled layer that ends in noise, bias and a leaky ReLU."""
+
+    def __init__(self, *, affine: Arrays, noise: Float[Array, "r r"], bias: Float[Array, " c"]):
+        """Makes the layer of its arrays.
+
+        Args:
+            affine: As in `StyledLayer`.
+            noise: As stored, a unit map x strength. They are kept apart, so that fresh maps can
+                take the place of the layer's own.
+            bias: Bias of the output channels.
+        """
+        super().__init__(affine)
+        strength = jnp.std(noise)
+        self.noise = nnx.Param(noise / jnp.where(strength > 0, strength, 1.0))
+        self.noise_strength = nnx.Param(strength)
+        self.bias = nnx.Param(bias)
+
+    def activate(
+        self, x: Float[Array, "h w c"], noise: Float[Array, "h w"]
+    ) -> Float[Array, "h w c"]:
+        """Adds noise of this layer's strength and the bias, then the leaky ReLU."""
+        shift = (noise * self.noise_strength[...])[..., None] + self.bias[...][None, None]
+        return leaky_relu(x + shift.astype(x.dtype))
+
+
+class StyledConv(NoisyLayer):
+    """The first layer: a full 3x3 convolution."""
+
+    def __init__(self, *, weight: Float[Array, "3 3 i o"], **rest: Any):
+        """Makes the layer of its arrays; `rest` as in `NoisyLayer`."""
+        super().__init__(**rest)
+        self.weight = nnx.Param(weight)
+
+    def __call__(self, x: Float[Array, "h w i"], style: Array, noise: Array) -> Array:
+        """Activations of the same size."""
+        return self.activate(conv(self.scaled(x, style), self.weight[...].astype(x.dtype)), noise)
+
+
+class SeparableConv(NoisyLayer):
+    """A 3x3 convolution of every channel by itself, then a 1x1 convolution."""
+
+    def __init__(
+        self, *, depthwise: Float[Array, "3 3 i"], pointwise: Float[Array, "i o"], **rest: Any
+    ):
+        """Makes the layer of its arrays; `rest` as in `NoisyLayer`."""
+        super().__init__(**rest)
+        self.depthwise = nnx.Param(depthwise)
+        self.pointwise = nnx.Param(pointwise)
+
+    def __call__(self, x: Float[Array, "h w i"], style: Array, noise: Array) -> Array:
+        """Activations of the same size."""
+        scale = self.scale(style, x)
+        x = modulated_depthwise(x, scale, self.depthwise[...].astype(x.dtype))
+        return self.activate(x @ self.pointwise[...].astype(x.dtype), noise)
+
+
+class WaveletUp(StyledLayer):
+    """Makes activations twice as large: four channels become one of 2 x 2 pixels each."""
+
+    def __call__(self, x: Float[Array, "h w c4"], style: Array) -> Float[Array, "h2 w2 c"]:
+        """The inverse Haar transform of the scaled input."""
+        return inverse_haar(self.scaled(x, style))
+
+
+class Block(nnx.Module):
+    """`up`, then `conv1` and `conv2` at twice the size."""
+
+    def __init__(self, *, up: Arrays, conv1: Arrays, conv2: Arrays):
+        """Makes the block of the arrays of its layers."""
+        self.up = WaveletUp(**up)
+        self.conv1 = SeparableConv(**conv1)
+        self.conv2 = SeparableConv(**conv2)
+
+    def __call__(self, x: Array, styles: Float[Array, "2 d"], noise: Noise) -> Array:
+        """Activations; the first style drives `up` and `conv1`."""
+        x = self.conv1(self.up(x, styles[0]), styles[0], noise[0])
+        return self.conv2(x, styles[1], noise[1])
+
+
+class ToImage(StyledLayer):
+    """The output: the twelve channels of a Haar transform, by a 1x1 convolution."""
+
+    def __init__(self, *, affine: Arrays, weight: Float[Array, "c 12"], bias: Float[Array, " 12"]):
+        """Makes the layer of its arrays; `affine` as in `StyledLayer`."""
+        super().__init__(affine)
+        self.weight = nnx.Param(weight)
+        self.bias = nnx.Param(bias)
+
+    def __call__(self, x: Float[Array, "h w c"], style: Array) -> Float[Array, "h2 w2 3"]:
+        """The image, in float32."""
+        x = self.scaled(x, style) @ self.weight[...].astype(x.dtype)
+        return inverse_haar(x.astype(jnp.float32) + self.bias[...][None, None])
 
 
 class MobileStyleGAN(nnx.Module):
@@ -44,26 +155,31 @@ class MobileStyleGAN(nnx.Module):
 
     def __init__(
         self,
-        weights: dict[str, Any],
+        weights: Arrays,
         *,
         draft_heads: Mapping[int, DraftHead] | None = None,
         dtype: jnp.dtype | type = jnp.float32,
     ):
-        """Wraps a nested dict of arrays; see `from_arrays`.
+        """Makes the generator of nested arrays; see `from_arrays`.
 
         Args:
-            weights: The arrays at the head of this file, nested along the dots of their names.
+            weights: The arrays at the head of this file, nested along the dots of their names;
+                whatever else there is, is left out.
             draft_heads: Output heads by draft resolution.
             dtype: Of the activations. Styles, scales and the image stay float32.
         """
-        self.weights = nnx.data(weights)
+        blocks = [weights["blocks"][str(i)] for i in range(len(weights["blocks"]))]
+        self.mapping = MappingNetwork(weights["mapping"])
+        self.w_mean = nnx.data(weights["w_mean"])
+        self.const = nnx.Param(weights["const"])
+        self.conv1 = StyledConv(**weights["conv1"])
+        self.blocks = nnx.List([Block(**block) for block in blocks])
+        self.to_image = ToImage(**weights["to_image"])
         self.draft_heads = nnx.data(dict(draft_heads or {}))
         self.dtype = jnp.dtype(dtype)
-        self.num_blocks = len(weights["blocks"])
-        self.num_styles = 2 * self.num_blocks + 2
-        self.resolution = 8 * 2**self.num_blocks
-        self.z_dim = weights["mapping"]["fc0"]["weight"].shape[0]
-        self.w_mean = nnx.data(weights["w_mean"])
+        self.num_styles = 2 * len(blocks) + 2
+        self.resolution = 8 * 2 ** len(blocks)
+        self.z_dim = self.mapping.z_dim
 
     @classmethod
     def from_arrays(
@@ -73,23 +189,15 @@ class MobileStyleGAN(nnx.Module):
         draft_heads: Mapping[int, Mapping[str, np.ndarray]] | None = None,
         dtype: jnp.dtype | type = jnp.float32,
     ) -> "MobileStyleGAN":
-        """Builds the generator from arrays named by dotted paths, as `weights.store` keeps them."""
+        """Builds the generator from arrays by dotted paths, as `checkpoints.store` keeps them."""
         heads = {r: DraftHead.from_arrays(head) for r, head in (draft_heads or {}).items()}
-        weights = jax.tree.map(jnp.asarray, nested(arrays))
-        for layer in _noisy_layers(weights):
-            _split_noise(layer)
-        return cls(weights, draft_heads=heads, dtype=dtype)
-
-    def mapping(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
-        """One latent of Z to W, without truncation."""
-        return mapping_network(self.weights["mapping"], z)
+        weights = {name: jnp.asarray(x) for name, x in arrays.items()}
+        nested = traverse_util.unflatten_dict(weights, sep=".")
+        return cls(nested, draft_heads=heads, dtype=dtype)
 
     def synthesis(self, styles: Float[Array, "k d"], noise: Noise) -> Float[Array, "h w 3"]:
         """The image of W+ styles at full resolution, about in [-1, 1], not clipped."""
-        x = self._features(styles, noise, self.num_blocks)
-        head = self.weights["to_image"]
-        x = (x * self._scale(head, styles[-1])) @ head["weight"].astype(self.dtype)
-        return inverse_haar(x.astype(jnp.float32) + head["bias"][None, None])
+        return self.to_image(self._features(styles, noise, len(self.blocks)), styles[-1])
 
     def draft(
         self, styles: Float[Array, "k d"], noise: Noise, resolution: int
@@ -132,32 +240,17 @@ class MobileStyleGAN(nnx.Module):
             key: Consumed; needed for "random".
             mode: Which of the three.
         """
-        own = tuple(layer["noise"] for layer in _noisy_layers(self.weights))
-        return select_noise(own, key, mode=mode)
+        pairs = ((block.conv1, block.conv2) for block in self.blocks)
+        layers = [self.conv1, *(layer for pair in pairs for layer in pair)]
+        return select_noise(tuple(layer.noise[...] for layer in layers), key, mode=mode)
 
     def _features(self, styles: Array, noise: Noise, blocks: int) -> Float[Array, "h w c"]:
         """The activations after `blocks` blocks, at 4 * 2^blocks pixels."""
-        first = self.weights["conv1"]
-        x = self.weights["const"].astype(self.dtype) * self._scale(first, styles[0])
-        x = conv(x, first["weight"].astype(self.dtype))
-        x = self._activate(x, first, noise[0])
-        for i in range(blocks):
-            block = self.weights["blocks"][str(i)]
-            x = inverse_haar(x * self._scale(block["up"], styles[2 * i + 1]))
-            for name, index in (("conv1", 2 * i + 1), ("conv2", 2 * i + 2)):
-                layer = block[name]
-                scale = self._scale(layer, styles[index])[0, 0]
-                x = modulated_depthwise(x, scale, layer["depthwise"].astype(self.dtype))
-                x = x @ layer["pointwise"].astype(self.dtype)
-                x = self._activate(x, layer, noise[index])
+        x = self.conv1(self.const[...].astype(self.dtype), styles[0], noise[0])
+        for i, block in enumerate(self.blocks[:blocks]):
+            own = slice(2 * i + 1, 2 * i + 3)
+            x = block(x, styles[own], noise[own])
         return x
-
-    def _scale(self, layer: dict[str, Any], style: Float[Array, " d"]) -> Float[Array, "1 1 c"]:
-        return dense(style, **layer["affine"]).astype(self.dtype)[None, None]
-
-    def _activate(self, x: Array, layer: dict[str, Any], noise: Array) -> Float[Array, "h w c"]:
-        shift = (noise * layer["noise_strength"])[..., None] + layer["bias"][None, None]
-        return leaky_relu(x + shift.astype(self.dtype))
 
 
 @jax.custom_vjp
@@ -207,16 +300,3 @@ def _depthwise_backward(residuals: tuple, g: Array) -> tuple[Array, Array, Array
 
 
 modulated_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-def _noisy_layers(weights: dict[str, Any]) -> list[dict[str, Any]]:
-    """The layers with a noise input, from the coarsest."""
-    blocks = [weights["blocks"][str(i)] for i in range(len(weights["blocks"]))]
-    return [weights["conv1"], *(block[name] for block in blocks for name in ("conv1", "conv2"))]
-
-
-def _split_noise(layer: dict[str, Any]) -> None:
-    """Stored noise = unit map x strength, so that fresh maps can take the place of the own."""
-    strength = jnp.std(layer["noise"])
-    layer["noise_strength"] = strength
-    layer["noise"] = layer["noise"] / jnp.where(strength > 0, strength, 1.0)

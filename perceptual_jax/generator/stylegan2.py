@@ -15,26 +15,26 @@ Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+from flax import nnx, traverse_util
 from jaxtyping import Array, Float, Key
 
-from perceptual_jax.generator.arrays import flattened, nested
+from perceptual_jax.generator.arrays import Arrays, named_params
 from perceptual_jax.generator.draft import DraftHead, DraftParts, finish_draft
 from perceptual_jax.generator.layers import (
     SQRT2,
+    Dense,
     UpConvForm,
-    dense,
     leaky_relu,
     modulated_conv,
     select_noise,
     to_rgb,
     upsample,
 )
-from perceptual_jax.generator.mapping import mapping_network
+from perceptual_jax.generator.mapping import MappingNetwork
 from perceptual_jax.generator.stylegan2_weights import (
     StyleGAN2Config,
     check_arrays,
@@ -42,6 +42,169 @@ from perceptual_jax.generator.stylegan2_weights import (
     weight_shapes,
 )
 from perceptual_jax.types import Noise
+
+
+class StyledConv(nnx.Module):
+    """A layer: modulated 3x3 convolution, noise, bias and leaky ReLU."""
+
+    def __init__(
+        self,
+        *,
+        affine: Arrays,
+        weight: Float[Array, "3 3 i o"],
+        bias: Float[Array, " o"],
+        noise_const: Float[Array, "r r"],
+        noise_strength: Float[Array, ""],
+        up: UpConvForm | None,
+        clamp: float | None,
+    ):
+        """Makes the layer of its arrays.
+
+        Args:
+            affine: Weight and bias of the map from W to the scale of each input channel.
+            weight: Kernel.
+            bias: Bias of the output channels.
+            noise_const: The layer's own noise map.
+            noise_strength: Factor of any noise map.
+            up: How a layer that doubles the size does so; None if it does not.
+            clamp: Largest absolute value of the result; None leaves it as it is.
+        """
+        self.affine = Dense(**affine)
+        self.weight = nnx.Param(weight)
+        self.bias = nnx.Param(bias)
+        self.noise_const = nnx.Param(noise_const)
+        self.noise_strength = nnx.Param(noise_strength)
+        # For the demodulation. It follows from the kernel, so it is no parameter.
+        self.weight_square = nnx.data(jnp.sum(jnp.square(weight), axis=(0, 1)))
+        self.up: UpConvForm | None = up
+        self.clamp = clamp
+
+    def __call__(
+        self, x: Float[Array, "h w i"], w: Float[Array, " d"], noise: Float[Array, "r r"]
+    ) -> Float[Array, "r r o"]:
+        """Activations from activations, a style of W, and a noise map."""
+        style = self.affine(w)
+        x = modulated_conv(x, self.weight[...], self.weight_square, style, up=self.up)
+        x = x + (self.noise_strength[...] * noise).astype(x.dtype)[..., None]
+        x = x + self.bias[...].astype(x.dtype)[None, None]
+        return _clip(leaky_relu(x, gain=SQRT2), self.clamp)
+
+
+class ToRGB(nnx.Module):
+    """A modulated 1x1 convolution to the image."""
+
+    def __init__(
+        self,
+        *,
+        affine: Arrays,
+        weight: Float[Array, "i 3"],
+        bias: Float[Array, " 3"],
+        clamp: float | None,
+    ):
+        """Makes the layer of its arrays; `affine` and `clamp` as in `StyledConv`."""
+        self.affine = Dense(**affine)
+        self.weight = nnx.Param(weight)
+        self.bias = nnx.Param(bias)
+        self.clamp = clamp
+
+    def __call__(self, x: Float[Array, "h w i"], w: Float[Array, " d"]) -> Float[Array, "h w 3"]:
+        """What a block adds to the skip image."""
+        return _clip(to_rgb(x, self.weight[...], self.bias[...], self.affine(w)), self.clamp)
+
+
+class Block(nnx.Module):
+    """`conv0`, which doubles the size, `conv1` and `torgb`; the first has a `const` for `conv0`."""
+
+    const: nnx.Param[Array]
+    """What the network begins with, in the first block only."""
+
+    def __init__(self, arrays: Arrays, config: StyleGAN2Config):
+        """Makes the block of its arrays."""
+        up, clamp = config.up_conv, config.conv_clamp
+        first = "const" in arrays
+        if first:
+            self.const = nnx.Param(arrays["const"])
+        self.conv0 = None if first else StyledConv(**arrays["conv0"], up=up, clamp=clamp)
+        self.conv1 = StyledConv(**arrays["conv1"], up=None, clamp=clamp)
+        self.torgb = ToRGB(**arrays["torgb"], clamp=clamp)
+
+    @property
+    def layers(self) -> list[StyledConv]:
+        """The layers with a noise input, in order."""
+        return [self.conv1] if self.conv0 is None else [self.conv0, self.conv1]
+
+    def __call__(
+        self, x: Float[Array, "_ _ i"], image: Array, styles: Float[Array, "j d"], noise: Noise
+    ) -> tuple[Float[Array, "h w o"], Float[Array, "h w 3"]]:
+        """Features and skip image after the block.
+
+        Args:
+            x: Features.
+            image: Skip image, of half the block's size.
+            styles: One for each layer, then that of `torgb`.
+            noise: One map for each layer.
+        """
+        for i, layer in enumerate(self.layers):
+            x = layer(x, styles[i], noise[i])
+        return x, upsample(image) + self.torgb(x, styles[len(self.layers)])
+
+
+class Synthesis(nnx.Module):
+    """The blocks `b4`, `b8`, ... of a synthesis network."""
+
+    def __init__(self, arrays: Arrays, config: StyleGAN2Config):
+        """Makes the network of the arrays of its blocks."""
+        self.config = config
+        for resolution in config.resolutions:
+            name = f"b{resolution}"
+            setattr(self, name, Block(arrays[name], config))
+
+    @property
+    def blocks(self) -> list[Block]:
+        """All blocks, from the coarsest."""
+        return [getattr(self, f"b{resolution}") for resolution in self.config.resolutions]
+
+    def __call__(self, styles: Float[Array, "k d"], noise: Noise) -> Float[Array, "h w 3"]:
+        """The image of W+ styles at full resolution, about in [-1, 1], not clipped."""
+        return self.until(styles, noise, self.config.resolutions[-1])[1]
+
+    def until(
+        self, styles: Float[Array, "k d"], noise: Noise, resolution: int
+    ) -> tuple[Float[Array, "h w c"], Float[Array, "h w 3"]]:
+        """Features and skip image after the block of a resolution.
+
+        Args:
+            styles: All styles.
+            noise: All maps, or those up to `resolution`.
+            resolution: The last block to compute.
+
+        Raises:
+            ValueError: If there is no block of this resolution, or shapes do not fit.
+        """
+        self._check_inputs(styles, noise, resolution)
+        blocks = self.blocks[: self.config.resolutions.index(resolution) + 1]
+        x = blocks[0].const[...].astype(self.config.dtype)
+        image = jnp.zeros((2, 2, 3))  # upsampled once before the first block adds to it
+        i = 0
+        for block in blocks:
+            stop = i + len(block.layers)
+            x, image = block(x, image, styles[i : stop + 1], noise[i:stop])
+            i = stop
+        return x, image
+
+    def _check_inputs(self, styles: Array, noise: Noise, last: int) -> None:
+        resolutions = self.config.resolutions
+        expected = (_num_styles(resolutions[-1]), self.config.w_dim)
+        if styles.shape != expected:
+            raise ValueError(f"styles must have shape {expected}, got {styles.shape}")
+        if last not in resolutions:
+            raise ValueError(f"resolution must be one of {resolutions}, got {last}")
+        sizes = [r for r in resolutions for _ in (0, 1) if r <= last][1:]
+        got = [x.shape for x in noise[: len(sizes)]]
+        if got != [(r, r) for r in sizes]:
+            raise ValueError(
+                f"noise must have maps of {sizes} px, as noise_maps() gives, got shapes {got}"
+            )
 
 
 class StyleGAN2(nnx.Module):
@@ -65,14 +228,12 @@ class StyleGAN2(nnx.Module):
             ValueError: If an array is missing, unknown or of the wrong shape.
         """
         check_arrays(arrays, config)
-        weights = nested({name: jnp.asarray(x, jnp.float32) for name, x in arrays.items()})
-        for block in weights["synthesis"].values():
-            for name in block.keys() & {"conv0", "conv1"}:
-                square = jnp.sum(jnp.square(block[name]["weight"]), axis=(0, 1))
-                block[name]["weight_square"] = square
+        weights = {name: jnp.asarray(x, jnp.float32) for name, x in arrays.items()}
+        nested = traverse_util.unflatten_dict(weights, sep=".")
         self.config = config
-        self.w_mean = nnx.data(weights.pop("w_mean"))
-        self.weights = nnx.data(weights)
+        self.mapping = MappingNetwork(nested["mapping"])
+        self.w_mean = nnx.data(nested["w_mean"])
+        self.synthesis = Synthesis(nested["synthesis"], config)
         self.draft_heads = nnx.data(dict(draft_heads or {}))
 
     @classmethod
@@ -97,18 +258,8 @@ class StyleGAN2(nnx.Module):
 
     def to_arrays(self) -> dict[str, Array]:
         """The arrays this generator can be built from again."""
-        flat = {"w_mean": self.w_mean, **flattened(self.weights)}
+        flat = {"w_mean": self.w_mean, **named_params(self)}
         return {name: flat[name] for name in weight_shapes(self.config)}
-
-    def mapping(
-        self, z: Float[Array, " d"], label: Float[Array, " c"] | None = None
-    ) -> Float[Array, " w"]:
-        """One latent of Z to W, without truncation; with a label where `c_dim` is not 0."""
-        return mapping_network(self.weights["mapping"], z, label)
-
-    def synthesis(self, styles: Float[Array, "k d"], noise: Noise) -> Float[Array, "h w 3"]:
-        """The image of W+ styles at full resolution, about in [-1, 1], not clipped."""
-        return self._blocks(styles, noise, self.resolution)[1]
 
     def draft(
         self, styles: Float[Array, "k d"], noise: Noise, resolution: int
@@ -124,13 +275,13 @@ class StyleGAN2(nnx.Module):
             ValueError: If there is no block of this resolution.
         """
         if resolution not in self.draft_heads:
-            return self._blocks(styles, noise, resolution)[1]
+            return self.synthesis.until(styles, noise, resolution)[1]
         parts = self.draft_parts(styles, noise, resolution)
         return finish_draft(self.draft_heads[resolution], parts)
 
     def draft_parts(self, styles: Float[Array, "k d"], noise: Noise, resolution: int) -> DraftParts:
         """What a draft head reads and corrects: features, late styles, and the skip image."""
-        features, image = self._blocks(styles, noise, resolution)
+        features, image = self.synthesis.until(styles, noise, resolution)
         late = (styles - self.w_mean[None])[_num_styles(resolution) - 1 :]
         return DraftParts(features, late, image)
 
@@ -153,63 +304,12 @@ class StyleGAN2(nnx.Module):
         Raises:
             ValueError: If "random" gets no key.
         """
-        own = tuple(layer["noise_const"] for layer in self._layers())
-        return select_noise(own, key, mode=mode)
+        layers = (layer for block in self.synthesis.blocks for layer in block.layers)
+        return select_noise(tuple(layer.noise_const[...] for layer in layers), key, mode=mode)
 
-    def _layers(self) -> list[dict[str, Any]]:
-        """The weights of the layers, from the coarsest."""
-        blocks = (self.weights["synthesis"][f"b{r}"] for r in self.config.resolutions)
-        return [block[name] for block in blocks for name in ("conv0", "conv1") if name in block]
 
-    def _blocks(
-        self, styles: Array, noise: Noise, last: int
-    ) -> tuple[Float[Array, "h w c"], Float[Array, "h w 3"]]:
-        """Features and skip image after the block of resolution `last`."""
-        self._check_inputs(styles, noise, last)
-        weights = self.weights["synthesis"]
-        x = weights["b4"]["const"].astype(self.config.dtype)
-        image = jnp.zeros((2, 2, 3))  # upsampled once before the first block adds to it
-        i = 0
-        for resolution in self.config.resolutions:
-            block = weights[f"b{resolution}"]
-            if "conv0" in block:
-                x = self._layer(x, block["conv0"], styles[i], noise[i], up=self.config.up_conv)
-                i += 1
-            x = self._layer(x, block["conv1"], styles[i], noise[i])
-            i += 1
-            rgb = block["torgb"]
-            style = dense(styles[i], **rgb["affine"])
-            image = upsample(image) + self._clip(to_rgb(x, rgb["weight"], rgb["bias"], style))
-            if resolution == last:
-                break
-        return x, image
-
-    def _layer(
-        self, x: Array, layer: dict[str, Any], w: Array, noise: Array, up: UpConvForm | None = None
-    ) -> Float[Array, "h w c"]:
-        style = dense(w, **layer["affine"])
-        x = modulated_conv(x, layer["weight"], layer["weight_square"], style, up=up)
-        x = x + (layer["noise_strength"] * noise).astype(x.dtype)[..., None]
-        x = x + layer["bias"].astype(x.dtype)[None, None]
-        return self._clip(leaky_relu(x, gain=SQRT2))
-
-    def _clip(self, x: Array) -> Array:
-        clamp = self.config.conv_clamp
-        return x if clamp is None else jnp.clip(x, -clamp, clamp)
-
-    def _check_inputs(self, styles: Array, noise: Noise, last: int) -> None:
-        expected = (self.num_styles, self.config.w_dim)
-        if styles.shape != expected:
-            raise ValueError(f"styles must have shape {expected}, got {styles.shape}")
-        resolutions = self.config.resolutions
-        if last not in resolutions:
-            raise ValueError(f"resolution must be one of {resolutions}, got {last}")
-        sizes = [r for r in resolutions for _ in (0, 1) if r <= last][1:]
-        got = [x.shape for x in noise[: len(sizes)]]
-        if got != [(r, r) for r in sizes]:
-            raise ValueError(
-                f"noise must have maps of {sizes} px, as noise_maps() gives, got shapes {got}"
-            )
+def _clip(x: Array, clamp: float | None) -> Array:
+    return x if clamp is None else jnp.clip(x, -clamp, clamp)
 
 
 def _num_styles(resolution: int) -> int:

@@ -31,11 +31,11 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jaxtyping import Array, Key
 
-from perceptual_jax.generator.arrays import nested
 from perceptual_jax.generator.layers import UpConvForm
-from perceptual_jax.generator.mapping import estimate_w_mean, mapping_network
+from perceptual_jax.generator.mapping import MappingNetwork, estimate_w_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,10 +140,10 @@ def init_arrays(key: Key[Array, ""], config: StyleGAN2Config) -> dict[str, Array
         name: _init_array(draw.reshape(shape), name)
         for draw, (name, shape) in zip(draws, shapes.items(), strict=True)
     }
-    weights = nested(arrays)["mapping"]
+    mapping = MappingNetwork(traverse_util.unflatten_dict(arrays, sep=".")["mapping"])
     label = jnp.zeros(config.c_dim) if config.c_dim else None
     arrays["w_mean"] = estimate_w_mean(
-        lambda z: mapping_network(weights, z, label), w_key, z_dim=config.z_dim, samples=10_000
+        lambda z: mapping(z, label), w_key, z_dim=config.z_dim, samples=10_000
     )
     return arrays
 

@@ -1,1 +1,1 @@
-"""The restoration itself: objective, search of one image, batches, and jobs of many files."""
+"""The restoration itself, pure: data terms, objective, the search of one image, batches."""

@@ -1,147 +1,165 @@
-"""The search for ONE image: init, step, finish. `jax.vmap` makes the batch.
+"""The search for ONE image: init, enter, step, finish. `jax.vmap` makes the batch.
 
 A search is a sequence of stages that share their latents: the first look at drafts, the last one
-(the finish) at the full-resolution picture with a heavier data term. A stage is one `lax.scan`
-over `step`:
+at the full-resolution picture with a heavier data term. A stage is one `lax.scan` over `step`:
 
-    state, noise = init(key)
-    for stage in stages(config):
-        state = enter(state, stage)
-        state, trace = advance(state, stage, steps)     # scan of: gradient, Adam, sphere
-    restoration = finish(state, traces)
+    state, noise = init(search, key)
+    for stage in search.stages:
+        state = enter(search, stage, state)
+        state, trace = advance(search, stage, given, noise, state, stage.steps)
+    restoration = finish(search, given, noise, state, trace)
 
-Everything is pure, and nothing raises inside: an image whose loss stops being finite keeps its
-best state and gets a `Status`.
+Everything it does comes in as functions: data terms, prior terms, the start and the optimiser of
+each stage. `presets` builds the searches of the configs. Everything is pure, and nothing raises
+inside: an image whose loss stops being finite keeps its best state and gets a `Status`.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key
 
-from perceptual_jax.config import RestoreConfig
-from perceptual_jax.degradation.likelihood import Likelihood
-from perceptual_jax.generator.mapping import truncate
-from perceptual_jax.prior.sphere import Sphere, keep_on_sphere, project_to_sphere
-from perceptual_jax.restoration.objective import (
-    Prior,
-    Problem,
-    Weights,
-    learning_rate_share,
-    objective,
-    points_of,
-    render,
-    styles_of,
-)
-from perceptual_jax.restoration.stages import Stage, stages
-from perceptual_jax.restoration.terms import Given, fit_of, prepare
+from perceptual_jax.prior.prior import styles_of
+from perceptual_jax.prior.whitening import Whitening
+from perceptual_jax.restoration.objective import Problem, Stage, objective, render
 from perceptual_jax.types import (
+    DataTerm,
     Generator,
+    Given,
     Latents,
-    LossTerms,
     Noise,
     Restoration,
     SearchState,
     Status,
+    Terms,
 )
 
+Start = Callable[[Generator, Whitening | None, Key[Array, ""]], tuple[Latents, Noise]]
+"""Where one image's search begins, and all its noise maps; the key is consumed."""
 
-class Searcher(NamedTuple):
-    """What a step needs besides its state: arguments that are the same for all images."""
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["generator", "whitening", "data_terms", "prior_terms", "measure"],
+    meta_fields=["start", "stages"],
+)
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """A whole search: an immutable pytree, the same for all images.
+
+    What a term, a start or an optimiser is called, or made of, is nothing to the search.
+    """
 
     generator: Generator
-    prior: Prior
-    likelihood: Likelihood | None = None
-    """A learned data term, beside the one on pixels."""
+    whitening: Whitening | None
+    """The map to the space that points move in; None is W itself."""
+    data_terms: Mapping[str, DataTerm]
+    prior_terms: Mapping[str, Callable[[Float[Array, "k d"]], Float[Array, ""]]]
+    """Functions of the styles; pytrees, such as `jax.tree_util.Partial`."""
+    measure: Callable[[Given, Float[Array, "r r 3"]], Any]
+    """How well the final picture degrades to the given one; a pytree."""
+    start: Start
+    """Static: hashable, and equal where it does the same."""
+    stages: tuple[Stage, ...]
+
+    def replace_terms(
+        self,
+        *,
+        data: Mapping[str, DataTerm] | None = None,
+        prior: Mapping[str, Callable[[Float[Array, "k d"]], Float[Array, ""]]] | None = None,
+        weights: Mapping[str, float],
+    ) -> "Search":
+        """The same search with other terms, in all stages.
+
+        Args:
+            data: Data terms to add, or to take the place of those of the same name.
+            prior: Prior terms likewise; plain functions are welcome.
+            weights: Of the terms by name. Terms that it does not name keep theirs; a weight of 0
+                evaluates a term without following it.
+        """
+        known = prior or {}
+        wrapped = {
+            name: jax.tree_util.Partial(term) if jax.tree.leaves(term) == [term] else term
+            for name, term in known.items()
+        }
+        stages = tuple(
+            dataclasses.replace(stage, weights=tuple({**dict(stage.weights), **weights}.items()))
+            for stage in self.stages
+        )
+        return dataclasses.replace(
+            self,
+            data_terms={**self.data_terms, **(data or {})},
+            prior_terms={**self.prior_terms, **wrapped},
+            stages=stages,
+        )
 
 
-def init(
-    searcher: Searcher, config: RestoreConfig, key: Key[Array, ""]
-) -> tuple[SearchState, Noise]:
-    """The start of one image's search.
+def init(search: Search, key: Key[Array, ""]) -> tuple[SearchState, Noise]:
+    """The state before the first stage, and all noise maps of this image.
 
     Args:
-        searcher: Generator and prior.
-        config: Start, sphere and noise.
-        key: Consumed. The same key gives the same start, whatever the batch.
-
-    Returns:
-        The state before the first stage, and all noise maps of this image.
+        search: What to do.
+        key: Consumed. The same key gives the same start.
     """
-    points_key, noise_key = jax.random.split(key)
-    points = _start(searcher, config, points_key)
-    radius = _radius(searcher.prior, config)
-    if not isinstance(radius, str):
-        points = jnp.where(jnp.isinf(radius), points, project_to_sphere(points, radius))
-    noise = list(searcher.generator.noise_maps(noise_key, mode=config.noise.mode))
-    if config.noise.zero_last:
-        noise[-1] = jnp.zeros_like(noise[-1])
-    latents = Latents(points, tuple(noise[: config.noise.trainable]))
-    nothing = jnp.float32(jnp.inf)
+    latents, noise = search.start(search.generator, search.whitening, key)
+    worst = jnp.full((), jnp.inf, jnp.float32)
     state = SearchState(
         latents=latents,
         optimizer=None,
         best=latents,
-        best_terms=LossTerms(*[nothing] * len(LossTerms._fields)),
+        best_terms={name: worst for name in _names(search)},
         best_step=jnp.int32(0),
         step=jnp.int32(0),
         status=jnp.int32(Status.OK),
     )
-    return state, tuple(noise)
+    return state, noise
 
 
-def enter(
-    state: SearchState, searcher: Searcher, config: RestoreConfig, stage: Stage
-) -> SearchState:
+def enter(search: Search, stage: Stage, state: SearchState) -> SearchState:
     """The state at the first step of a stage.
 
-    Losses of different stages cannot be compared, so "best" starts anew. A fresh stage goes on
-    from the best state of the stage before, with a new optimiser.
+    Losses of different stages cannot be compared, so "best" starts anew. A stage that restarts
+    its optimiser goes on from the best state of the stage before.
     """
     state = state._replace(
         best_terms=jax.tree.map(lambda x: jnp.full_like(x, jnp.inf), state.best_terms)
     )
-    if not stage.fresh:
+    if not stage.restarts_optimizer:
         return state._replace(best=state.latents)
-    optimizer = _optimizer(searcher.prior, config, stage).init(state.best)
-    return state._replace(latents=state.best, optimizer=optimizer)
+    return state._replace(latents=state.best, optimizer=stage.optimizer.init(state.best))
 
 
 def step(
-    state: SearchState, problem: Problem, searcher: Searcher, config: RestoreConfig, stage: Stage
-) -> tuple[SearchState, LossTerms]:
+    search: Search, stage: Stage, problem: Problem, state: SearchState
+) -> tuple[SearchState, Terms]:
     """One step: evaluate where the search stands, keep it if it is the best so far, move on.
 
     Where the loss or its gradient is not finite, the search of this image stands still for good.
     """
 
-    def loss(latents: Latents) -> tuple[Float[Array, ""], LossTerms]:
-        return objective(
+    def loss(latents: Latents) -> tuple[Float[Array, ""], Terms]:
+        terms = objective(
             latents,
-            generator=searcher.generator,
-            prior=searcher.prior,
+            generator=search.generator,
+            whitening=search.whitening,
+            data_terms=search.data_terms,
+            prior_terms=search.prior_terms,
+            stage=stage,
             problem=problem,
-            likelihood=searcher.likelihood,
-            config=config,
-            weights=Weights(
-                data=stage.data_weight,
-                nll=stage.nll_weight,
-                cross=config.prior.cross_weight,
-                mmd2=config.prior.mmd_weight,
-            ),
-            resolution=stage.resolution,
-            moving=searcher.generator.num_seen_styles(stage.resolution),
         )
+        return terms["total"], terms
 
     gradient, terms = jax.grad(loss, has_aux=True)(state.latents)
-    finite = jnp.isfinite(optax.tree.norm(gradient)) & jnp.isfinite(terms.total)
+    finite = jnp.isfinite(optax.tree.norm(gradient)) & jnp.isfinite(terms["total"])
     running = finite & (state.status == Status.OK)
-    better = running & (terms.total < state.best_terms.total)
-    optimizer = _optimizer(searcher.prior, config, stage)
-    updates, moments = optimizer.update(gradient, state.optimizer, state.latents)
+    better = running & (terms["total"] < state.best_terms["total"])
+    terms = {name: terms.get(name, jnp.float32(jnp.nan)) for name in _names(search)}
+    updates, moments = stage.optimizer.update(gradient, state.optimizer, state.latents)
     next_state = SearchState(
         latents=_select(running, optax.apply_updates(state.latents, updates), state.latents),
         optimizer=_select(running, moments, state.optimizer),
@@ -155,138 +173,144 @@ def step(
 
 
 def advance(
-    state: SearchState,
-    given: Given,
-    noise: Noise,
-    searcher: Searcher,
-    config: RestoreConfig,
-    stage: Stage,
-    steps: int,
-) -> tuple[SearchState, LossTerms]:
-    """Takes `steps` steps of a stage.
+    search: Search, stage: Stage, given: Given, noise: Noise, state: SearchState, steps: int
+) -> tuple[SearchState, Terms]:
+    """Takes `steps` steps of a stage, which may be taken in pieces.
 
     Args:
-        state: From `enter` or an earlier `advance` of the same stage.
+        search: What to do.
+        stage: One of its stages.
         given: The degraded image.
         noise: From `init`.
-        searcher: Generator and prior.
-        config: Of the whole search.
-        stage: The stage.
-        steps: How many; a stage may be taken in pieces.
+        state: From `enter`, or from an earlier piece of the same stage.
+        steps: How many.
 
     Returns:
-        The state after, and the unweighted terms at each step.
+        The state after, and the terms at each step.
     """
-    targets = prepare(given, searcher.likelihood, config, stage.resolution)
-    problem = Problem(given, targets, noise)
-
-    def body(state: SearchState, _: None) -> tuple[SearchState, LossTerms]:
-        return step(state, problem, searcher, config, stage)
-
-    return jax.lax.scan(body, state, None, length=steps)
+    caches = {
+        name: term.prepare(given, stage.resolution)
+        for name, term in search.data_terms.items()
+        if name in dict(stage.weights)
+    }
+    problem = Problem(caches, noise)
+    return jax.lax.scan(lambda s, _: step(search, stage, problem, s), state, None, length=steps)
 
 
 def finish(
-    state: SearchState,
-    given: Given,
-    noise: Noise,
-    trace: LossTerms,
-    searcher: Searcher,
-    config: RestoreConfig,
+    search: Search, given: Given, noise: Noise, state: SearchState, trace: Terms
 ) -> Restoration:
     """Renders the best state of the last stage at full resolution.
 
     Args:
-        state: After the last stage.
+        search: What to do.
         given: The degraded image.
         noise: From `init`.
+        state: After the last stage.
         trace: Terms of all steps.
-        searcher: Generator and prior.
-        config: Of the whole search.
     """
-    generator, prior = searcher.generator, searcher.prior
-    image = render(generator, state.best, noise, prior, generator.resolution)
+    generator, best = search.generator, state.best
+    image = render(generator, search.whitening, best, noise, generator.resolution)
     image = jnp.clip(image, -1.0, 1.0)
     return Restoration(
         image=image,
-        styles=styles_of(state.best.points, prior),
-        noise=(*state.best.noise, *noise[len(state.best.noise) :]),
+        styles=styles_of(best.points, search.whitening),
+        noise=(*best.noise, *noise[len(best.noise) :]),
         terms=state.best_terms,
         trace=trace,
         best_step=state.best_step,
         status=state.status,
-        fit=fit_of(given, image, searcher.likelihood, config),
+        fit=search.measure(given, image),
     )
 
 
-def restore(
-    searcher: Searcher,
+class Functions(NamedTuple):
+    """The parts of a search as `run` calls them: for one image, or compiled for a batch."""
+
+    init: Callable[..., Any] = init
+    enter: Callable[..., Any] = enter
+    advance: Callable[..., Any] = advance
+    finish: Callable[..., Any] = finish
+
+
+class Snapshot(NamedTuple):
+    """A search between two steps, to go on from."""
+
+    step: int
+    """Steps taken, in all stages."""
+    leaves: Sequence[Any]
+    """Arrays of the `SearchState`, in the order of `jax.tree.leaves`."""
+    trace: Mapping[str, Any]
+    """Terms of all steps so far."""
+
+
+@runtime_checkable
+class OnPiece(Protocol):
+    """Hears of a search after each piece of a stage."""
+
+    def __call__(self, step: int, state: SearchState, traces: Sequence[Any]) -> None:
+        """Steps taken, the state after them, and the terms at each step, piece by piece."""
+        ...
+
+
+def run(
+    search: Search,
     given: Given,
-    config: RestoreConfig,
-    key: Key[Array, ""],
+    key: Key[Array, "..."],
+    *,
+    functions: Functions = Functions(),  # noqa: B008 - immutable
+    piece_of: Callable[[int], int] = lambda steps: steps,
+    resume: Snapshot | None = None,
+    on_piece: OnPiece | None = None,
 ) -> Restoration:
-    """Restores one image: the whole search as one pure function.
+    """Restores one image, as one pure function; or whatever `functions` are made for.
 
     Args:
-        searcher: Generator and prior.
-        given: An aligned face crop in FFHQ framing, of any size.
-        config: Static under `jit`.
+        search: What to do.
+        given: A degraded image; an aligned face crop.
         key: Consumed.
+        functions: The parts of the search; a batch brings them vmapped and compiled.
+        piece_of: How many of a stage's steps are taken at once.
+        resume: Where to go on from; not under `jax.jit`.
+        on_piece: Called after each piece; not under `jax.jit`.
 
     Example:
-        A batch, compiled: ``jax.jit(jax.vmap(restore, (None, 0, None, 0)), static_argnums=2)``.
-        `batch.restore_batch` does this with micro-batches, several devices and progress.
+        A batch: ``jax.jit(jax.vmap(run, (None, 0, 0)))(search, given, keys)``. `batch.run_batch`
+        adds several devices, progress and snapshots.
     """
-    state, noise = init(searcher, config, key)
-    traces = []
-    for stage in stages(config, searcher.generator.resolution, max(given.image.shape[:2])):
-        state = enter(state, searcher, config, stage)
-        state, trace = advance(state, given, noise, searcher, config, stage, stage.steps)
-        traces.append(trace)
-    return finish(state, given, noise, join_traces(traces), searcher, config)
+    state, noise = functions.init(search, key)
+    traces: list[Any] = [] if resume is None else [dict(resume.trace)]
+    done, end = 0 if resume is None else resume.step, 0
+    for stage in search.stages:
+        begin, end = end, end + stage.steps
+        if end < done:  # what comes after goes on from a later state
+            continue
+        state = functions.enter(search, stage, state)
+        if resume is not None and begin < done:
+            state = _with_leaves(state, resume.leaves)
+        piece = piece_of(stage.steps)
+        for taken in range(max(begin, done), end, piece):
+            state, trace = functions.advance(search, stage, given, noise, state, piece)
+            traces.append(trace)
+            if on_piece is not None:
+                on_piece(taken + piece, state, traces)
+    return functions.finish(search, given, noise, state, join_traces(traces))
 
 
-def join_traces(traces: Sequence[LossTerms], axis: int = 0) -> LossTerms:
-    """Traces of successive pieces as one, along the axis of steps."""
-    return jax.tree.map(lambda *pieces: jnp.concatenate(pieces, axis=axis), *traces)
+def join_traces(traces: Sequence[Any]) -> Terms:
+    """Traces of successive pieces as one, along the axis of steps, which is the last."""
+    return jax.tree.map(lambda *pieces: jnp.concatenate(pieces, axis=-1), *traces)
 
 
-def _start(searcher: Searcher, config: RestoreConfig, key: Key[Array, ""]) -> Float[Array, "k d"]:
-    """Where the search begins, in its own space."""
-    generator, prior = searcher.generator, searcher.prior
-    k, (d,) = generator.num_styles, generator.w_mean.shape
-    draws = 1 if config.prior.start == "mean" or config.prior.tile else k
-    if config.prior.start == "random" and prior.whitening is not None:
-        return jnp.broadcast_to(jax.random.normal(key, (draws, d)), (k, d))
-    w = jax.vmap(generator.mapping)(jax.random.normal(key, (draws, generator.z_dim)))
-    if config.prior.start == "mean":
-        w = truncate(w, generator.w_mean, psi=config.prior.spread)
-    return points_of(jnp.broadcast_to(w, (k, d)), prior)
+def _names(search: Search) -> list[str]:
+    return [*search.data_terms, *search.prior_terms, "total"]
 
 
-def _radius(prior: Prior, config: RestoreConfig) -> Float[Array, ""] | Literal["initial"]:
-    """Radius of the sphere of each point: a number, infinity for none, or "initial"."""
-    sphere = config.prior.sphere
-    if sphere == "initial":
-        return "initial"
-    if sphere == "expected":
-        return prior.expected_norm
-    return jnp.float32(jnp.inf if sphere == "none" else sphere)
-
-
-def _optimizer(prior: Prior, config: RestoreConfig, stage: Stage) -> optax.GradientTransformation:
-    """Adam on the stage's cycle; each style and each trainable noise map stays on its sphere."""
-
-    def rate(count: Any) -> Float[Array, ""]:
-        share = learning_rate_share(count, stage.cycle, schedule=config.search.schedule)
-        return stage.learning_rate * share
-
-    points: Any = Sphere(_radius(prior, config))
-    noise: Any = (Sphere(axis=(-2, -1)),) * config.noise.trainable
-    spheres = Latents(points, noise)
-    return optax.chain(
-        optax.scale_by_adam(), optax.scale_by_learning_rate(rate), keep_on_sphere(spheres)
-    )
+def _with_leaves(like: SearchState, leaves: Sequence[Any]) -> SearchState:
+    """The state of these arrays, on the devices that hold `like`, which is one of its stage."""
+    there, tree = jax.tree.flatten(like)
+    placed = [jax.device_put(x, y.sharding) for x, y in zip(leaves, there, strict=True)]
+    return jax.tree.unflatten(tree, placed)
 
 
 def _select(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:

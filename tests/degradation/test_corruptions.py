@@ -6,11 +6,11 @@ import pytest
 from pictures import picture
 from PIL import Image
 
-from perceptual_jax.data.images import to_float
 from perceptual_jax.degradation import corruptions
-from perceptual_jax.degradation.consistency import downscale
 from perceptual_jax.degradation.corruptions import KINDS, degrade
 from perceptual_jax.degradation.jpeg import standard_tables
+from perceptual_jax.degradation.resampling import downscale
+from perceptual_jax.io.images import to_float
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

@@ -8,17 +8,10 @@ import pytest
 from pictures import as_float, picture
 from PIL import Image
 
-from perceptual_jax.degradation import requantising as module
+from perceptual_jax.degradation import jpeg_codec as module
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.degradation.jpeg import (
-    JpegHeader,
-    is_standard,
-    quality_of,
-    read_header,
-    standard_tables,
-    unknown_header,
-)
-from perceptual_jax.degradation.requantising import (
+from perceptual_jax.degradation.jpeg import is_standard, quality_of, read_header, standard_tables
+from perceptual_jax.degradation.jpeg_codec import (
     blocks_dct,
     blocks_idct,
     from_ycc,
@@ -27,6 +20,7 @@ from perceptual_jax.degradation.requantising import (
     soft_round,
     to_ycc,
 )
+from perceptual_jax.types import JpegHeader, unknown_header
 
 requantise = jax.jit(module.requantise, static_argnames="rounding")
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pictures import picture
 
-from perceptual_jax.checked import UsageError
+from perceptual_jax.config import UsageError
 from perceptual_jax.degradation.jpeg import quality_of
 from perceptual_jax.degradation.operations import OPERATIONS
 from perceptual_jax.degradation.profiles import (

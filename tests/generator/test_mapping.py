@@ -5,15 +5,15 @@ import pytest
 import reference_stylegan2 as reference
 
 from perceptual_jax.generator.mapping import (
+    MappingNetwork,
     broadcast_styles,
     estimate_w_mean,
-    mapping_network,
     truncate,
 )
 
 
-def effective_weights(ckpt):
-    """NVIDIA's mapping arrays in our layout, gains folded in."""
+def effective(ckpt):
+    """The network of NVIDIA's mapping arrays, in our layout, gains folded in."""
     weights = {}
     for i in range(sum(name.startswith("mapping.fc") for name in ckpt) // 2):
         weight = ckpt[f"mapping.fc{i}.weight"].T
@@ -25,7 +25,7 @@ def effective_weights(ckpt):
         weight = ckpt["mapping.embed.weight"].T
         bias = ckpt["mapping.embed.bias"]
         weights["embed"] = {"weight": weight / np.sqrt(len(weight)), "bias": bias}
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), weights)
+    return MappingNetwork(jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), weights))
 
 
 @pytest.mark.parametrize(("layers", "c_dim"), [(1, 0), (8, 0), (2, 3)])
@@ -35,30 +35,28 @@ def test_agrees_with_the_reference(layers, c_dim):
     z = rng.normal(size=8)
     label = rng.normal(size=c_dim) if c_dim else None
     ours = [None if x is None else jnp.asarray(x, jnp.float32) for x in (z, label)]
-    got = mapping_network(effective_weights(ckpt), *ours)
+    got = effective(ckpt)(*ours)
     np.testing.assert_allclose(got, reference.mapping(ckpt, z, label), rtol=1e-5, atol=1e-5)
 
 
 def test_only_the_direction_of_z_counts(key):
-    weights = effective_weights(reference.make_checkpoint(np.random.default_rng(0), (4,)))
+    mapping = effective(reference.make_checkpoint(np.random.default_rng(0), (4,)))
     z = jax.random.normal(key, (8,))
-    np.testing.assert_allclose(
-        mapping_network(weights, z), mapping_network(weights, 100.0 * z), rtol=1e-5
-    )
+    np.testing.assert_allclose(mapping(z), mapping(100.0 * z), rtol=1e-5)
 
 
 def test_what_does_not_fit_is_one_sentence():
     rng = np.random.default_rng(0)
-    plain = effective_weights(reference.make_checkpoint(rng, (4,)))
-    labelled = effective_weights(reference.make_checkpoint(rng, (4,), c_dim=3))
+    plain = effective(reference.make_checkpoint(rng, (4,)))
+    labelled = effective(reference.make_checkpoint(rng, (4,), c_dim=3))
     with pytest.raises(ValueError, match=r"z must have shape \(8,\), got \(7,\)"):
-        mapping_network(plain, jnp.ones(7))
+        plain(jnp.ones(7))
     with pytest.raises(ValueError, match="takes a label, got none"):
-        mapping_network(labelled, jnp.ones(8))
+        labelled(jnp.ones(8))
     with pytest.raises(ValueError, match=r"takes no label, got one of shape \(3,\)"):
-        mapping_network(plain, jnp.ones(8), jnp.ones(3))
+        plain(jnp.ones(8), jnp.ones(3))
     with pytest.raises(ValueError, match=r"label must have shape \(3,\), got \(2,\)"):
-        mapping_network(labelled, jnp.ones(8), jnp.ones(2))
+        labelled(jnp.ones(8), jnp.ones(2))
 
 
 def test_truncation_goes_from_the_mean_to_the_styles(key):

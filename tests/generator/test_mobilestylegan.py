@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from narrow import mobile, mobile_arrays
 
-from perceptual_jax.generator.draft import apply_draft_head, init_draft_head, thirds
+from perceptual_jax.generator.arrays import named_params
+from perceptual_jax.generator.draft import init_draft_head, thirds
 from perceptual_jax.generator.layers import inverse_haar
 from perceptual_jax.generator.mobilestylegan import MobileStyleGAN, modulated_depthwise
 
@@ -168,7 +170,7 @@ def test_bfloat16_is_near_float32(styles):
 def test_a_draft_is_its_head_on_the_features(styles, key):
     head = init_draft_head(key, 16, 16, hidden=4)
     generator = MobileStyleGAN.from_arrays(
-        mobile_arrays(), draft_heads={16: {k: np.asarray(v) for k, v in head._asdict().items()}}
+        mobile_arrays(), draft_heads={16: {k: np.asarray(v) for k, v in named_params(head).items()}}
     )
     draft = jax.jit(lambda g, s: g.draft(s, g.noise_maps(), 16))(generator, styles)
     assert draft.shape == (16, 16, 3)
@@ -176,9 +178,7 @@ def test_a_draft_is_its_head_on_the_features(styles, key):
     assert base is None
     assert features.shape == (8, 8, 16)
     np.testing.assert_allclose(late, styles[3:] - generator.w_mean[None], rtol=1e-6)
-    np.testing.assert_allclose(
-        draft, inverse_haar(apply_draft_head(head, features, late)), atol=1e-5
-    )
+    np.testing.assert_allclose(draft, inverse_haar(head(features, late)), atol=1e-5)
 
 
 def test_a_missing_draft_head_says_what_to_do(generator, styles):
@@ -189,8 +189,8 @@ def test_a_missing_draft_head_says_what_to_do(generator, styles):
 def test_a_draft_cannot_explode_off_the_prior(key):
     head = init_draft_head(key, 8, 16, hidden=4)
     features = jnp.ones((4, 4, 8))
-    near = apply_draft_head(head, features, jnp.ones((5, 16)))
-    far = apply_draft_head(head, features, 1e6 * jnp.ones((5, 16)))
+    near = head(features, jnp.ones((5, 16)))
+    far = head(features, 1e6 * jnp.ones((5, 16)))
     assert np.max(np.abs(far)) < 10 * np.max(np.abs(near))
 
 
@@ -199,6 +199,18 @@ def test_thirds_use_every_row(rows):
     late = jnp.eye(rows)
     used = sum(np.asarray(x) for x in thirds(late))
     assert np.all(used > 0)
+
+
+def test_parameters_have_the_names_of_the_file_and_nothing_else_is_kept():
+    arrays = mobile_arrays()
+    older = {"v_mean": np.zeros(16, np.float32), "v_covariance": np.eye(16, dtype=np.float32)}
+    generator = MobileStyleGAN.from_arrays(arrays | older)
+    strengths = {name.replace("noise", "noise_strength") for name in arrays if "noise" in name}
+    assert named_params(generator).keys() == arrays.keys() - {"w_mean"} | strengths
+    assert len(jax.tree.leaves(generator)) == len(arrays) + len(strengths)
+    again = nnx.merge(*nnx.split(generator))
+    assert jax.tree.structure(again) == jax.tree.structure(generator)
+    assert all(map(np.array_equal, jax.tree.leaves(again), jax.tree.leaves(generator)))
 
 
 def test_a_call_leaves_the_generator_as_it_was(generator, styles):

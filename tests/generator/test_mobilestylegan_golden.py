@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from perceptual_jax.weights.load import load_generator
+from perceptual_jax.checkpoints.load import load_generator
 
 pytestmark = pytest.mark.slow  # the full-size network
 

@@ -11,7 +11,7 @@ import pytest
 import reference_stylegan2 as reference
 from narrow_stylegan2 import CLAMP, CONFIG, f32, synthesis, to_ours, with_config
 
-from perceptual_jax.generator.draft import apply_draft_head, init_draft_head
+from perceptual_jax.generator.draft import init_draft_head
 from perceptual_jax.generator.mapping import broadcast_styles, truncate
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.types import Generator
@@ -176,10 +176,9 @@ def test_a_draft_head_corrects_the_skip_image(small, key):
 
     @jax.jit
     def correction_and_expected(generator, corrected):
-        parts = generator.draft_parts(styles, noise, 4)
+        features, skip = generator.synthesis.until(styles, noise, 4)
         late = styles[1:] - generator.w_mean[None]  # style 1 is the first the features lack
-        correction = corrected.draft(styles, noise, 4) - parts.base
-        return correction, apply_draft_head(head, parts.features, late)
+        return corrected.draft(styles, noise, 4) - skip, head(features, late)
 
     correction, expected = correction_and_expected(generator, corrected)
     assert jnp.abs(expected).max() > 1e-3

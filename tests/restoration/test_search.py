@@ -1,6 +1,7 @@
 """The search of one image and of batches, with a narrow MobileStyleGAN."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,22 +10,16 @@ import pytest
 from narrow import mobile, mobile_arrays
 
 from perceptual_jax.config import DataConfig, FinishConfig, PriorConfig, RestoreConfig, SearchConfig
-from perceptual_jax.degradation.consistency import DownscaleL2, downscale
-from perceptual_jax.degradation.jpeg import unknown_header
+from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
-from perceptual_jax.restoration import search
-from perceptual_jax.restoration.batch import default_prior, piece_of, restore_batch
-from perceptual_jax.restoration.objective import (
-    Problem,
-    Weights,
-    learning_rate_share,
-    objective,
-    points_of,
-    styles_of,
-)
-from perceptual_jax.restoration.stages import stages
-from perceptual_jax.restoration.terms import Given, prepare
-from perceptual_jax.types import Latents, Status
+from perceptual_jax.prior.prior import points_of, styles_of
+from perceptual_jax.restoration import search as parts
+from perceptual_jax.restoration.batch import piece_of, run_batch
+from perceptual_jax.restoration.downscale import DownscaleL2
+from perceptual_jax.restoration.objective import Problem, objective
+from perceptual_jax.restoration.optimizer import learning_rate_share
+from perceptual_jax.restoration.presets import build_search, default_prior, restore_batch, stages
+from perceptual_jax.types import Given, Latents, Status, unknown_header
 
 CONFIG = RestoreConfig(
     prior=PriorConfig(bank_size=50),
@@ -71,37 +66,37 @@ def run(generator, prior, degraded, keys, config=CONFIG, **options):
 
 
 def test_the_gradient_of_each_term_is_that_of_its_value(generator, prior, degraded):
-    given = Given(jnp.asarray(degraded[0]), unknown_header())
+    search = build_search(CONFIG, generator, 8, prior=prior)
     styles = generator.w_mean[None] + 0.5 * jax.random.normal(jax.random.key(1), (6, 16))
     direction = jax.random.normal(jax.random.key(2), (6, 16))
-    targets = prepare(given, None, CONFIG, 32)
-    for weights in (Weights(1.0, 0, 0, 0), Weights(0, 0, 1.0, 0), Weights(0, 0, 0, 1.0)):
+    caches = {"l2": search.data_terms["l2"].prepare(Given(jnp.asarray(degraded[0])), 32)}
+    for name in ("l2", "cross", "mmd2"):
+        stage = dataclasses.replace(search.stages[-1], weights=((name, 1.0),))
 
-        def loss(points, generator, weights=weights):
-            return objective(
+        def loss(points, search, stage=stage):
+            terms = objective(
                 Latents(points, ()),
-                generator=generator,
-                prior=prior,
-                problem=Problem(given, targets, generator.noise_maps()),
-                likelihood=None,
-                config=CONFIG,
-                weights=weights,
-                resolution=32,
-                moving=6,
-            )[0]
+                generator=search.generator,
+                whitening=search.whitening,
+                data_terms=search.data_terms,
+                prior_terms=search.prior_terms,
+                stage=stage,
+                problem=Problem(caches, search.generator.noise_maps()),
+            )
+            return terms["total"]
 
         value = jax.jit(loss)
-        slope = jnp.sum(jax.jit(jax.grad(loss))(styles, generator) * direction)
+        slope = jnp.sum(jax.jit(jax.grad(loss))(styles, search) * direction)
         step = 1e-2  # float32: a compromise between its rounding and the curvature
-        above, below = (value(styles + s * step * direction, generator) for s in (1, -1))
+        above, below = (value(styles + s * step * direction, search) for s in (1, -1))
         np.testing.assert_allclose(slope, (above - below) / (2 * step), rtol=2e-2)
 
 
 def test_the_loss_falls_and_the_styles_stay_on_their_sphere(generator, prior, degraded):
     result = run(generator, prior, degraded, fresh_keys())
-    assert np.all(result.terms.total < result.trace.total[:, 6])
+    assert np.all(result.terms["total"] < result.trace["total"][:, 6])
     assert np.all(result.status == Status.OK)
-    assert result.trace.total.shape == (5, 10)
+    assert result.trace["total"].shape == (5, 10)
     radius = np.linalg.norm(generator.w_mean)
     np.testing.assert_allclose(np.linalg.norm(result.styles, axis=-1), radius, rtol=1e-5)
     assert np.all(np.abs(result.image) <= 1)
@@ -114,11 +109,14 @@ def test_terms_and_picture_are_those_of_the_returned_styles(generator, prior, de
         generator, jnp.asarray(result.styles[2])
     )
     np.testing.assert_allclose(result.image[2], np.clip(image, -1, 1), atol=1e-5)
-    data, _ = DownscaleL2().evaluate(jnp.asarray(degraded[2]), image)
-    np.testing.assert_allclose(result.terms.data[2], data, rtol=1e-4)
-    best = np.argmin(result.trace.total[2, 6:])
+    term = DownscaleL2()
+    data, _ = term.evaluate(term.prepare(Given(jnp.asarray(degraded[2])), 32), image)
+    np.testing.assert_allclose(result.terms["l2"][2], data, rtol=1e-4)
+    best = np.argmin(result.trace["total"][2, 6:])
     assert result.best_step[2] == 6 + best
-    np.testing.assert_allclose(result.terms.total[2], result.trace.total[2, 6 + best], rtol=1e-6)
+    np.testing.assert_allclose(
+        result.terms["total"][2], result.trace["total"][2, 6 + best], rtol=1e-6
+    )
 
 
 def test_a_result_does_not_depend_on_its_batch(generator, prior, degraded):
@@ -132,13 +130,11 @@ def test_a_result_does_not_depend_on_its_batch(generator, prior, degraded):
 
 
 def test_the_batch_is_the_pure_function_of_one_image(generator, prior, degraded):
-    searcher = search.Searcher(generator, prior)
-    one = jax.jit(search.restore, static_argnums=2)(
-        searcher, Given(jnp.asarray(degraded[1]), unknown_header()), CONFIG, fresh_keys()[1]
-    )
+    search = build_search(CONFIG, generator, 8, prior=prior)
+    one = jax.jit(parts.run)(search, Given(jnp.asarray(degraded[1])), fresh_keys()[1])
     together = run(generator, prior, degraded, fresh_keys())
     np.testing.assert_allclose(one.image, together.image[1], atol=1e-5)
-    np.testing.assert_allclose(one.trace.total, together.trace.total[1], rtol=1e-4)
+    np.testing.assert_allclose(one.trace["total"], together.trace["total"][1], rtol=1e-4)
 
 
 def test_the_same_key_gives_the_same_bits(generator, prior, degraded):
@@ -173,8 +169,8 @@ def test_pulse_is_a_preset_of_the_same_search(generator, degraded):
         finish=FinishConfig(steps=0),
     )
     prior = default_prior(generator, config.prior)
-    searcher = search.Searcher(generator, prior)
-    start, noise = jax.jit(search.init, static_argnums=1)(searcher, config, fresh_keys()[0])
+    search = build_search(config, generator, 8, prior=prior)
+    start, noise = jax.jit(parts.init)(search, fresh_keys()[0])
     result = run(generator, prior, degraded[:1], fresh_keys()[:1], config)
     assert not np.any(result.noise[-1])
     for i in range(2):  # the trainable maps moved, each on its own sphere
@@ -182,13 +178,13 @@ def test_pulse_is_a_preset_of_the_same_search(generator, degraded):
         np.testing.assert_allclose(np.linalg.norm(result.noise[i][0]), norm, rtol=1e-5)
         assert np.max(np.abs(result.noise[i][0] - noise[i])) > 1e-4
     np.testing.assert_array_equal(result.noise[2][0], noise[2])
-    points = points_of(jnp.asarray(result.styles[0]), prior)
+    points = points_of(jnp.asarray(result.styles[0]), prior.whitening)
     np.testing.assert_allclose(
         np.linalg.norm(points, axis=-1),
         np.linalg.norm(start.latents.points, axis=-1),
         rtol=2e-4,  # there and back through the whitening
     )
-    np.testing.assert_allclose(styles_of(points, prior), result.styles[0], atol=1e-4)
+    np.testing.assert_allclose(styles_of(points, prior.whitening), result.styles[0], atol=1e-4)
 
 
 @pytest.mark.parametrize(("sphere", "norm"), [(2.5, 2.5), ("none", None), ("expected", None)])
@@ -212,7 +208,7 @@ def test_samples_differ_when_a_mean_start_is_spread(generator, prior, degraded):
 
 
 def stages_of(config, size, resolution=1024):
-    return [(s.resolution, s.steps, s.fresh) for s in stages(config, resolution, size)]
+    return [(s.resolution, s.steps, s.restarts_optimizer) for s in stages(config, resolution, size)]
 
 
 def test_stages():
@@ -222,7 +218,7 @@ def test_stages():
     finish = (1024, 4, True)
     assert stages_of(config, 64) == [(128, 60, True), (256, 40, False), finish]
     assert stages_of(config, 32) == [(128, 100, True), finish]  # finer drafts show it no better
-    assert [s.cycle for s in stages(config, 1024, 64)] == [100, 100, 4]
+    assert [s.optimizer.cycle for s in stages(config, 1024, 64)] == [100, 100, 4]
     at_full_resolution = dataclasses.replace(config, search=SearchConfig(steps=100, draft=0))
     for size in (8, 256):
         assert stages_of(at_full_resolution, size) == [(1024, 100, True), finish]
@@ -237,7 +233,7 @@ def test_fidelity_scales_the_data_weights_and_the_finish():
             search=SearchConfig(steps=6, draft=0),
             finish=FinishConfig(steps=20, data_weight=300.0),
         )
-        return [(s.steps, s.cycle, s.data_weight) for s in stages(config, 32, 8)]
+        return [(s.steps, s.optimizer.cycle, dict(s.weights)["l2"]) for s in stages(config, 32, 8)]
 
     assert plan(0.5) == [(6, 6, 100.0), (20, 20, 300.0)]
     assert plan(1.0) == [(6, 6, 400.0), (40, 40, 1200.0)]
@@ -246,19 +242,18 @@ def test_fidelity_scales_the_data_weights_and_the_finish():
 
 
 def test_pieces_of_a_stage_are_the_stage(generator, prior, degraded):
-    searcher = search.Searcher(generator, prior)
-    stage = stages(CONFIG, 32, 8)[0]
-    state, noise = search.init(searcher, CONFIG, fresh_keys()[0])
-    state = search.enter(state, searcher, CONFIG, stage)
-    advance = jax.jit(search.advance, static_argnums=(4, 5, 6))
-    given = Given(jnp.asarray(degraded[0]), unknown_header())
-    arguments = (given, noise, searcher, CONFIG, stage)
-    whole, whole_trace = advance(state, *arguments, 6)
-    first, first_trace = advance(state, *arguments, 3)
-    second, second_trace = advance(first, *arguments, 3)
+    search = build_search(CONFIG, generator, 8, prior=prior)
+    stage = search.stages[0]
+    state, noise = parts.init(search, fresh_keys()[0])
+    state = parts.enter(search, stage, state)
+    advance = jax.jit(parts.advance, static_argnames=("stage", "steps"))
+    given = Given(jnp.asarray(degraded[0]))
+    whole, whole_trace = advance(search, stage, given, noise, state, 6)
+    first, first_trace = advance(search, stage, given, noise, state, 3)
+    second, second_trace = advance(search, stage, given, noise, first, 3)
     np.testing.assert_allclose(second.latents.points, whole.latents.points, atol=1e-6)
-    joined = search.join_traces([first_trace, second_trace])
-    np.testing.assert_allclose(joined.total, whole_trace.total, rtol=1e-5)
+    joined = parts.join_traces([first_trace, second_trace])
+    np.testing.assert_allclose(joined["total"], whole_trace["total"], rtol=1e-5)
     assert piece_of(100) == 10
 
 
@@ -292,3 +287,57 @@ def test_pulse_schedule():
     cycle = [float(learning_rate_share(s, 100, schedule="one_cycle")) for s in (0, 50, 100)]
     assert cycle == pytest.approx([0.1, 1.0, 0.1])
     assert float(learning_rate_share(7, 100, schedule="fixed")) == 1.0
+
+
+class Charbonnier(NamedTuple):
+    """A user's own data term, of public names only."""
+
+    epsilon: float = 1e-3
+
+    def prepare(self, given, resolution):
+        return given.image
+
+    def evaluate(self, cache, image):
+        difference = downscale(image, cache.shape[:2], filter="area") - cache
+        where = jnp.mean(jnp.sqrt(difference**2 + self.epsilon**2), axis=-1)
+        return jnp.mean(where), where
+
+
+def test_a_user_brings_terms_of_their_own(generator, prior, degraded):
+    def norm(styles):
+        return jnp.mean(jnp.square(styles))
+
+    search = build_search(CONFIG, generator, 8, prior=prior).replace_terms(
+        data={"charbonnier": Charbonnier()},
+        prior={"norm": norm},
+        weights={"charbonnier": 30.0, "norm": 0.5, "l2": 0.0},
+    )
+    headers = jax.tree.map(lambda x: np.stack([x] * 5), unknown_header())
+    given = Given(jnp.asarray(degraded), headers)
+    result = run_batch(search, given, fresh_keys(), batch_size=4)
+    names = {"l2", "charbonnier", "norm", "cross", "mmd2", "total"}
+    assert result.terms.keys() == result.trace.keys() == names
+    total = (
+        30 * result.terms["charbonnier"]
+        + 0.5 * result.terms["norm"]
+        + CONFIG.prior.cross_weight * result.terms["cross"]
+        + CONFIG.prior.mmd_weight * result.terms["mmd2"]
+    )
+    np.testing.assert_allclose(result.terms["total"], total, rtol=1e-5)
+    assert np.all(result.terms["charbonnier"] < result.trace["charbonnier"][:, 0])
+    np.testing.assert_allclose(
+        result.terms["norm"], np.mean(result.styles**2, axis=(1, 2)), rtol=1e-5
+    )
+    with pytest.raises(KeyError, match="nothing"):
+        run_batch(search.replace_terms(weights={"nothing": 1.0}), given, fresh_keys())
+
+
+def test_terms_that_a_stage_does_not_weigh_are_not_evaluated(generator, prior, degraded):
+    search = build_search(CONFIG, generator, 8, prior=prior)
+    first, last = search.stages
+    without = dataclasses.replace(first, weights=first.weights[:1])
+    search = dataclasses.replace(search, stages=(without, last))
+    result = jax.jit(parts.run)(search, Given(jnp.asarray(degraded[0])), fresh_keys()[0])
+    assert np.all(np.isnan(result.trace["mmd2"][: first.steps]))
+    assert np.all(np.isfinite(result.trace["mmd2"][first.steps :]))
+    assert np.all(np.isfinite(result.trace["total"]))

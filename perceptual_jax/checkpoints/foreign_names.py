@@ -1,0 +1,212 @@
+"""From the names and layouts of other StyleGAN2 files into those of NVIDIA's torch checkpoints.
+
+    theirs                                        NVIDIA's torch name, r the resolution
+    -- NVIDIA's TensorFlow (k x k x in x out) -----------------------------------------------------
+    mapping/Dense{i}/weight, bias                 mapping.fc{i}.weight (transposed), bias
+    mapping/LabelEmbed/weight, bias               mapping.embed.weight (transposed), bias
+    dlatent_avg                                   mapping.w_avg
+    synthesis/4x4/Const/const                     synthesis.b4.const
+    synthesis/4x4/Conv/...                        synthesis.b4.conv1...
+    synthesis/{r}x{r}/Conv0_up/..., Conv1/...     synthesis.b{r}.conv0... (kernel flipped), conv1...
+        weight, bias, noise_strength                  weight, bias, noise_strength
+        mod_weight, mod_bias                          affine.weight (transposed), affine.bias (+ 1)
+    synthesis/{r}x{r}/ToRGB/...                   synthesis.b{r}.torgb...
+    synthesis/noise{n}                            synthesis.b{r}.conv{0,1}.noise_const
+    -- rosinality (out x in x k x k, under a leading axis of 1) -----------------------------------
+    style.{i + 1}.weight, bias                    mapping.fc{i}.weight, bias
+    latent_avg (beside the network)               mapping.w_avg
+    input.input                                   synthesis.b4.const
+    conv1, convs.{j}                              synthesis.b4.conv1, b{r}.conv{0,1}
+        .conv.weight, .activate.bias, .noise.weight   .weight, .bias, .noise_strength
+        .conv.modulation.weight, bias                 .affine.weight, bias
+    to_rgb1, to_rgbs.{j}                          synthesis.b4.torgb, b{r}.torgb
+    noises.noise_{n}                              synthesis.b{r}.conv{0,1}.noise_const
+
+BasicSR's and GFPGAN's names (`style_mlp`, `modulated_conv`, ...) are brought to rosinality's first,
+those of flaxmodels (`block_8x8/layer0/conv/weight`, channels last) to TensorFlow's.
+
+Source: the public checkpoints; the tables of their own converters were compared with.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from perceptual_jax.checkpoints.store import Arrays
+
+Naming = str
+
+
+def naming_of(arrays: Mapping[str, np.ndarray]) -> Naming | None:
+    """Whose names these are.
+
+    `nvidia` (torch), `tensorflow` (NVIDIA's), `rosinality`, `basicsr`, `flaxmodels`, or None.
+    """
+    signs = {
+        "nvidia": "synthesis.b4.const",
+        "tensorflow": "synthesis/4x4/Const/const",
+        "rosinality": "input.input",
+        "basicsr": "constant_input.weight",
+        "flaxmodels": "synthesis_network/const",
+    }
+    return next((name for name, sign in signs.items() if sign in arrays), None)
+
+
+def to_nvidia(arrays: Mapping[str, np.ndarray], naming: Naming) -> Arrays:
+    """The arrays under NVIDIA's torch names and in their layouts; what is unknown keeps its name.
+
+    Args:
+        arrays: Of a generator.
+        naming: Of `naming_of`.
+    """
+    if naming == "nvidia":
+        return {k: v for k, v in arrays.items() if not k.endswith("resample_filter")}
+    if naming == "flaxmodels":
+        arrays, naming = dict(_flaxmodels_to_tensorflow(arrays)), "tensorflow"
+    if naming == "tensorflow":
+        return dict(_from_tensorflow(arrays))
+    if naming == "basicsr":
+        arrays = {_basicsr_to_rosinality(name, v): v for name, v in arrays.items()}
+    return dict(_from_rosinality(arrays))
+
+
+_TF_LAYERS = {"Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1", "ToRGB": "torgb"}
+_TF_ARRAYS = {
+    "weight": "weight",
+    "bias": "bias",
+    "noise_strength": "noise_strength",
+    "mod_weight": "affine.weight",
+    "mod_bias": "affine.bias",
+}
+
+
+def _from_tensorflow(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    for name, value in arrays.items():
+        if name == "dlatent_avg":
+            yield "mapping.w_avg", value
+        elif name == "synthesis/4x4/Const/const":
+            yield "synthesis.b4.const", value[0]
+        elif match := re.fullmatch(r"mapping/(Dense(\d+)|LabelEmbed)/(weight|bias)", name):
+            layer = f"fc{match[2]}" if match[2] else "embed"
+            yield f"mapping.{layer}.{match[3]}", value.T
+        elif match := re.fullmatch(r"synthesis/noise(\d+)", name):
+            yield f"{_noisy_layer(int(match[1]))}.noise_const", value.reshape(value.shape[-2:])
+        elif (
+            (match := re.fullmatch(r"synthesis/(\d+)x\1/(\w+)/(\w+)", name))
+            and match[2] in _TF_LAYERS
+            and match[3] in _TF_ARRAYS
+        ):
+            layer = f"synthesis.b{match[1]}.{_TF_LAYERS[match[2]]}"
+            yield f"{layer}.{_TF_ARRAYS[match[3]]}", _tf_array(value, match[2], match[3])
+        elif name not in ("lod", "mapping/lod", "synthesis/lod"):
+            yield name, value
+
+
+def _tf_array(value: np.ndarray, layer: str, array: str) -> np.ndarray:
+    if array == "weight" and value.ndim == 4:
+        value = value[::-1, ::-1] if layer == "Conv0_up" else value
+        return value.transpose(3, 2, 0, 1)
+    if array == "mod_weight":
+        return value.T
+    return value + np.asarray(1, value.dtype) if array == "mod_bias" else value
+
+
+_ROSINALITY_ARRAYS = {
+    "conv.weight": "weight",
+    "conv.modulation.weight": "affine.weight",
+    "conv.modulation.bias": "affine.bias",
+    "activate.bias": "bias",
+    "noise.weight": "noise_strength",
+    "bias": "bias",
+}
+_FILTERS = ("blur.kernel", "upsample.kernel")
+
+
+def _from_rosinality(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    for name, value in arrays.items():
+        if name.endswith(_FILTERS):
+            continue
+        if name == "input.input":
+            yield "synthesis.b4.const", value[0]
+        elif name == "latent_avg":
+            yield "mapping.w_avg", value.reshape(-1)
+        elif match := re.fullmatch(r"style\.(\d+)\.(weight|bias)", name):
+            yield f"mapping.fc{int(match[1]) - 1}.{match[2]}", value
+        elif match := re.fullmatch(r"noises\.noise_(\d+)", name):
+            yield f"{_noisy_layer(int(match[1]))}.noise_const", value.reshape(value.shape[-2:])
+        elif (
+            match := re.fullmatch(r"(conv1|convs\.(\d+)|to_rgb1|to_rgbs\.(\d+))\.(.+)", name)
+        ) and match[4] in _ROSINALITY_ARRAYS:
+            if match[1].startswith("to_rgb"):
+                layer = f"synthesis.b{2 ** (int(match[3]) + 3) if match[3] else 4}.torgb"
+            else:
+                layer = _noisy_layer(int(match[2]) + 1 if match[2] else 0)
+            array = _ROSINALITY_ARRAYS[match[4]]
+            if array in ("noise_strength", "bias"):
+                value = value.reshape(() if array == "noise_strength" else (-1,))
+            yield f"{layer}.{array}", value[0] if array == "weight" else value
+        else:
+            yield name, value
+
+
+def _noisy_layer(number: int) -> str:
+    """The layer of a noise map, counted from the one at 4 px.
+
+    Example:
+        >>> [_noisy_layer(n) for n in (0, 1, 2, 3)]
+        ['synthesis.b4.conv1', 'synthesis.b8.conv0', 'synthesis.b8.conv1', 'synthesis.b16.conv0']
+    """
+    resolution = 2 ** ((number + 1) // 2 + 2)
+    return f"synthesis.b{resolution}.conv{(number + 1) % 2 if number else 1}"
+
+
+_FLAX_ARRAYS = {
+    "conv/weight": "weight",
+    "conv/bias": "bias",
+    "noise_strength": "noise_strength",
+    "affine/weight": "mod_weight",
+    "affine/bias": "mod_bias",
+}
+
+
+def _flaxmodels_to_tensorflow(
+    arrays: Mapping[str, np.ndarray],
+) -> Iterator[tuple[str, np.ndarray]]:
+    for name, value in arrays.items():
+        if name == "synthesis_network/const":
+            yield "synthesis/4x4/Const/const", value.transpose(0, 3, 1, 2)
+        elif name == "mapping_network/w_avg":
+            yield "dlatent_avg", value
+        elif match := re.fullmatch(
+            r"mapping_network/(fc(\d+)|label_embedding)/(weight|bias)", name
+        ):
+            layer = f"Dense{match[2]}" if match[2] else "LabelEmbed"
+            yield f"mapping/{layer}/{match[3]}", value
+        elif match := re.fullmatch(
+            r"synthesis_network/block_(\d+)x\1/(torgb|layer[01])/(.+)", name
+        ):
+            resolution, layer, array = int(match[1]), match[2], match[3]
+            number = (
+                0 if resolution == 4 else 2 * resolution.bit_length() - 7 + int(layer[-1] == "1")
+            )
+            first = "Conv" if resolution == 4 else "Conv0_up"
+            theirs = {"torgb": "ToRGB", "layer0": first, "layer1": "Conv1"}[layer]
+            if array == "noise_const":
+                yield f"synthesis/noise{number}", value[..., 0]
+            else:
+                place = f"synthesis/{resolution}x{resolution}/{theirs}"
+                yield f"{place}/{_FLAX_ARRAYS.get(array, array)}", value
+        else:
+            yield name, value
+
+
+def _basicsr_to_rosinality(name: str, value: np.ndarray) -> str:
+    name = name.replace("style_mlp.", "style.").replace("constant_input.weight", "input.input")
+    name = name.replace("style_convs.", "convs.").replace("style_conv1.", "conv1.")
+    name = name.replace("modulated_conv", "conv").replace("noises.noise", "noises.noise_")
+    if re.fullmatch(r"(conv1|convs\.\d+)\.weight", name) and value.size == 1:
+        return name.replace(".weight", ".noise.weight")
+    if re.fullmatch(r"(conv1|convs\.\d+)\.bias", name):
+        return name.replace(".bias", ".activate.bias")
+    return name

@@ -1,0 +1,153 @@
+"""A generator from a name of the catalogue, a weights file, or anyone's checkpoint.
+
+The one place that knows which class belongs to which architecture.
+"""
+
+import hashlib
+import importlib.resources
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax.numpy as jnp
+
+from perceptual_jax.checkpoints import catalogue, fetch, store
+from perceptual_jax.checkpoints.catalogue import Entry, UnknownGeneratorError, WeightsError
+from perceptual_jax.checkpoints.convert import convert_file
+from perceptual_jax.checkpoints.store import Arrays
+from perceptual_jax.generator.draft import DraftHead
+from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
+from perceptual_jax.generator.stylegan2 import StyleGAN2, StyleGAN2Config
+from perceptual_jax.io.files import cache_folder
+from perceptual_jax.types import Generator
+
+
+def load_generator(
+    name_or_path: str | Path,
+    *,
+    report: fetch.Report | None = None,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    entries: Sequence[Entry] = catalogue.ENTRIES,
+) -> Generator:
+    """The generator of this name, fetched on first use, or the one stored in this file.
+
+    Args:
+        name_or_path: A name of the catalogue, or the path of a converted file or of a checkpoint
+            (see `readers`), which is converted once. Names go first.
+        report: Gets lines for the user while a generator is fetched or converted.
+        dtype: Of the activations.
+        entries: The catalogue.
+
+    Raises:
+        WeightsError: If there is no such name or file, it cannot be fetched, or the file is not
+            one of this project's or does not hold a whole generator.
+    """
+    path = generator_path(name_or_path, report=report, entries=entries)
+    arrays, metadata = store.load(path)
+    heads = draft_heads(metadata.get("name", "")) | _heads_beside(path)
+    try:
+        return _build(arrays, metadata, heads, dtype)
+    except KeyError as error:
+        raise WeightsError(f"{path} does not hold a whole generator: it has no {error}") from None
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path} does not hold a generator: {error}") from None
+
+
+def generator_path(
+    name_or_path: str | Path,
+    *,
+    report: fetch.Report | None = None,
+    entries: Sequence[Entry] = catalogue.ENTRIES,
+) -> Path:
+    """The file of a generator, first fetched if it is a name, or converted if it is another's.
+
+    A conversion is kept in the cache folder under the hash of the checkpoint's content.
+
+    Args:
+        name_or_path: As in `load_generator`.
+        report: Gets lines for the user while a generator is fetched or converted.
+        entries: The catalogue.
+
+    Raises:
+        WeightsError: If there is no such name or file, or it cannot be fetched.
+    """
+    known = [entry.name for entry in entries]
+    if name_or_path in known:
+        return fetch.ensure(str(name_or_path), report=report, entries=entries)
+    path = Path(name_or_path)
+    if not path.exists():
+        raise UnknownGeneratorError(
+            f"there is no generator or file {str(name_or_path)!r}; "
+            f"known generators are {', '.join(known)}"
+        )
+    return path if _is_ours(path) else _converted(path, report or (lambda line: None))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is a file of this project, damaged or not, and no checkpoint to convert."""
+    try:
+        store.inspect(path)
+    except store.NotOursError:
+        return False
+    except WeightsError:
+        return path.suffix == ".safetensors"
+    return True
+
+
+def _converted(path: Path, report: fetch.Report) -> Path:
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise WeightsError(f"cannot read {path} ({reason})") from None
+    out = cache_folder() / "weights" / "converted" / f"{digest[:32]}.safetensors"
+    if not out.exists():
+        report(f"converting {path}; this takes some seconds, once")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        convert_file(path, out)
+        report(f"stored {out}")
+    return out
+
+
+def draft_heads(name: str) -> dict[int, Arrays]:
+    """The draft heads shipped for a generator, by resolution; empty if there are none.
+
+    Heads that a user fitted lie beside the generator's file (`draft_path`) and go first.
+
+    Args:
+        name: Of the catalogue. The heads lie in `draft/{name}-{resolution}.safetensors`.
+    """
+    heads = {}
+    folder = importlib.resources.files("perceptual_jax.checkpoints") / "draft"
+    for file in folder.iterdir() if folder.is_dir() else ():
+        stem, _, resolution = file.name.removesuffix(".safetensors").rpartition("-")
+        if stem == name and resolution.isdecimal():
+            with importlib.resources.as_file(file) as path:
+                heads[int(resolution)] = store.load(path).arrays
+    return heads
+
+
+def draft_path(generator: Path, resolution: int) -> Path:
+    """Where a draft head that was fitted to a generator's file lies: beside it."""
+    return generator.with_name(f"{generator.stem}-draft-{resolution}.safetensors")
+
+
+def _heads_beside(generator: Path) -> dict[int, Arrays]:
+    paths = {2**i: draft_path(generator, 2**i) for i in range(2, 11)}
+    return {r: store.load(path).arrays for r, path in paths.items() if path.exists()}
+
+
+def _build(
+    arrays: Arrays, metadata: dict[str, Any], heads: dict[int, Arrays], dtype: str
+) -> Generator:
+    match metadata["architecture"]:
+        case "mobilestylegan":
+            return MobileStyleGAN.from_arrays(arrays, draft_heads=heads, dtype=jnp.dtype(dtype))
+        case "stylegan2":
+            settings = metadata["config"] | {"dtype": dtype}
+            settings["channels"] = tuple(settings["channels"])
+            built = {r: DraftHead.from_arrays(head) for r, head in heads.items()}
+            return StyleGAN2(StyleGAN2Config(**settings), arrays, draft_heads=built)
+        case other:
+            raise ValueError(f"unknown architecture {other!r}")

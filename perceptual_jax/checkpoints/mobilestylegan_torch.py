@@ -1,0 +1,144 @@
+"""A MobileStyleGAN from the checkpoint of its training: the student and the teacher's mapping.
+
+In training, too, a layer's demodulation is a constant: it is computed with a learned vector in
+place of the style (`style_inv`). So it is folded into the kernel here, as in the exported graph.
+The training draws its noise anew for each picture; the maps here are one draw, which the seed of
+this file decides.
+
+Source: Belousov, "MobileStyleGAN", 2021, and the structure of its public checkpoints.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from perceptual_jax.checkpoints.inert import CheckpointError
+from perceptual_jax.checkpoints.mobilestylegan_openvino import prefixed
+from perceptual_jax.checkpoints.statistics import mean_of_w
+from perceptual_jax.checkpoints.store import Arrays
+
+_MAPPING_RATE = 0.01
+_NOISE_SEED = 0
+
+
+def is_mobilestylegan(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether these are the arrays of such a training."""
+    return "student.input.input" in arrays and "mapping_net.layers.1.weight" in arrays
+
+
+def from_training(arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """The generator in our layout, see `mobilestylegan_openvino`.
+
+    Args:
+        arrays: A training's state dict.
+
+    Raises:
+        CheckpointError: If an array is missing or does not have the shape the others ask for.
+    """
+    source = _Source(arrays)
+    ours = _mapping(source)
+    layers = range(len(ours) // 2)
+    ours["w_mean"] = mean_of_w(
+        [ours[f"mapping.fc{i}.weight"] for i in layers],
+        [ours[f"mapping.fc{i}.bias"] for i in layers],
+    )
+    rng = np.random.default_rng(_NOISE_SEED)
+    const = source.get("student.input.input", 4)
+    channels, resolution = const.shape[1:3]
+    ours["const"] = const[0].transpose(1, 2, 0)
+    ours |= prefixed("conv1", _full(source, "student.conv1", channels, resolution, rng))
+    found = (re.match(r"student\.layers\.(\d+)\.", name) for name in arrays)
+    blocks = 1 + max((int(match[1]) for match in found if match), default=-1)
+    for i in range(blocks):
+        resolution *= 2
+        layer = f"student.layers.{i}"
+        ours |= prefixed(f"blocks.{i}.up.affine", _affine(source, f"{layer}.up", 1.0))
+        for conv in ("conv1", "conv2"):
+            separable = _separable(source, f"{layer}.{conv}", resolution, rng)
+            ours |= prefixed(f"blocks.{i}.{conv}", separable)
+    head = f"student.layers.{blocks - 1}.to_img"
+    weight = source.get(f"{head}.conv.weight", 4)
+    ours |= prefixed("to_image.affine", _affine(source, f"{head}.conv", weight.shape[1] ** -0.5))
+    ours["to_image.weight"] = weight[:, :, 0, 0].T
+    ours["to_image.bias"] = source.get(f"{head}.bias", 4).reshape(-1)
+    return {name: np.asarray(value, np.float32, order="C") for name, value in ours.items()}
+
+
+class _Source:
+    """The arrays, asked for with the number of axes that they should have."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
+        self.arrays = arrays
+
+    def get(self, name: str, axes: int) -> np.ndarray:
+        value = self.arrays.get(name)
+        if value is None:
+            raise CheckpointError(f"the network lacks {name}")
+        if value.ndim != axes:
+            raise CheckpointError(f"{name} should have {axes} axes, it has the shape {value.shape}")
+        value = np.asarray(value, np.float32)
+        if not np.isfinite(value).all():
+            raise CheckpointError(f"{name} has NaN or infinite values")
+        return value
+
+
+def _mapping(source: _Source) -> Arrays:
+    ours, i = {}, 0
+    while f"mapping_net.layers.{i + 1}.weight" in source.arrays:
+        weight = source.get(f"mapping_net.layers.{i + 1}.weight", 2)
+        ours[f"mapping.fc{i}.weight"] = weight.T * _MAPPING_RATE / np.sqrt(weight.shape[1])
+        bias = source.get(f"mapping_net.layers.{i + 1}.bias", 1)
+        ours[f"mapping.fc{i}.bias"] = bias * _MAPPING_RATE
+        i += 1
+    return ours
+
+
+def _affine(source: _Source, layer: str, gain: float) -> Arrays:
+    weight = source.get(f"{layer}.modulation.weight", 2)
+    bias = source.get(f"{layer}.modulation.bias", 1)
+    return {"weight": weight.T * gain, "bias": bias * gain}
+
+
+def _full(
+    source: _Source, layer: str, channels: int, resolution: int, rng: np.random.Generator
+) -> Arrays:
+    weight = source.get(f"{layer}.conv.weight", 4)
+    gain = (channels * weight.shape[2] ** 2) ** -0.5
+    weight = weight * _demodulation(source, layer, weight, gain)[:, None, None, None]
+    return {
+        **prefixed("affine", _affine(source, f"{layer}.conv", gain)),
+        "weight": weight.transpose(2, 3, 1, 0),
+        **_noise_and_bias(source, layer, resolution, rng),
+    }
+
+
+def _separable(source: _Source, layer: str, resolution: int, rng: np.random.Generator) -> Arrays:
+    depthwise = source.get(f"{layer}.conv.weight_dw", 4)
+    pointwise = source.get(f"{layer}.conv.weight_permute", 4)
+    gain = (depthwise.shape[0] * depthwise.shape[2] ** 2) ** -0.5
+    both = depthwise.transpose(1, 0, 2, 3) * pointwise
+    pointwise = pointwise[:, :, 0, 0] * _demodulation(source, layer, both, gain)[:, None]
+    return {
+        **prefixed("affine", _affine(source, f"{layer}.conv", gain)),
+        "depthwise": depthwise[:, 0].transpose(1, 2, 0),
+        "pointwise": pointwise.T,
+        **_noise_and_bias(source, layer, resolution, rng),
+    }
+
+
+def _demodulation(source: _Source, layer: str, weight: np.ndarray, gain: float) -> np.ndarray:
+    """A factor for each output channel."""
+    style = source.get(f"{layer}.conv.style_inv", 5)[0]
+    scaled = gain * style.astype(np.float64) * weight
+    return (1 / np.sqrt(np.square(scaled).sum(axis=(1, 2, 3)) + 1e-8)).astype(np.float32)
+
+
+def _noise_and_bias(
+    source: _Source, layer: str, resolution: int, rng: np.random.Generator
+) -> Arrays:
+    strength = source.get(f"{layer}.noise.weight", 1)
+    return {
+        "noise": strength * rng.standard_normal((resolution, resolution)),
+        "bias": source.get(f"{layer}.bias", 4).reshape(-1),
+    }

@@ -1,0 +1,104 @@
+"""`perceptual-jax VERB`: parses the command line, calls the library, prints.
+
+Exit codes: 0 all done, 1 something failed (said on standard error, the rest is done), 2 wrong
+usage, 75 told to end (run the same command again), 130 interrupted. Help is printed without
+loading JAX.
+"""
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes
+from tyro.conf import subcommand as verb
+
+from perceptual_jax.cli.checkpoints import Weights
+from perceptual_jax.cli.common import Terminated, say
+from perceptual_jax.cli.degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
+from perceptual_jax.cli.restore import Generate, Job, Restore
+from perceptual_jax.config import UsageError
+
+ENDED = 75
+"""Exit code of a process that was told to end: run the same command again."""
+
+Command = (
+    Annotated[Restore, verb("restore")]
+    | Annotated[Degrade, verb("degrade")]
+    | Annotated[TrainDegradation, verb("train-degradation")]
+    | Annotated[SampleDegradation, verb("sample-degradation")]
+    | Annotated[Inspect, verb("inspect")]
+    | Annotated[Generate, verb("generate")]
+    | Annotated[Job, verb("job")]
+    | Annotated[Weights, verb("weights")]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code.
+
+    Args:
+        argv: What follows the program's name; the process's own arguments if None.
+
+    Raises:
+        SystemExit: After help (0), and where the command line cannot be parsed (2).
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if list(argv) == ["--version"]:
+        print(f"perceptual-jax {importlib.metadata.version('perceptual-jax')}")
+        return 0
+    command = tyro.cli(
+        Command,  # pyright: ignore[reportArgumentType]
+        prog="perceptual-jax",
+        description="Restore degraded faces by searching the latent space of a face generator.",
+        args=argv,
+        config=(OmitArgPrefixes, OmitSubcommandPrefixes, FlagCreatePairsOff),
+    )
+    try:
+        return command.run()
+    except Terminated:
+        say("told to end; what is finished is kept, run the same command again")
+        return ENDED
+    except KeyboardInterrupt:
+        say("interrupted; what is finished is kept, and the same command goes on from there")
+        return 130
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        say(f"perceptual-jax: {error}")
+        return code
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The code of an error whose message is for the user; None for a defect of the program."""
+    if isinstance(error, UsageError):
+        return 2
+    from perceptual_jax.checkpoints.catalogue import UnknownGeneratorError, WeightsError
+    from perceptual_jax.io.files import WriteError
+    from perceptual_jax.io.inputs import InputError
+    from perceptual_jax.jobs.loop import JobError
+
+    if isinstance(error, InputError | UnknownGeneratorError):
+        return 2
+    if isinstance(error, WeightsError | WriteError | JobError):
+        return 1
+    # Only a training can raise its error, and only then are its many imports there.
+    fitting = sys.modules.get("perceptual_jax.training.fit")
+    return 1 if fitting and isinstance(error, fitting.TrainingError) else None
+
+
+def program() -> None:
+    """The command `perceptual-jax`: runs it and ends the process.
+
+    One that was told to end does so at once: all it had to write is written, and taking the
+    device's runtime down in the middle of a search can crash.
+    """
+    code = main()
+    if code == ENDED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -1,0 +1,137 @@
+"""The verb `weights`: generators by name, and checkpoints of others."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+from tyro.conf import subcommand as verb
+
+from perceptual_jax.cli.common import Name, or_else, progress_bar, say
+
+Checkpoint = Positional[Annotated[Path, arg(metavar="FILE")]]
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """List the generators that are known by name, and whether they are fetched."""
+
+    def run(self) -> int:
+        """Prints a line for each generator and its licence below."""
+        from perceptual_jax.checkpoints import catalogue, fetch
+
+        for entry in catalogue.ENTRIES:
+            path = fetch.cached_path(entry.name)
+            print(f"{entry.name}  {'fetched' if path.exists() else 'not fetched'}")
+            print(f"    {entry.description}")
+            print(f"    {entry.licence}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Fetch:
+    """Fetch a generator and convert it; a download goes on where it stopped."""
+
+    name: Name
+    """A name of `weights list`."""
+    source: Annotated[Path | None, arg(name="from"), or_else("the network", metavar="FILE")] = None
+    """The published file, where it is already on this machine."""
+
+    def run(self) -> int:
+        """Prints the path."""
+        from perceptual_jax.checkpoints import fetch
+
+        with progress_bar("fetching") as progress:
+            path = fetch.ensure(self.name, report=say, source=self.source, progress=progress)
+        print(path)
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """Print where a generator is kept once it is fetched."""
+
+    name: Name
+    """A name of `weights list`."""
+
+    def run(self) -> int:
+        """Prints the path."""
+        from perceptual_jax.checkpoints import fetch
+
+        print(fetch.cached_path(self.name))
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify:
+    """Check a fetched generator against what was published."""
+
+    name: Name
+    """A name of `weights list`."""
+
+    def run(self) -> int:
+        """Prints a line for each check."""
+        from perceptual_jax.checkpoints import fetch
+
+        checks = fetch.verify(self.name)
+        for check in checks:
+            print(f"{'ok' if check.ok else 'FAILED':6}  {check.what}: {check.detail}")
+        return 0 if all(check.ok for check in checks) else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Convert:
+    """Convert a checkpoint to a generator of this project; nothing in the file is executed.
+
+    NVIDIA's pickles (stylegan2, stylegan2-ada, stylegan2-ada-pytorch), torch files (rosinality,
+    BasicSR, GFPGAN), safetensors, and flaxmodels' HDF5 where h5py is installed.
+    """
+
+    checkpoint: Checkpoint
+    """The file."""
+    out: Positional[Annotated[Path, arg(metavar="OUT.safetensors")]]
+    """The generator, for --generator."""
+    which: Literal["ema", "raw"] = "ema"
+    """The moving average of the weights, or the network as trained."""
+
+    def run(self) -> int:
+        """Converts, and says what it is."""
+        from perceptual_jax.checkpoints.convert import convert_file
+        from perceptual_jax.checkpoints.describe import describe
+
+        print(f"{self.out}: {describe(convert_file(self.checkpoint, self.out, which=self.which))}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectFile:
+    """Say what a checkpoint or a generator's file holds, without converting it."""
+
+    checkpoint: Checkpoint
+    """The file."""
+
+    def run(self) -> int:
+        """Prints a line for the file and for each of its networks."""
+        from perceptual_jax.checkpoints.describe import inspect_file
+
+        for line in inspect_file(self.checkpoint):
+            print(line)
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Generators: those known by name, and checkpoints of others."""
+
+    action: (
+        Annotated[List, verb("list")]
+        | Annotated[Fetch, verb("fetch")]
+        | Annotated[Where, verb("path")]
+        | Annotated[Verify, verb("verify")]
+        | Annotated[Convert, verb("convert")]
+        | Annotated[InspectFile, verb("inspect")]
+    )
+
+    def run(self) -> int:
+        """Does what was asked."""
+        return self.action.run()

@@ -1,1 +1,0 @@
-"""Files in and out: reading images, collecting inputs, writing atomically."""

@@ -1,0 +1,271 @@
+"""From what a user typed (files, folders, globs) to images and the names of their results.
+
+A name depends on its own file and on nothing else that is there, so a second run with more files
+finds the results of the first: the file's path below the folder that was given, without its
+extension, its folders joined by `__`. Only where files would share a name (`a.png` and `A.jpg`,
+or `x/a.png` of two folders) does each of them get `-` and 8 hexadecimal digits of its absolute
+path, so that also then it does not matter which came first.
+"""
+
+import functools
+import glob
+import hashlib
+import itertools
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+from upath import UPath
+
+from perceptual_jax.io.bundles import BundleError, Member, members_of
+from perceptual_jax.io.files import Place, is_remote, place_of
+
+_NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+"""Formats that Pillow recognises but leaves to other programs."""
+
+_MAX_NAME_BYTES = 200
+"""File systems allow 255, and results append to a name."""
+
+
+class InputError(ValueError):
+    """No image to work on; the message is one sentence for the user."""
+
+
+class Input(NamedTuple):
+    """An image file, or an image of a bundle, and the name of its results."""
+
+    path: Place
+    """Where it is, absolute; of an image of a bundle what to call it."""
+    name: str
+    """Unique in the run, also where case is ignored. It may hold dots: append extensions to it."""
+    read: Callable[[], bytes] | None = None
+    """Its bytes, where they are not those of the file."""
+
+    def read_bytes(self) -> bytes:
+        """The bytes of the image.
+
+        Raises:
+            OSError: If they cannot be read.
+        """
+        if self.read is None:
+            return self.path.read_bytes()
+        try:
+            return self.read()
+        except OSError:
+            raise
+        except Exception as error:  # Whatever a store's driver or a dataset raises.
+            raise OSError(str(error) or type(error).__name__) from error
+
+
+class Problem(NamedTuple):
+    """Something of what the user typed that gives no image."""
+
+    source: str
+    """What was typed, or the file in it."""
+    reason: str
+    """Why, as the rest of a sentence that begins with `source`."""
+
+
+def collect_inputs(
+    sources: Iterable[str | os.PathLike[str]],
+    *,
+    out: str | os.PathLike[str] | UPath | None = None,
+    reserved: Collection[str] = (),
+) -> tuple[list[Input], list[Problem]]:
+    """The images that `sources` mean, each once, in the order of the sources, then by path.
+
+    Of a folder (with all folders below it, each visited once however it is linked) and of a glob
+    (`*`, `?`, `[...]`, `**`), the visible files with an image's extension are taken; a file named
+    by itself is always taken. Tar shards, `tfds:` names and remote addresses give the images in
+    them (`bundles`); `@FILE` is a text file with a source on each line. No image is opened.
+
+    Args:
+        sources: Files, folders, globs, bundles and lists.
+        out: Folder where results go. It is left out of folders and globs that contain it, and a
+            source in it is a problem, since a result could replace its own input.
+        reserved: Names that no input may get.
+
+    Returns:
+        The inputs, and what gave none: missing files, folders or globs without an image.
+
+    Raises:
+        InputError: If there is no input at all.
+    """
+    found: dict[str, tuple[Place, str]] = {}
+    readers: dict[Place, Callable[[], bytes]] = {}
+    problems: list[Problem] = []
+    out = None if out is None else place_of(out)
+    folder = out if isinstance(out, Path) else None
+    store = out if isinstance(out, UPath) else None
+    for source in _listed(sources, problems):
+        members = _members(source, store, problems)
+        if members is not None:
+            for place, base, read in members:
+                found.setdefault(str(place), (place, _shortened(base, place)))
+                readers.setdefault(place, read)
+            continue
+        if folder is not None and _is_within(source, folder):
+            problems.append(Problem(source, "lies in the output folder; choose another one"))
+            continue
+        root, files = _candidates(source, folder, problems)
+        if not files:
+            problems.append(Problem(source, _why_nothing(source)))
+        for file in sorted(files):
+            if not os.path.isfile(file):
+                problems.append(Problem(str(file), "is not a file that can be read"))
+                continue
+            # Linked folders lead to the same file, but two names in one folder are two inputs.
+            identity = os.path.join(os.path.realpath(file.parent), file.name)
+            found.setdefault(identity, (Path(os.path.abspath(file)), _base_name(root, file)))
+    if not found:
+        reasons = "; ".join(f"{source} {reason}" for source, reason in problems)
+        raise InputError(f"no image to work on: {reasons or 'no file or folder was given'}")
+    names = _unique_names(dict(found.values()), reserved)
+    return [Input(path, names[path], readers.get(path)) for path in names], problems
+
+
+def _listed(sources: Iterable[str | os.PathLike[str]], problems: list[Problem]) -> Iterator[str]:
+    """The sources, those of lists in their place; a list's paths are relative to its folder."""
+    for source in [os.fspath(source) for source in sources]:
+        if not source.startswith("@") or os.path.lexists(source):
+            yield source
+            continue
+        path = Path(source[1:])
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            problems.append(Problem(source, f"cannot be read as a list ({error})"))
+            continue
+        for line in map(str.strip, lines):
+            if line and not line.startswith("#"):
+                inside = line.startswith("tfds:") or is_remote(line)
+                yield line if inside else str(path.parent / line)
+
+
+def _members(source: str, out: UPath | None, problems: list[Problem]) -> list[Member] | None:
+    try:
+        members = members_of(source, _is_image)
+        if members and out is not None:
+            members = [m for m in members if out not in (m.place, *m.place.parents)]
+    except BundleError as error:
+        problems.append(Problem(source, str(error)))
+        return []
+    if members == []:
+        problems.append(Problem(source, "holds no image"))
+    return members
+
+
+def _candidates(
+    source: str, out: str | os.PathLike[str] | None, problems: list[Problem]
+) -> tuple[Path, set[Path]]:
+    """The folder below which paths make names, and the files that a source means."""
+    path = Path(source)
+    seen = set() if out is None else {os.path.realpath(out)}
+    if os.path.isdir(source):
+        return path, set(_walk(path, seen, problems))
+    if os.path.lexists(source):
+        return path.parent, {path}
+    literal = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+    root, pattern = Path(*literal), path.parts[len(literal) :]
+    files = set()
+    for match in _matches(root, pattern):
+        if os.path.isdir(match):
+            files.update(_walk(match, seen, problems))
+        elif _is_image(match.name) and not (out is not None and _is_within(match, out)):
+            files.add(match)
+    return root, files
+
+
+def _walk(folder: Path, seen: set[str], problems: list[Problem]) -> Iterator[Path]:
+    """The images in a folder and below it; `seen` holds the real folders already visited."""
+
+    def unreadable(error: OSError) -> None:
+        problems.append(Problem(str(error.filename), f"cannot be listed: {error.strerror}"))
+
+    for here, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here, name) for name in files if _is_image(name))
+
+
+def _matches(root: Path, pattern: tuple[str, ...]) -> list[Path]:
+    """Visible files and folders that match, sorted."""
+    if not pattern:
+        return []
+    try:
+        # Below `**`, pathlib follows no links (the glob module does), so loops do no harm.
+        matches = sorted(root.glob(os.path.join(*pattern)))
+    except (OSError, ValueError):
+        return []
+    return [
+        match
+        for match in matches
+        if not any(part.startswith(".") for part in match.relative_to(root).parts)
+    ]
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in _extensions()
+
+
+@functools.cache
+def _extensions() -> frozenset[str]:
+    formats = Image.registered_extensions()
+    return frozenset(
+        extension
+        for extension, name in formats.items()
+        if name in Image.OPEN and name not in _NOT_DECODED
+    )
+
+
+def _is_within(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _why_nothing(source: str) -> str:
+    if os.path.isdir(source):
+        return "is a folder without an image"
+    return "matches no image" if glob.has_magic(source) else "does not exist"
+
+
+def _base_name(root: Path, file: Path) -> str:
+    return _shortened("__".join(file.relative_to(root).with_suffix("").parts), file)
+
+
+def _shortened(base: str, file: Place) -> str:
+    """A name that file systems allow."""
+    raw = os.fsencode(base)
+    name = raw.decode(errors="replace")
+    if len(raw) <= _MAX_NAME_BYTES:
+        return name
+    return f"{raw[:_MAX_NAME_BYTES].decode(errors='ignore')}-{_digest(file)}"
+
+
+def _unique_names(bases: dict[Place, str], reserved: Collection[str]) -> dict[Place, str]:
+    names = dict(bases)
+    # A second round happens only if a file is called like another one with its digest.
+    while True:
+        counts = Counter(_folded(name) for name in [*names.values(), *reserved])
+        clashing = [path for path, name in names.items() if counts[_folded(name)] > 1]
+        if not clashing:
+            return names
+        for path in clashing:
+            names[path] += f"-{_digest(path)}"
+
+
+def _folded(name: str) -> str:
+    """Equal for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _digest(path: Place) -> str:
+    name = os.path.abspath(path) if isinstance(path, Path) else str(path)
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:8]

@@ -1,0 +1,118 @@
+"""Faces of a generator's prior, one for each seed: what a search can find, and clean examples."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Key, UInt8
+
+from perceptual_jax.checkpoints.load import load_generator
+from perceptual_jax.config import UsageError
+from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
+from perceptual_jax.generator.mapping import broadcast_styles, truncate
+from perceptual_jax.io.files import check_folder, make_folder, write_atomically
+from perceptual_jax.io.images import to_uint8, write_png
+from perceptual_jax.jobs.resume import INDEX
+from perceptual_jax.types import Generator
+
+_COLUMNS = 8
+_CELL = 256
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds as users write them: numbers and ranges, with commas between.
+
+    Raises:
+        UsageError: If the text is not of this form.
+
+    Example:
+        >>> parse_seeds("0-3,20")
+        [0, 1, 2, 3, 20]
+    """
+    seeds: dict[int, None] = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last:
+            raise UsageError(f"seeds must be numbers and ranges such as 0-15,20; got {text!r}")
+        seeds |= dict.fromkeys(range(first, last + 1))
+    return list(seeds)
+
+
+def sample_image(
+    generator: Generator, key: Key[Array, ""], *, psi: float = 1.0
+) -> Float[Array, "h w 3"]:
+    """A face of the prior: the image of a standard normal z, with the generator's own noise.
+
+    Args:
+        generator: Any generator.
+        key: Consumed. Of a seed's face, `jax.random.key(seed)`.
+        psi: Truncation; 1 is the prior itself, 0 the mean face.
+    """
+    z = jax.random.normal(key, (generator.z_dim,))
+    w = truncate(generator.mapping(z), generator.w_mean, psi=psi)
+    styles = broadcast_styles(w, generator.num_styles)
+    return generator.synthesis(styles, generator.noise_maps())
+
+
+def generate_files(
+    seeds: Sequence[int],
+    out: str | Path,
+    *,
+    psi: float = 0.7,
+    generator: str | Path | Generator = "mobilestylegan-ffhq",
+    report: Callable[[str], None] | None = None,
+    progress: Callable[[float, int], None] | None = None,
+) -> list[Path]:
+    """Writes `seed0000.png`, ... and a sheet of them, `index.png`.
+
+    Args:
+        seeds: One face for each.
+        out: Folder.
+        psi: Truncation, see `sample_image`.
+        generator: A name of the catalogue, the path of a weights file, or the generator itself.
+        report: Gets lines for the user while a generator is fetched.
+        progress: Called with the number of faces written and the number of all.
+
+    Returns:
+        Paths of the faces.
+
+    Raises:
+        UsageError: If there is no seed or `out` is no folder.
+        WeightsError: If the generator cannot be had.
+        WriteError: If a file cannot be written.
+    """
+    out = Path(out)
+    if not seeds:
+        raise UsageError("expected at least one seed, got none")
+    check_folder(out)
+    if isinstance(generator, str | Path):
+        generator = load_generator(generator, report=report)
+    make_folder(out)
+    draw = jax.jit(sample_image, static_argnames="psi")
+    paths, cells = [], []
+    for done, seed in enumerate(seeds, start=1):
+        image = to_uint8(draw(generator, jax.random.key(seed), psi=psi))
+        paths.append(out / f"seed{seed:04d}.png")
+        write_png(paths[-1], image)
+        if done <= MAX_ROWS * _COLUMNS:
+            cells.append(_reduced(image))
+        if progress is not None:
+            progress(done, len(seeds))
+    rows = [cells[i : i + _COLUMNS] for i in range(0, len(cells), _COLUMNS)]
+    names = [
+        f"seeds {', '.join(map(str, seeds[i * _COLUMNS :][:_COLUMNS]))}" for i in range(len(rows))
+    ]
+    sheet = contact_sheet(rows, headings=[""] * len(rows[0]), captions=names, cell=_CELL)
+    write_atomically(out / INDEX, lambda file: sheet.save(file, "PNG"))
+    return paths
+
+
+def _reduced(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "_ _ 3"]:
+    """As large as a cell, so that many faces fit into memory."""
+    factor = max(image.shape[0] // _CELL, 1)
+    height, width = (side // factor * factor for side in image.shape[:2])
+    blocks = image[:height, :width].reshape(height // factor, factor, width // factor, factor, 3)
+    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)

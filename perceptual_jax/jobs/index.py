@@ -1,0 +1,95 @@
+"""The comparison sheet of a job's folder: what went in beside what came out.
+
+Drawn from the folder alone (its `results.jsonl` and the pictures that are named there), so it is
+right after a job that only did what was missing, and can be drawn again at any time.
+"""
+
+import functools
+import itertools
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
+from perceptual_jax.io.bundles import BundleError, read_again
+from perceptual_jax.io.files import Place, write_atomically
+from perceptual_jax.io.images import ImageError, read_image
+from perceptual_jax.io.inputs import Input
+from perceptual_jax.jobs.log import Record, read_lines
+from perceptual_jax.jobs.reading import read_picture
+from perceptual_jax.jobs.resume import INDEX, RESULTS
+
+MAX_SAMPLES = 8
+"""More samples of a picture are left out of the sheet."""
+
+
+def write_index(out: Place) -> Place | None:
+    """Draws `index.png`: degraded | restored, or degraded | samples | spread, up to 64 rows.
+
+    Args:
+        out: Folder of a job.
+
+    Returns:
+        The file; None, and no file, if no picture in the folder is restored.
+
+    Raises:
+        WriteError: If the file cannot be written.
+    """
+    path = out / INDEX
+    lines = read_lines(out / RESULTS)
+    done = list(itertools.islice((line for line in lines if "files" in line), MAX_ROWS))
+    if not done:
+        path.unlink(missing_ok=True)
+        return None
+    samples = min(max(len(record["restorations"]) for record in done), MAX_SAMPLES)
+    headings = ["degraded", "restored"]
+    if samples > 1:
+        headings = ["degraded", *[f"sample {i}" for i in range(samples)], "spread"]
+    maps = any("nll_map" in record for record in done)
+    if maps:
+        headings.append("bits/dim: where it contradicts")
+    rows = [_row(out, record, samples, maps) for record in done]
+    captions = [_caption(record) for record in done]
+    sheet = contact_sheet(rows, headings=headings, captions=captions)
+    write_atomically(path, lambda file: sheet.save(file, "PNG"))
+    return path
+
+
+def _row(
+    out: Place, record: Record, samples: int, maps: bool
+) -> list[UInt8[np.ndarray, "h w 3"] | None]:
+    images = [_restored(out / one["image"]) for one in record["restorations"][:samples]]
+    images += [None] * (samples - len(images))
+    if "spread" in record:
+        images.append(_restored(out / f"{record['name']}_spread.png"))
+    elif samples > 1 and maps:
+        images.append(None)
+    if "nll_map" in record:
+        images.append(_restored(out / f"{record['name']}_nll.png"))
+    return [_degraded(record), *images]
+
+
+def _restored(path: Place) -> UInt8[np.ndarray, "h w 3"] | None:
+    try:
+        return read_image(path)
+    except ImageError:
+        return None
+
+
+def _degraded(record: Record) -> UInt8[np.ndarray, "h w 3"] | None:
+    """What the search looked at; None if the input is no longer there."""
+    place = record["input"]["path"]
+    source = Input(Path(place), record["name"], functools.partial(read_again, place))
+    try:
+        return read_picture(source, max_size=record["input"]["restored_from"][0]).pixels
+    except (ImageError, BundleError):
+        return None
+
+
+def _caption(record: Record) -> str:
+    psnr = record["restorations"][0]["consistency_psnr"]
+    consistency = "" if psnr is None else f" · consistency {psnr:.1f} dB"
+    status = "" if record["status"] == "OK" else f" · {record['message']}"
+    bits = f" · {record['nll_map']['mean']:.2f} bits/dim" if "nll_map" in record else ""
+    return f"{record['name']}{consistency}{bits}{status}"

@@ -1,0 +1,123 @@
+"""Likelihoods and files: samples written, pictures inspected."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from perceptual_jax.config import UsageError
+from perceptual_jax.degradation.jpeg import standard_tables
+from perceptual_jax.io.images import read_image, reduce_picture, to_float, to_uint8, write_png
+from perceptual_jax.io.inputs import collect_inputs
+from perceptual_jax.likelihood.inspection import Belief, inspect_picture
+from perceptual_jax.likelihood.models import load_model
+from perceptual_jax.likelihood.sampling import sample_degraded
+from perceptual_jax.types import JpegHeader
+
+SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
+
+
+def sample_file(
+    image: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    model: str = "jpeg",
+    samples: int = 1,
+    size: int = 256,
+    quality: int | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    progress: Callable[[float, int], None] | None = None,
+) -> tuple[Path, ...]:
+    """Writes samples of what a picture degrades to.
+
+    Args:
+        image: A clean picture.
+        out: PNG; of several samples, `_0`, `_1`, ... is added to its name.
+        model: See `models.load_model`.
+        samples: How many.
+        size: Pixels of the shorter side that a larger picture is reduced to.
+        quality: JPEG quality that the model is told, with colour at half the resolution.
+        temperature: See `sampling.sample_degraded`.
+        seed: Of all draws.
+        progress: Called with the number of samples done and of all.
+
+    Raises:
+        UsageError: If a number is out of its range, or there is no such model.
+        ImageError: If the picture cannot be read.
+        WriteError: If a file cannot be written.
+    """
+    if samples < 1 or size < 8 or seed < 0 or temperature < 0:
+        raise UsageError(
+            f"n must be at least 1, size at least 8, seed and temperature at least 0; got "
+            f"{samples}, {size}, {seed} and {temperature:g}"
+        )
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality must be from 1 to 100, got {quality}")
+    out = Path(out)
+    likelihood = load_model(model)
+    clean = to_float(reduce_picture(read_image(image), size))
+    header = None
+    if quality is not None:
+        header = JpegHeader(
+            standard_tables(quality), np.asarray(2, np.int32), np.zeros(2, np.int32)
+        )
+    paths = [out]
+    if samples > 1:
+        paths = [out.with_name(f"{out.stem}_{i}{out.suffix}") for i in range(samples)]
+    for i, path in enumerate(paths):
+        key = jax.random.fold_in(jax.random.key(seed), i)
+        drawn = sample_degraded(likelihood, clean, key, header=header, temperature=temperature)
+        write_png(path, to_uint8(drawn))
+        if progress is not None:
+            progress(i + 1, samples)
+    return tuple(paths)
+
+
+def inspect_files(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    model: str = "jpeg",
+    report: Callable[[str], None],
+) -> tuple[tuple[str, str], ...]:
+    """Reports a line for each picture: what its pixels say of how it degraded.
+
+    Args:
+        inputs: Files, folders (with all folders below) and globs.
+        model: See `models.load_model`.
+        report: Gets the lines.
+
+    Returns:
+        Source and reason of those that cannot be inspected.
+
+    Raises:
+        UsageError, InputError: If there is no such model, or no picture at all.
+    """
+    likelihood = load_model(model)
+    sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    pictures, problems = collect_inputs(sources)
+    failed = [(problem.source, problem.reason) for problem in problems]
+    for source in pictures:
+        path, name = source.path, source.name
+        try:
+            image = read_image(path, data=source.read_bytes())
+            beliefs = inspect_picture(likelihood, image)
+        except (OSError, ValueError) as error:  # `ImageError`, or too small for a grid
+            failed.append((str(path), str(error).removeprefix(f"cannot read {path}: ")))
+        else:
+            report(f"{name}: {describe(beliefs[0])}")
+    return tuple(failed)
+
+
+def describe(belief: Belief) -> str:
+    """A belief in words."""
+    chance = f"probability {belief.probability:.3f}, {belief.bits:.2f} bits/dim"
+    if belief.quality is None or belief.phase is None or belief.subsampling is None:
+        return f"profile other: no trace of a JPEG's grid ({chance})"
+    row, column = belief.phase
+    return (
+        f"profile jpeg: quality {belief.quality}, {SAMPLINGS[belief.subsampling]}, its first "
+        f"pixel at row {row} and column {column} of the grid ({chance})"
+    )

@@ -1,0 +1,203 @@
+"""What a job writes for each picture, and how the next job knows what is finished.
+
+    NAME.png    the restored picture; with samples NAME_s00.png, NAME_s01.png, ..., NAME_spread.png
+    NAME.npz    styles [k d] and best_step, with samples [s k d] and [s]; noise maps if drawn
+    NAME.json   the record
+
+The record is written last, so a picture is finished if and only if its record is there and the
+files that it names are. `results.jsonl` gathers the records, one line for each input, those that
+failed included; a job adds whole lines to it and at its end puts them in the order of the inputs.
+"""
+
+import hashlib
+import importlib.metadata
+import platform
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from perceptual_jax.config import NoiseConfig, RestoreConfig, to_toml
+from perceptual_jax.io.files import Place, load_json, printable, save_json, save_npz
+from perceptual_jax.io.images import to_uint8, write_png
+from perceptual_jax.jobs.log import Record
+from perceptual_jax.jobs.reading import Picture
+from perceptual_jax.types import Generator, Restoration, Status
+
+
+class Settings(NamedTuple):
+    """What decides a result besides the picture; equal settings give equal results."""
+
+    config_sha256: str
+    """Of the config as TOML."""
+    generator_sha256: str
+    """Of the weights, see `generator_sha256`."""
+    degradation_sha256: str
+    """Of the learned data terms that may be used, see `models.files_sha256`."""
+    seed: int
+    samples: int
+
+
+def settings_of(
+    config: RestoreConfig,
+    generator: Generator,
+    *,
+    degradation_sha256: str,
+    seed: int,
+    samples: int,
+) -> Settings:
+    """The settings of a job, config and generator by their hashes."""
+    config_sha256 = hashlib.sha256(to_toml(config).encode()).hexdigest()
+    return Settings(config_sha256, generator_sha256(generator), degradation_sha256, seed, samples)
+
+
+def generator_sha256(generator: Generator) -> str:
+    """SHA-256 of a generator's weights: of every array's place, type, shape and bytes."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(generator):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def environment() -> Record:
+    """Versions and devices, which can change the last digits of a result."""
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+    versions = {"perceptual_jax": importlib.metadata.version("perceptual-jax")}
+    versions |= {name: importlib.metadata.version(name) for name in packages}
+    device = jax.devices()[0]
+    return {
+        "versions": versions | {"python": platform.python_version()},
+        "device": f"{jax.device_count()} x {device.platform} ({device.device_kind})",
+    }
+
+
+def write_result(
+    out: Place,
+    picture: Picture,
+    result: Restoration,
+    noise: NoiseConfig,
+    about: Record,
+    *,
+    redone: bool = True,
+) -> Record:
+    """Writes the files of one picture, its record last, in place of what an earlier job wrote.
+
+    Args:
+        out: Folder.
+        picture: The input.
+        result: Its restorations, one for each sample, along the first axis.
+        noise: Decides whether noise maps are written: not if they are the generator's own.
+        about: What the record says besides: settings, versions, seconds.
+        redone: Whether an earlier job may have written a result of this name.
+
+    Returns:
+        The record.
+
+    Raises:
+        WriteError: If a file cannot be written. The picture is then not finished.
+    """
+    name = picture.input.name
+    record_path = out / f"{name}.json"
+    earlier = []
+    if redone:
+        earlier = (load_json(record_path) or {}).get("files", [])
+        record_path.unlink(missing_ok=True)
+    samples = len(result.image)
+    images = [f"{name}_s{i:02d}.png" if samples > 1 else f"{name}.png" for i in range(samples)]
+    files = [*images]
+    for file, image in zip(images, result.image, strict=True):
+        write_png(out / file, to_uint8(image))
+    record = _describe(picture, result, images) | about
+    if samples > 1:
+        spread = spread_map(np.asarray(result.image))
+        files.append(f"{name}_spread.png")
+        # A few pixels of hair differ so much that beside them the rest would be black.
+        white = float(np.quantile(spread, 0.99))
+        write_png(out / files[-1], _grey(spread, white))
+        record["spread"] = {"mean": spread.mean(), "max": spread.max(), "white": white}
+    if result.fit.bits is not None:
+        files.append(f"{name}_nll.png")
+        side = picture.pixels.shape[0]
+        bits = np.asarray(result.fit.bits[0, :side, :side])
+        white = max(float(np.quantile(bits, 0.99)), 1.0)
+        write_png(out / files[-1], _grey(bits, white))
+        record["nll_map"] = {"mean": bits.mean(), "white": white}
+    files.append(f"{name}.npz")
+    save_npz(out / files[-1], latents(result, noise))
+    record["files"] = files
+    save_json(record_path, record)
+    for file in set(earlier) - set(files):
+        if file == f"{name}.png" or file.startswith((f"{name}_s", f"{name}_nll")):
+            (out / file).unlink(missing_ok=True)
+    return record
+
+
+def spread_map(images: np.ndarray) -> np.ndarray:
+    """Standard deviation of each pixel over samples [s h w c] in [-1, 1], as [h w].
+
+    Root of the variance averaged over channels, in units of the range of values: 0 where all
+    samples agree, 0.5 where half of them are black and half white.
+
+    Example:
+        >>> spread_map(np.stack([np.ones((1, 1, 3)), -np.ones((1, 1, 3))])).item()
+        0.5
+    """
+    return np.sqrt(images.var(axis=0).mean(axis=-1)) / 2
+
+
+def _grey(values: np.ndarray, white: float) -> UInt8[np.ndarray, "h w 3"]:
+    """Black for 0, white from the value `white` on."""
+    share = values / max(white, 1e-12)
+    return to_uint8(np.repeat(share[:, :, None] * 2 - 1, 3, axis=2))
+
+
+def _describe(picture: Picture, result: Restoration, images: list[str]) -> Record:
+    restorations = []
+    for i, file in enumerate(images):
+        restorations.append(
+            {
+                "image": file,
+                "status": Status(result.status[i]).name,
+                "terms": {k: float(v[i]) for k, v in result.terms.items() if not np.isnan(v[i])},
+                "consistency_psnr": float(result.fit.consistency_psnr[i]),
+                "best_step": int(result.best_step[i]),
+            }
+        )
+    worst = Status(max(result.status))
+    height, width, _ = picture.pixels.shape
+    return {
+        "name": picture.input.name,
+        "status": worst.name,
+        "message": worst.message,
+        "input": {
+            "path": printable(picture.input.path),
+            "sha256": picture.sha256,
+            "size": list(picture.size),
+            "restored_from": [width, height],
+        },
+        "degradation": {"term": picture.look.degradation, "reason": picture.look.reason},
+        "restorations": restorations,
+    }
+
+
+def latents(result: Restoration, noise: NoiseConfig) -> dict[str, np.ndarray]:
+    """What gives a picture again: its styles, and its noise unless that is the generator's own.
+
+    Args:
+        result: Restorations of one picture, along the first axis; of a single one it is left out.
+        noise: Settings that they were made with.
+    """
+    arrays = {"styles": result.styles, "best_step": result.best_step}
+    if noise != NoiseConfig():
+        arrays |= {f"noise{i:02d}": maps for i, maps in enumerate(result.noise)}
+    one = len(result.image) == 1
+    return {name: np.asarray(x[0] if one else x) for name, x in arrays.items()}
+
+
+def failure_record(name: str | None, source: str | Place, message: str) -> Record:
+    """The line of an input that could not be restored, with its name if it got one."""
+    about = {"path": printable(source)}
+    return {"name": name, "status": "FAILED", "message": message, "input": about}

@@ -1,0 +1,129 @@
+"""The learned data term: how many bits the degraded image costs, given the restored one.
+
+    evaluate = -log2 p(degraded | restored) / (3 h w)        bits for each dimension (R, G or B)
+
+`prepare` computes everything that depends on the degraded image alone, once for a whole search;
+`evaluate` is the rest, with a gradient into the restored image only.
+
+Source: the paper, Section 3.2.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from perceptual_jax.degradation.canvas import canvas_matrix, canvas_mean
+from perceptual_jax.degradation.resampling import resample, resize
+from perceptual_jax.likelihood.config import PixelCNNConfig
+from perceptual_jax.likelihood.layers import Scope, Weights
+from perceptual_jax.likelihood.logistic_mixture import Mixture, bits_per_dim, log_prob
+from perceptual_jax.likelihood.pixelcnn import Context, make_context, mixture_parameters
+from perceptual_jax.types import Given, JpegHeader
+
+
+class Observation(NamedTuple):
+    """What depends on the degraded image alone, from `Likelihood.prepare`."""
+
+    context: Context
+    matrix: Float[Array, "h r"] | None = None
+    """Brings a restored image to the filled part of a canvas; None: the degraded image fills it."""
+    side: Int[Array, ""] | None = None
+    """Pixels of a side of that part."""
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["weights"],
+    meta_fields=["config", "min_log_scale", "every", "condition_size", "dtype"],
+)
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """A trained network as a data term: an immutable pytree, static but for its weights."""
+
+    weights: Weights
+    """Of the network, best folded (`layers.fold`)."""
+    config: PixelCNNConfig
+    """Of the network."""
+    min_log_scale: float | None = None
+    """Raises the smallest log-scale: with a scale of exp(-10) a single pixel can have a slope of
+    22,000, and a search is better led by a tempered likelihood. None leaves the network's."""
+    every: int = 1
+    """`evaluate` takes the first of so many rows each. Neighbouring rows tell nearly the same of
+    the restored image, so 2 halves the cost of a search's step and changes it little."""
+    condition_size: int = 0
+    """The restored image is seen at this many pixels of a side (the paper: 256), then brought to
+    the degraded image's own size; 0 goes there at once."""
+    dtype: str = "float32"
+    """Of the body; the head and the mixture are float32 always."""
+
+    def prepare(self, given: Given, resolution: int | None = None) -> Observation:
+        """What depends on the degraded image alone.
+
+        Args:
+            given: The degraded image on the grid of 8-bit levels, and what is known of its JPEG.
+            resolution: Pixels of a side of the restored images to come, where the degraded image
+                fills a part of a canvas; else they may have any size.
+
+        Raises:
+            ValueError: If the image is smaller than 8 x 8.
+        """
+        degraded, side = jnp.asarray(given.image), given.side
+        if min(degraded.shape[:2]) < 8:
+            raise ValueError(
+                f"the degraded image must be at least 8 x 8 pixels, got "
+                f"{degraded.shape[0]} x {degraded.shape[1]}; use the l2 data term for it"
+            )
+        known = JpegHeader(*(jnp.asarray(x)[None] for x in given.header))
+        context = make_context(self._scope(), self.config, degraded[None], known)
+        context = jax.tree.map(lambda x: x[0], context)
+        if side is None:
+            return Observation(context)
+        if resolution is None:
+            raise ValueError("an image on a canvas needs the resolution of the images to come")
+        seen = min(self.condition_size or resolution, resolution)
+        matrix = canvas_matrix(seen, side, (degraded.shape[0], seen), filter="area")
+        return Observation(context, matrix, side)
+
+    def evaluate(
+        self, cache: Observation, image: Float[Array, "h w 3"]
+    ) -> tuple[Float[Array, ""], Float[Array, "h2 w2"]]:
+        """The term and where it comes from.
+
+        Args:
+            cache: Result of `prepare`.
+            image: Restored image in [-1, 1]; brought to the degraded image's size.
+
+        Returns:
+            Bits for each dimension, and for each pixel of the rows taken, whose mean it is.
+        """
+        if self.condition_size and self.condition_size < image.shape[0]:
+            image = resize(image, (self.condition_size, self.condition_size))
+        if cache.matrix is not None:
+            image = resample(image, cache.matrix, cache.matrix)
+        mixture, pixels = self.mixture(cache, image), cache.context.degraded[:: self.every]
+        bits = bits_per_dim(log_prob(mixture, pixels, component=self.config.component))
+        if cache.side is None:
+            return jnp.mean(bits), bits
+        return canvas_mean(bits, cache.side, every=self.every), bits
+
+    def mixture(self, cache: Observation, restored: Float[Array, "h w 3"]) -> Mixture:
+        """The distribution of every pixel of the degraded image, given those before it."""
+        height, width, _ = cache.context.degraded.shape
+        restored = resize(restored, (height, width))
+        context = jax.lax.stop_gradient(jax.tree.map(lambda x: x[None], cache.context))
+        mixture = mixture_parameters(
+            self._scope(),
+            self.config,
+            context,
+            restored[None],
+            min_log_scale=self.min_log_scale,
+            every=self.every,
+        )
+        return jax.tree.map(lambda x: x[0], mixture)
+
+    def _scope(self) -> Scope:
+        return Scope(self.weights, dtype=jnp.dtype(self.dtype))

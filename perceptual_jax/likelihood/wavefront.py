@@ -1,0 +1,268 @@
+"""A sampler that computes every activation once, a slanted front of pixels at a time.
+
+With B blocks, a pixel depends on the row above up to 2 B + 1 columns to its right. So at time t
+pixel (i, t - k i) can be drawn in every row i at once, with k = 2 B + 2: a picture takes
+w + k (h - 1) steps instead of h w, on about w / k rows each.
+
+Activations live in rings: for each layer [rows, last k + 4 columns, channels], where a row's
+place is its number modulo the rows of the front. The upper stream runs ahead of the pixels by
+`lag` columns, one less with every convolution, since each needs its right neighbour.
+
+Source: the dependency cone of the network, worked out here; wavefront parallel processing is
+standard in video codecs.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from perceptual_jax.degradation.jpeg_codec import requantise
+from perceptual_jax.likelihood.conditioning import Side, encode, make_side
+from perceptual_jax.likelihood.config import PixelCNNConfig
+from perceptual_jax.likelihood.layers import Scope, concat_elu, gate
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.logistic_mixture import Noise, mixture_from, sample
+from perceptual_jax.likelihood.pixelcnn import choose_anchors, head
+from perceptual_jax.types import JpegHeader
+
+Rings = dict[str, Float[Array, "r d c"]]
+
+
+class _Maps(NamedTuple):
+    """What is known of every pixel beforehand, [h w c]."""
+
+    seen: Float[Array, "h w c"]
+    """The condition, as the gates read it."""
+    side: Side
+    restored: Float[Array, "h w 3"]
+    requantised: Float[Array, "h w 3"]
+    noise: Noise
+
+
+class _Front:
+    """The rows of one step: where they are, and access to the rings."""
+
+    def __init__(self, t: Array, rings: Rings, k: int, ahead: int, size: tuple[int, int]):
+        self.rings = dict(rings)
+        self.k = k
+        rows, self.depth, _ = next(iter(rings.values())).shape
+        newest = (t + ahead + self.depth) // k
+        slot = jnp.arange(rows)
+        # The row of each slot: the newest ones, of which one falls on every slot.
+        self.i = newest - (newest - slot) % rows
+        self.j = t - k * self.i
+        self.place = (t + ahead) % self.depth
+        self.size = size
+
+    def inside(self, lag: int = 0) -> Array:
+        """Whether column j + lag of each row is in the picture, [r 1]."""
+        height, width = self.size
+        j = self.j + lag
+        valid = (self.i >= 0) & (self.i < height) & (j >= 0) & (j < width)
+        return valid[:, None]
+
+    def at(self, map_: Array, lag: int = 0) -> Array:
+        """Values of a map at column j + lag of each row, [r c]; anything outside."""
+        height, width = self.size
+        i, j = jnp.clip(self.i, 0, height - 1), jnp.clip(self.j + lag, 0, width - 1)
+        return map_[i, j]
+
+    def push(self, name: str, values: Array, lag: int) -> None:
+        """Adds a column to a ring: zeros outside the picture, as convolutions pad."""
+        values = jnp.where(self.inside(lag), values, 0)
+        ring = self.rings[name]
+        self.rings[name] = jax.lax.dynamic_update_slice(ring, values[:, None], (0, self.place, 0))
+
+    def read(self, name: str, delay: int, *, above: bool = False) -> Array:
+        """What was pushed `delay` steps ago, for these rows or those above them."""
+        ring = self.rings[name]
+        column = jax.lax.dynamic_index_in_dim(ring, (self.place - delay) % self.depth, 1, False)
+        return jnp.roll(column, 1, axis=0) if above else column
+
+    def taps(self, name: str, upper: tuple[int, ...], own: tuple[int, ...]) -> Array:
+        """Inputs of a convolution of two rows, columns from left to right, as one vector."""
+        values = [self.read(name, delay, above=True) for delay in upper]
+        return jnp.concatenate([*values, *(self.read(name, delay) for delay in own)], axis=-1)
+
+
+@jax.jit
+def wavefront(
+    model: Likelihood,
+    restored: Float[Array, "h w 3"],
+    header: JpegHeader,
+    noise: Noise,
+    temperature: Float[Array, ""],
+) -> Float[Array, "h w 3"]:
+    """The sample of this noise; see `sampling.sample_degraded`."""
+    config, (height, width, _) = model.config, restored.shape
+    ahead = 2 * config.blocks
+    k = ahead + 2
+    depth = k + 4
+    rows = math.ceil((width + ahead + 2 * depth) / k) + 2
+    maps = _maps(model, restored, header, noise)
+    c, dtype = config.channels, restored.dtype
+    names = [
+        f"{s}{b}.{p}"
+        for s in ("u", "ul")
+        for b in range(1, config.blocks + 1)
+        for p in ("first", "second")
+    ]
+    rings = {name: jnp.zeros((rows, depth, 2 * c), dtype) for name in names}
+    rings |= {"x": jnp.zeros((rows, depth, 4), dtype)}
+    step = functools.partial(_step, model, maps, k=k, ahead=ahead, temperature=temperature)
+    times = jnp.arange(-ahead, width + k * (height - 1))
+    _, drawn = jax.lax.scan(step, rings, times)
+    # Pixel (i, j) was drawn at time j + k i, in the slot of its row.
+    i, j = jnp.arange(height)[:, None], jnp.arange(width)[None]
+    return drawn[j + k * i + ahead, i % rows + 0 * j]
+
+
+def _maps(model: Likelihood, restored: Array, header: JpegHeader, noise: Noise) -> _Maps:
+    config, scope = model.config, Scope(model.weights, dtype=restored.dtype)
+    batched = JpegHeader(*(jnp.asarray(x)[None] for x in header))
+    requantised = restored
+    if config.quality == "table":
+        requantised = requantise(restored, header)
+    height, width, _ = restored.shape
+    side = make_side(scope, config, batched, (height, width))
+    seen = encode(scope, config, side, restored[None], requantised[None])[0]
+    return _Maps(
+        seen, Side(*(None if x is None else x[0] for x in side)), restored, requantised, noise
+    )
+
+
+def _step(
+    model: Likelihood,
+    maps: _Maps,
+    rings: Rings,
+    t: Array,
+    *,
+    k: int,
+    ahead: int,
+    temperature: Array,
+) -> tuple[Rings, Array]:
+    config = model.config
+    height, width, _ = maps.restored.shape
+    front = _Front(t, rings, k, ahead, (height, width))
+    net = _Network(model.weights, config, maps, front)
+    ul = net.streams()
+    if config.injection == "late":
+        ul = net.fuse(ul)
+    raw = head(Scope(model.weights, dtype=ul.dtype), config, ul[None, None])[0, 0]
+    mixture = mixture_from(raw, anchors=net.anchors(), min_log_scale=config.min_log_scale)
+    own = Noise(front.at(maps.noise.gumbel), front.at(maps.noise.uniform))
+    x = sample(mixture, own, temperature=temperature, component=config.component)
+    front.push("x", jnp.concatenate([x, jnp.ones_like(x[:, :1])], axis=-1), 0)
+    return front.rings, x
+
+
+class _Network(NamedTuple):
+    """The network at one front."""
+
+    weights: Any
+    config: PixelCNNConfig
+    maps: _Maps
+    front: _Front
+
+    def dense(self, name: str, x: Array) -> Array:
+        """A layer of any kernel as a product with its taps."""
+        layer = self.weights[name]
+        return x @ layer["w"].reshape(-1, layer["w"].shape[-1]) + layer["b"][None]
+
+    def told(self, name: str, lag: int, *, conditioned: bool) -> Array:
+        """All that conditions a gate at column j + lag."""
+        side, out = self.maps.side, jnp.zeros((1, 1), self.maps.restored.dtype)
+        if side.table is not None:
+            out = out + side.table[0, 0][None] @ self.weights[f"{name}.table"]["w"]
+        if side.phase is not None:
+            out = out + self.front.at(side.phase, lag) @ self.weights[f"{name}.phase"]["w"]
+        if conditioned:
+            out = out + self.dense(f"{name}.seen", self.front.at(self.maps.seen, lag))
+        return out
+
+    def streams(self) -> Array:
+        """Both streams; the end of `ul` at column j."""
+        front, config, k = self.front, self.config, self.front.k
+        lag = 2 * config.blocks
+        u, ul = self._first_layers()
+        for b in range(1, config.blocks + 1):
+            name = f"u{b}"
+            front.push(f"{name}.first", concat_elu(u), lag)
+            x = self.dense(f"{name}.first", front.taps(f"{name}.first", *_wide(k)))
+            front.push(f"{name}.second", concat_elu(x), lag - 1)
+            x = self.dense(f"{name}.second", front.taps(f"{name}.second", *_wide(k)))
+            lag -= 2
+            x = x + self.told(name, lag, conditioned=config.injection == "both")
+            u = gate(_undo_concat_elu(front.read(f"{name}.first", 2)), x)
+            # `ul` reads this stream at column j, which it passed `lag` steps ago.
+            following = f"u{b + 1}.first"
+            if lag:
+                front.push(following, concat_elu(u), lag)
+            aux = front.read(following, lag) if lag else concat_elu(u)
+            ul = self._ul_block(b, ul, self.dense(f"ul{b}.aux", aux))
+        return ul
+
+    def _ul_block(self, b: int, ul: Array, aux: Array) -> Array:
+        front, name, k = self.front, f"ul{b}", self.front.k
+        front.push(f"{name}.first", concat_elu(ul), 0)
+        x = self.dense(f"{name}.first", front.taps(f"{name}.first", *_narrow(k))) + aux
+        front.push(f"{name}.second", concat_elu(x), 0)
+        x = self.dense(f"{name}.second", front.taps(f"{name}.second", *_narrow(k)))
+        conditioned = self.config.injection != "late"
+        return gate(ul, x + self.told(name, 0, conditioned=conditioned))
+
+    def _x(self, delays: tuple[int, ...], rows: int = 1) -> Array:
+        """Pixels of the row above, or of that two above, by when they were drawn."""
+        values = [self.front.read("x", delay, above=True) for delay in delays]
+        if rows == 2:
+            values = [jnp.roll(value, 1, axis=0) for value in values]
+        return jnp.concatenate(values, axis=-1)
+
+    def _first_layers(self) -> tuple[Array, Array]:
+        """u0 at column j + 2 B, and ul0 at column j; where they were shifted there are zeros."""
+        front, k = self.front, self.front.k
+        taps = [self._x((k + 3, k + 2, k + 1), rows=2), self._x((3, 2, 1))]
+        u = self.dense("u0", jnp.concatenate(taps, axis=-1))
+        row = self.dense("ul0.above", self._x((k + 1, k, k - 1)))
+        taps = [front.read("x", k + 1, above=True), front.read("x", 1)]
+        column = self.dense("ul0.left", jnp.concatenate(taps, axis=-1))
+        below, right = (front.i > 0)[:, None], (front.j > 0)[:, None]
+        return jnp.where(below, u, 0), jnp.where(below, row, 0) + jnp.where(right, column, 0)
+
+    def fuse(self, ul: Array) -> Array:
+        """Late fusion at column j."""
+        seen = self.front.at(self.maps.seen)
+        x = self.dense("join", jax.nn.elu(ul)) + self.dense("join.seen", seen)
+        for b in range(1, self.config.fusion_blocks + 1):
+            y = self.dense(f"fuse{b}.first", concat_elu(x))
+            y = self.dense(f"fuse{b}.second", concat_elu(y))
+            x = gate(x, y + self.told(f"fuse{b}", 0, conditioned=False))
+        return x
+
+    def anchors(self) -> Array | None:
+        """What the means are counted from, at column j."""
+        front, k = self.front, self.front.k
+        left = front.read("x", 1)[:, :3]
+        up, up_left = (front.read("x", delay, above=True)[:, :3] for delay in (k, k + 1))
+        restored, requantised = front.at(self.maps.restored), front.at(self.maps.requantised)
+        return choose_anchors(self.config, requantised, restored, left, up, up_left)
+
+
+def _wide(k: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Delays of the taps of a 2x3 convolution: row above and own row, left to right."""
+    return (k + 2, k + 1, k), (2, 1, 0)
+
+
+def _narrow(k: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Delays of the taps of a 2x2 convolution."""
+    return (k + 1, k), (1, 0)
+
+
+def _undo_concat_elu(x: Array) -> Array:
+    """The x whose `concat_elu` this is: its positive parts are x and -x themselves."""
+    a, b = jnp.split(jnp.maximum(x, 0), 2, axis=-1)
+    return a - b

@@ -1,0 +1,33 @@
+"""How well a restored image degrades to the given one, whatever the search was led by."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.restoration.downscale import DownscaleL2
+from perceptual_jax.types import Fit, Given
+
+
+def fit_of(
+    pixels: DownscaleL2,
+    likelihood: Likelihood | None,
+    given: Given,
+    image: Float[Array, "r r 3"],
+) -> Fit:
+    """Consistency, and where the likelihood finds that the image contradicts the given one.
+
+    Args:
+        pixels: How the image is compared with the given one.
+        likelihood: Taken of all pixels here, and as the network has it; None for none.
+        given: The degraded image.
+        image: The restored one, in [-1, 1].
+    """
+    resolution = image.shape[0]
+    mse, _ = pixels.evaluate(pixels.prepare(given, resolution), image)
+    psnr = -10 * jnp.log10(mse)
+    if likelihood is None:
+        return Fit(psnr, None)
+    whole = dataclasses.replace(likelihood, every=1, min_log_scale=None)
+    return Fit(psnr, whole.evaluate(whole.prepare(given, resolution), image)[1])

@@ -1,0 +1,296 @@
+"""The searches of the configs: the only file of the pure packages that reads one.
+
+    total = data_weight * (l2 | low_l2 | dct_box) + cross_weight * cross + mmd_weight * mmd2
+          + nll_weight * nll
+
+    l2        squared error of downscaled pictures (PULSE's term)
+    low_l2    the same of small versions, beside a likelihood
+    dct_box   distance from a JPEG's box
+    nll       bits/dim of the degraded image under a learned likelihood
+    cross     PULSE's geodesic cross loss between the styles
+    mmd2      squared maximum mean discrepancy between the styles and the prior (Eq. 7)
+
+The likelihood knows what a degradation does, but hardly sees the colour and the brightness of
+large areas: these the degraded image's own pixels before it tell. So beside it stands the squared
+error of small versions of both pictures. A draft smaller than the degraded image lacks what box
+and likelihood look at: there the plain squared error leads.
+
+Drafts come first, coarse ones before fine ones, on one cycle of the learning rate; then the finish
+at full resolution, with a cycle and heavier data terms of its own.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Key
+
+from perceptual_jax.config import MIN_SIZE, ConfigError, PriorConfig, RestoreConfig
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.prior.geodesic import cross_loss
+from perceptual_jax.prior.mmd import mmd2_to_bank
+from perceptual_jax.prior.prior import Prior, make_prior
+from perceptual_jax.restoration.batch import run_batch
+from perceptual_jax.restoration.dct_box import DctBox
+from perceptual_jax.restoration.downscale import DownscaleL2
+from perceptual_jax.restoration.fit import fit_of
+from perceptual_jax.restoration.objective import Stage
+from perceptual_jax.restoration.optimizer import SphericalAdam
+from perceptual_jax.restoration.search import Search
+from perceptual_jax.restoration.start import PriorStart
+from perceptual_jax.types import DataTerm, Generator, Given, JpegHeader, Restoration, unknown_header
+
+PRIOR_SEED = 0
+"""Of the prior bank: one bank for everybody, so that no result depends on its batch."""
+
+COARSE_ENOUGH = 4
+"""Pixels of a draft for each pixel of the input: finer drafts find nothing more."""
+
+BYTES_PER_PIXEL = 1700
+"""Of a search at full resolution, for one image in float32, forward and backward. At 1024 px
+StyleGAN2 was measured to need 1.7 GB of temporary memory, MobileStyleGAN 1.0 GB."""
+
+
+def build_search(
+    config: RestoreConfig,
+    generator: Generator,
+    size: int,
+    *,
+    prior: Prior | None = None,
+    likelihood: Likelihood | None = None,
+) -> Search:
+    """The search of a config, for degraded images of one size.
+
+    Args:
+        config: What to do. Its `degradation` tells `dct_box` from the other data terms; `auto`
+            is whatever fits: the likelihood if there is one, else l2.
+        generator: Any generator, see `types.Generator`.
+        size: Pixels of the longer side of the degraded images, or of their canvas.
+        prior: From `default_prior`, to make it once for many searches; made here if None.
+        likelihood: A learned data term, see `likelihood.models.load_model`.
+    """
+    prior = default_prior(generator, config.prior) if prior is None else prior
+    data, radius = config.data, _radius(config.prior, prior)
+    if likelihood is not None:
+        likelihood = dataclasses.replace(
+            likelihood,
+            min_log_scale=data.min_log_scale,
+            every=data.nll_rows if likelihood.config.injection == "late" else 1,
+            condition_size=data.condition_size,
+        )
+    plan = stages(config, generator.resolution, size, learned=likelihood is not None, radius=radius)
+    terms: dict[str, DataTerm] = {
+        "l2": DownscaleL2(data.downscale, data.floor),
+        "low_l2": DownscaleL2(data.downscale, data.floor, data.low_size),
+        "dct_box": DctBox(),
+    }
+    if likelihood is not None:
+        terms["nll"] = likelihood
+    used = {name for stage in plan for name, _ in stage.weights}
+    seen = likelihood if generator.resolution >= size else None
+    return Search(
+        generator=generator,
+        whitening=prior.whitening,
+        data_terms={name: term for name, term in terms.items() if name in used},
+        prior_terms={
+            "cross": Partial(cross_loss),
+            "mmd2": Partial(mmd2_to_bank, bank=prior.bank),
+        },
+        measure=Partial(fit_of, DownscaleL2(data.downscale), seen),
+        start=PriorStart(
+            at=config.prior.start,
+            spread=config.prior.spread,
+            tile=config.prior.tile,
+            radius=radius,
+            noise=config.noise.mode,
+            zero_last=config.noise.zero_last,
+            trainable=config.noise.trainable,
+        ),
+        stages=plan,
+    )
+
+
+def stages(
+    config: RestoreConfig,
+    resolution: int,
+    size: int,
+    *,
+    learned: bool = False,
+    radius: float | Literal["initial"] = "initial",
+) -> tuple[Stage, ...]:
+    """The stages of a config's search; those without steps are left out.
+
+    `config.fidelity` multiplies the data weights, by 1/4 at 0 and by 4 at 1, and the steps of the
+    finish, by 1/2 and by 2. Without any finish a picture is no more natural, only wrong where the
+    draft is.
+
+    Args:
+        config: Of the search.
+        resolution: Of the generator.
+        size: Pixels of the longer side of the degraded images.
+        learned: Whether there is a likelihood.
+        radius: Of the sphere of each style.
+    """
+    search, finish = config.search, config.finish
+    fidelity = 16.0 ** (config.fidelity - 0.5)
+    draft = min(search.draft or resolution, resolution)
+    coarse = min(search.coarse, draft)
+    fraction = 1.0 if COARSE_ENOUGH * size <= coarse else search.coarse_fraction
+    coarse_steps = round(search.steps * fraction) if search.draft and coarse < draft else 0
+    finish_steps = math.ceil(finish.steps * 4.0 ** (config.fidelity - 0.5))
+
+    def adam(learning_rate: float, cycle: int) -> SphericalAdam:
+        return SphericalAdam(learning_rate, cycle, search.schedule, radius, config.noise.trainable)
+
+    def weights(shown: int, data: float, nll: float) -> tuple[tuple[str, float], ...]:
+        sharp = shown >= size
+        pixels = "l2"
+        if sharp and config.degradation == "dct_box":
+            pixels = "dct_box"
+        elif sharp and learned:
+            pixels = "low_l2"
+        chosen = {
+            pixels: data * fidelity,
+            "cross": config.prior.cross_weight,
+            "mmd2": config.prior.mmd_weight,
+        }
+        if pixels == "low_l2":
+            chosen["nll"] = nll * fidelity
+        return tuple(chosen.items())
+
+    on_drafts = adam(search.learning_rate, search.steps)
+    data, nll = config.data.weight, config.data.nll_weight
+    sequence = (
+        Stage(coarse, coarse_steps, weights(coarse, data, nll), on_drafts),
+        Stage(
+            draft,
+            search.steps - coarse_steps,
+            weights(draft, data, nll),
+            on_drafts,
+            restarts_optimizer=coarse_steps == 0,
+        ),
+        Stage(
+            resolution,
+            finish_steps,
+            weights(resolution, finish.data_weight, finish.nll_weight),
+            adam(finish.learning_rate, finish_steps),
+        ),
+    )
+    return tuple(stage for stage in sequence if stage.steps > 0)
+
+
+def restore_batch(
+    generator: Generator,
+    degraded: Float[np.ndarray | Array, "n h w 3"],
+    config: RestoreConfig,
+    *,
+    keys: Key[Array, " n"],
+    headers: JpegHeader | None = None,
+    likelihood: Likelihood | None = None,
+    prior: Prior | None = None,
+    batch_size: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Restoration:
+    """Restores a batch of images of one size by a config's search.
+
+    Args:
+        generator: Any generator, see `types.Generator`.
+        degraded: Aligned face crops in FFHQ framing, in [-1, 1].
+        config: What to do.
+        keys: One for each image; consumed.
+        headers: Of the JPEGs that the images come from, with a leading axis n; None if unknown.
+        likelihood: A learned data term, see `likelihood.models.load_model`.
+        prior: From `default_prior`, to make it once for many batches; made here if None.
+        batch_size: Images searched at once, rounded up to whole devices; by memory if None.
+        progress: Called now and then with the share of this call's work that is done.
+
+    Returns:
+        The restorations, with a leading axis n on every array, on the host; see `run_batch` for
+        what they depend on.
+
+    Raises:
+        ValueError: If there are no images, or not one key for each.
+    """
+    n = len(degraded)
+    unknown = JpegHeader(*(np.broadcast_to(x, (n, *x.shape)) for x in unknown_header()))
+    given = Given(jnp.asarray(degraded), unknown if headers is None else headers)
+    return run_batch(
+        build_search(config, generator, given.size, prior=prior, likelihood=likelihood),
+        given,
+        keys,
+        batch_size=batch_size or default_batch_size(generator, config),
+        on_progress=None if progress is None else lambda p: progress(p.share),
+    )
+
+
+def default_prior(generator: Generator, config: PriorConfig) -> Prior:
+    """The prior of a config's search when none is given: the same one every time."""
+    make = jax.jit(
+        make_prior,
+        static_argnames=("bank_size", "kernel", "bandwidth", "unbiased", "space", "covariance"),
+    )
+    return make(
+        generator,
+        key=jax.random.key(PRIOR_SEED),
+        bank_size=config.bank_size,
+        kernel=config.kernel,
+        bandwidth=config.bandwidth,
+        unbiased=config.unbiased,
+        space=config.space,
+        covariance=config.covariance,
+    )
+
+
+def default_batch_size(generator: Generator, config: RestoreConfig) -> int:
+    """How many images fit into half of the memory of all local devices, at most 64 on each.
+
+    On CPU, 4.
+    """
+    resolution = generator.resolution if config.finish.steps or not config.search.draft else 512
+    per_image = BYTES_PER_PIXEL * resolution**2 * (0.5 if config.dtype == "bfloat16" else 1.0)
+    device = jax.local_devices()[0]
+    statistics = device.memory_stats() or {}
+    if device.platform == "cpu" or "bytes_limit" not in statistics:
+        return 4
+    fitting = int(statistics["bytes_limit"] / 2 / per_image)
+    return max(1, min(fitting, 64)) * len(jax.local_devices())
+
+
+def check_fit(config: RestoreConfig, generator: Generator) -> None:
+    """Refuses a config that this generator cannot follow, before any work.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    smallest, largest = (
+        stages(config, generator.resolution, size) for size in (MIN_SIZE, config.data.max_size)
+    )
+    if not largest:
+        raise ConfigError("search.steps and finish.steps are both 0; at least one must be more")
+    noise = jax.eval_shape(generator.noise_maps)
+    if config.noise.trainable > len(noise):
+        raise ConfigError(
+            f"noise.trainable must be at most {len(noise)}, the noise maps of "
+            f"{config.generator}, got {config.noise.trainable}"
+        )
+    styles = jax.ShapeDtypeStruct((generator.num_styles, *generator.w_mean.shape), jnp.float32)
+    drafts = {stage.resolution for stage in (*smallest, *largest)} - {generator.resolution}
+    for resolution in sorted(drafts):
+        try:
+            jax.eval_shape(lambda s, n, r=resolution: generator.draft(s, n, r), styles, noise)
+        except ValueError as error:
+            raise ConfigError(f"the config does not fit {config.generator}: {error}") from error
+
+
+def _radius(config: PriorConfig, prior: Prior) -> float | Literal["initial"]:
+    """Radius of the sphere of each style: a number, infinity for none, or "initial"."""
+    if config.sphere == "initial":
+        return "initial"
+    if config.sphere == "expected":
+        return float(prior.expected_norm)
+    return math.inf if config.sphere == "none" else config.sphere

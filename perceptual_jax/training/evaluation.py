@@ -1,0 +1,188 @@
+"""Evaluations during a training: they rank the moving average and choose the model that is kept.
+
+Ranking: does the likelihood prefer the true original to pictures that are nearly it?
+
+    accuracy(decoy) = share of images with bits(degraded | original) < bits(degraded | decoy)
+
+Fewer bits do not make a better guide for a search (the paper, Section 4.3), so models are chosen by
+this and not by their bits. Samples show what a model thinks that some pictures degrade to.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from perceptual_jax.degradation.kernels import gaussian_blur
+from perceptual_jax.io.images import to_uint8
+from perceptual_jax.likelihood.config import PixelCNNConfig
+from perceptual_jax.likelihood.layers import Scope, Weights, fold
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.logistic_mixture import bits_per_dim, log_prob
+from perceptual_jax.likelihood.models import save_model
+from perceptual_jax.likelihood.pixelcnn import make_context, mixture_parameters
+from perceptual_jax.likelihood.sampling import sample_degraded
+from perceptual_jax.training.step import Batch, TrainState, to_batch
+from perceptual_jax.types import JpegHeader
+
+PAIRED = "paired"
+
+
+def decoys(originals: Float[Array, "n h w 3"]) -> dict[str, Float[Array, "n h w 3"]]:
+    """Conditions to tell from the true one: by name, the true one first.
+
+    `another` is the next image of the batch; `shift1` and `shift2` move the picture to the right
+    by 1 and 2 pixels; `blur` is a Gaussian blur of standard deviation 1 pixel.
+    """
+    n = originals.shape[0]
+
+    def shifted(pixels: int) -> Array:
+        edge = jnp.repeat(originals[:, :, :1], pixels, axis=2)
+        return jnp.concatenate([edge, originals[:, :, :-pixels]], axis=2)
+
+    return {
+        PAIRED: originals,
+        "another": jnp.roll(originals, 1, axis=0),
+        "shift1": shifted(1),
+        "shift2": shifted(2),
+        "blur": gaussian_blur(originals, jnp.ones((n, 1, 1, 1))),
+    }
+
+
+def bits_of_conditions(
+    weights: Weights,
+    config: PixelCNNConfig,
+    batch: Batch,
+    conditions: Mapping[str, Float[Array, "n h w 3"]],
+) -> dict[str, Float[Array, " n"]]:
+    """Bits/dim of every degraded image under each condition; the streams are shared."""
+    scope = Scope(weights)
+    context = make_context(scope, config, batch.degraded, batch.header)
+
+    def bits(condition: Array) -> Array:
+        mixture = mixture_parameters(scope, config, context, condition)
+        values = bits_per_dim(log_prob(mixture, batch.degraded, component=config.component))
+        return jnp.mean(values, axis=(1, 2))
+
+    stacked = jax.lax.map(bits, jnp.stack(list(conditions.values())))
+    return dict(zip(conditions, stacked, strict=True))
+
+
+def ranking_accuracy(bits: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Share of images whose paired bits are fewer than those of each decoy; a tie is a miss.
+
+    Example:
+        >>> ranking_accuracy({"paired": np.array([1.0, 2.0]), "blur": np.array([1.5, 1.5])})
+        {'blur': 0.5}
+    """
+    paired = np.asarray(bits[PAIRED])
+    return {
+        name: float(np.mean(paired < np.asarray(other)))
+        for name, other in bits.items()
+        if name != PAIRED
+    }
+
+
+Record = dict[str, Any]
+Row = list[UInt8[np.ndarray, "_ _ 3"]]
+
+EVALUATION_CROP = 128
+"""Pixels of a side: a window of the whole picture, so that evaluations take seconds."""
+
+SAMPLES, SAMPLE_CROP = 4, 64
+"""Pictures that samples are drawn for, and pixels of a side of the part that is drawn."""
+
+
+def evaluation_batch(pairs: Sequence[dict[str, np.ndarray]]) -> Batch:
+    """The middle of every pair; of every second one the tables are withheld."""
+    crops = []
+    for i, pair in enumerate(pairs):
+        height, width, _ = pair["degraded"].shape
+        side = min(EVALUATION_CROP, *(min(p["degraded"].shape[:2]) for p in pairs)) // 16 * 16
+        top, left = ((height - side) // 32 * 16, (width - side) // 32 * 16)
+        window = np.s_[top : top + side, left : left + side]
+        offset = np.array([top, left], np.int32)
+        phase = np.where(pair["phase"] >= 0, (pair["phase"] + offset) % 16, -1)
+        crops.append(
+            {
+                "degraded": pair["degraded"][window],
+                "original": pair["original"][window],
+                "tables": pair["tables"] * (i % 2),
+                "subsampling": pair["subsampling"] if i % 2 else np.int32(-1),
+                "phase": phase.astype(np.int32),
+            }
+        )
+    return to_batch({name: np.stack([crop[name] for crop in crops]) for name in crops[0]})
+
+
+def evaluate(
+    out: Path,
+    state: TrainState,
+    network: PixelCNNConfig,
+    evaluation: Batch,
+    records: Sequence[Record],
+    settings: Record,
+) -> Record:
+    """Ranks the moving average; keeps it as the model if it is the best so far."""
+    weights = fold(state.average)
+    bits = _bits_of_decoys(weights, network, evaluation)
+    bits = {name: np.asarray(values) for name, values in bits.items()}
+    accuracy = ranking_accuracy(bits)
+    record = {
+        "step": int(state.step),
+        "bits": float(bits[PAIRED].mean()),
+        "ranking": float(np.mean(list(accuracy.values()))),
+        "accuracy": accuracy,
+        "margin": {k: float((v - bits[PAIRED]).mean()) for k, v in bits.items() if k != PAIRED},
+    }
+    model = Likelihood(weights, network)
+    about = settings | {"steps": record["step"], "evaluation": record}
+    save_model(out / "last.safetensors", model, about)
+    if best_of([*records, record]) is record:
+        save_model(out / "model.safetensors", model, about)
+    return record
+
+
+def sample_rows(state: TrainState, network: PixelCNNConfig, evaluation: Batch) -> list[Row]:
+    """What pictures degraded to, and what the moving average draws in its place.
+
+    Args:
+        state: Of the training.
+        network: Its config.
+        evaluation: The first few of its crops are shown, of each the upper left part.
+
+    Returns:
+        For each of them its original, degraded and drawn crop.
+    """
+    model = Likelihood(fold(state.average), network)
+    rows = []
+    for i in range(min(SAMPLES, len(evaluation.degraded))):
+        original, degraded = (
+            np.asarray(images[i, :SAMPLE_CROP, :SAMPLE_CROP])
+            for images in (evaluation.restored, evaluation.degraded)
+        )
+        header = JpegHeader(*(x[i] for x in evaluation.header))
+        sample = sample_degraded(model, original, jax.random.key(i), header=header)
+        rows.append([to_uint8(image) for image in (original, degraded, sample)])
+    return rows
+
+
+@jax.jit(static_argnames="config")
+def _bits_of_decoys(weights: Any, config: PixelCNNConfig, batch: Batch) -> dict[str, jax.Array]:
+    return bits_of_conditions(weights, config, batch, decoys(batch.restored))
+
+
+def best_of(records: Sequence[Record]) -> Record:
+    """The evaluation that ranked best; among equals, that of the largest mean margin."""
+    evaluations = [record for record in records if "ranking" in record]
+    return max(evaluations, key=lambda r: (r["ranking"], np.mean(list(r["margin"].values()))))
+
+
+def line_of(record: Record) -> str:
+    """An evaluation as one line for the user."""
+    accuracy = ", ".join(f"{name} {share:.0%}" for name, share in record["accuracy"].items())
+    return f"step {record['step']}: {record['bits']:.3f} bits/dim; ranking {accuracy}"

@@ -1,0 +1,308 @@
+"""A training as a job: a folder that tells what was done, and from which it goes on.
+
+    settings.json       network, training and data; another call must have the same
+    checkpoints/        the whole state, of the last steps (orbax)
+    log.jsonl           losses, and evaluations on pictures that are not trained on
+    model.safetensors   the moving average that ranked best
+    last.safetensors    the moving average at the last evaluation
+    loss.png            both curves
+    samples.png         of the last evaluation: degraded pictures, and samples in their place
+
+A checkpoint holds the state of the input as well, so a training that was stopped at any moment
+takes the same steps again as one that was not. Models are written whole or not at all.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from perceptual_jax.config import UsageError
+from perceptual_jax.degradation.profiles import load_profile
+from perceptual_jax.evaluation.sheet import contact_sheet
+from perceptual_jax.io.files import (
+    check_folder,
+    json_text,
+    make_folder,
+    save_json,
+    write_atomically,
+)
+from perceptual_jax.io.images import write_png
+from perceptual_jax.likelihood.config import PixelCNNConfig
+from perceptual_jax.likelihood.layers import unfold
+from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.likelihood.models import load_model
+from perceptual_jax.training.curves import draw_curves
+from perceptual_jax.training.evaluation import (
+    Record,
+    best_of,
+    evaluate,
+    evaluation_batch,
+    line_of,
+    sample_rows,
+)
+from perceptual_jax.training.pairs import evaluation_pairs, training_batches
+from perceptual_jax.training.sources import open_sources
+from perceptual_jax.training.step import (
+    Batch,
+    TrainConfig,
+    TrainState,
+    init_state,
+    to_batch,
+    train_step,
+)
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message is one sentence for the user."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is trained, on what."""
+
+    data: tuple[str, ...]
+    """Folders and `tfds:` names, see `sources.open_sources`."""
+    held_out: tuple[str, ...]
+    """The same, for the evaluations."""
+    profile: str
+    """Of the degradations."""
+    network: PixelCNNConfig
+    train: TrainConfig
+    size: int = 256
+    """Pictures are reduced to this many pixels of the shorter side before they degrade."""
+    reconstructions: str | None = None
+    """A folder with a generator's versions of some pictures, see `pairs`."""
+    init_from: str | None = None
+    """A model whose weights the training begins with."""
+
+
+class Summary(NamedTuple):
+    """How a training ended."""
+
+    out: Path
+    steps: int
+    best: Record
+    """The evaluation of `model.safetensors`."""
+
+    def __str__(self) -> str:
+        """One line for the user."""
+        best = self.best
+        return (
+            f"trained {self.steps} steps; the model of step {best['step']} ranks best, "
+            f"{best['ranking']:.1%} at {best['bits']:.3f} bits/dim; results in {self.out}"
+        )
+
+
+def fit(
+    job: Job,
+    out: str | os.PathLike[str],
+    *,
+    evaluate_every: int = 1000,
+    checkpoint_every: int = 500,
+    log_every: int = 50,
+    evaluation_images: int = 24,
+    report: Callable[[str], None] | None = None,
+    progress: Callable[[float, int], None] | None = None,
+) -> Summary:
+    """Trains until `job.train.steps`, from the last checkpoint if there is one.
+
+    Args:
+        job: What to train.
+        out: Folder.
+        evaluate_every: Steps between evaluations, which choose the model.
+        checkpoint_every: Steps that an interruption may cost at most.
+        log_every: Steps between lines of the log.
+        evaluation_images: Pictures of the evaluations.
+        report: Gets a line after each evaluation.
+        progress: Called with the number of steps done and of all.
+
+    Raises:
+        UsageError, InputError: Before anything is written.
+        TrainingError: If the loss becomes NaN or infinite. The last checkpoint and the best
+            model stay as they are.
+        WriteError: If a file cannot be written.
+    """
+    out = Path(out)
+    check_folder(out)
+    _check_settings(out, job)
+    train = job.train
+    profile = load_profile(job.profile)
+    source = open_sources(job.data, size=job.size)
+    held_out = open_sources(job.held_out, size=job.size)
+    pairs = evaluation_pairs(held_out, profile, seed=train.seed, count=evaluation_images)
+    evaluation = evaluation_batch(pairs)
+    batches = training_batches(
+        source,
+        profile,
+        crop=train.crop,
+        batch_size=train.batch_size,
+        seed=train.seed,
+        reconstructions=job.reconstructions,
+    )
+    make_folder(out)
+    save_json(out / "settings.json", settings_of(job))
+
+    place = _placement(train.batch_size)
+    begin = jax.jit(lambda batch: init_state(job.network, train, batch))
+    options = ocp.CheckpointManagerOptions(max_to_keep=2)
+    with ocp.CheckpointManager((out / "checkpoints").absolute(), options=options) as checkpoints:
+        state, records = _resume(checkpoints, out, begin, batches, job, place)
+        step_fn = jax.jit(
+            lambda state, batch: train_step(state, batch, job.network, train), donate_argnums=0
+        )
+        step, losses, began = int(state.step), [], time.monotonic()
+        while step < train.steps:
+            state, measures = step_fn(state, place(to_batch(next(batches))))
+            losses.append(measures["loss"])
+            step += 1
+            if progress is not None:
+                progress(step, train.steps)
+            last = step == train.steps
+            if step % log_every == 0 or step % checkpoint_every == 0 or last:
+                mean = float(jnp.mean(jnp.stack(losses)))
+                seconds = (time.monotonic() - began) / len(losses)
+                losses, began = [], time.monotonic()
+                if not math.isfinite(mean):
+                    raise TrainingError(
+                        f"the loss became NaN or infinite before step {step}; the last good "
+                        f"checkpoint is that of step {checkpoints.latest_step() or 0}, try a "
+                        "lower learning rate"
+                    )
+                records.append({"step": step, "loss": mean, "seconds": seconds})
+            if step % evaluate_every == 0 or last:
+                records.append(
+                    evaluate(out, state, job.network, evaluation, records, settings_of(job))
+                )
+                _write_records(out, records)
+                _write_samples(out, state, job.network, evaluation)
+                if report is not None:
+                    report(line_of(records[-1]))
+                began = time.monotonic()
+            if step % checkpoint_every == 0 or last:
+                _save(checkpoints, state, batches)
+                _write_records(out, records)
+        checkpoints.wait_until_finished()
+    return Summary(out, step, best_of(records))
+
+
+def settings_of(job: Job) -> Record:
+    """What decides the steps of a training, but for the number of them."""
+    settings = dataclasses.asdict(job)
+    del settings["train"]["steps"]
+    return json.loads(json_text(settings))
+
+
+def _check_settings(out: Path, job: Job) -> None:
+    path = out / "settings.json"
+    if not path.exists():
+        return
+    there, here = json.loads(path.read_text(encoding="utf-8")), settings_of(job)
+    for name in here:
+        if there.get(name) != here[name]:
+            raise UsageError(
+                f"{out} holds a training with another {name} ({there.get(name)}, "
+                f"not {here[name]}); give its settings again or choose another folder"
+            )
+
+
+def _placement(batch_size: int) -> Callable[[Batch], Batch]:
+    """Puts a batch on all local devices, an equal share on each."""
+    devices = jax.local_devices()
+    if batch_size % len(devices):
+        raise UsageError(
+            f"the batch size must be a multiple of the {len(devices)} devices, got {batch_size}"
+        )
+    mesh = jax.make_mesh((len(devices),), ("images",), (AxisType.Auto,), devices=devices)
+    return lambda batch: jax.device_put(batch, NamedSharding(mesh, PartitionSpec("images")))
+
+
+def _resume(
+    checkpoints: ocp.CheckpointManager,
+    out: Path,
+    begin: Callable[[Batch], TrainState],
+    batches: Any,
+    job: Job,
+    place: Callable[[Batch], Batch],
+) -> tuple[TrainState, list[Record]]:
+    """The state to go on from, and the records up to it."""
+    step = checkpoints.latest_step()
+    if step is None:
+        model = None if job.init_from is None else _first_model(job.init_from, job)
+        start = batches.get_state()
+        state = begin(place(to_batch(next(batches))))
+        batches.set_state(start)
+        if model is not None:
+            weights = unfold(model.weights)
+            state = state._replace(weights=weights, average=jax.tree.map(jnp.copy, weights))
+        return state, []
+    example = jax.eval_shape(begin, jax.eval_shape(to_batch, _shapes(job.train)))
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(example), input=ocp.args.JsonRestore())
+    restored = checkpoints.restore(step, args=args)
+    batches.set_state(_from_json(restored["input"]))
+    lines = (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    return restored["state"], [record for record in records if record["step"] <= step]
+
+
+def _save(checkpoints: ocp.CheckpointManager, state: TrainState, batches: Any) -> None:
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(state), input=ocp.args.JsonSave(_to_json(batches.get_state()))
+    )
+    checkpoints.save(int(state.step), args=args)
+    # The next step gives the buffers of this state away.
+    checkpoints.wait_until_finished()
+
+
+def _to_json(state: Any) -> Record:
+    return {"state": state.decode() if isinstance(state, bytes) else state}
+
+
+def _from_json(value: Record) -> Any:
+    return value["state"]
+
+
+def _shapes(train: TrainConfig) -> dict[str, Any]:
+    n, s = train.batch_size, train.crop
+    image = jax.ShapeDtypeStruct((n, s, s, 3), jnp.uint8)
+    return {
+        "degraded": image,
+        "original": image,
+        "tables": jax.ShapeDtypeStruct((n, 2, 8, 8), jnp.float32),
+        "subsampling": jax.ShapeDtypeStruct((n,), jnp.int32),
+        "phase": jax.ShapeDtypeStruct((n, 2), jnp.int32),
+    }
+
+
+def _first_model(init_from: str, job: Job) -> Likelihood:
+    """The model that a training begins with."""
+    model = load_model(init_from)
+    if model.config != job.network:
+        raise UsageError(f"{init_from} is another network than the one to train")
+    return model
+
+
+def _write_records(out: Path, records: Sequence[Record]) -> None:
+    lines = "".join(json_text(record) + "\n" for record in records)
+    write_atomically(out / "log.jsonl", lines.encode())
+    curves = {
+        "training": [(r["step"], r["loss"]) for r in records if "loss" in r],
+        "held out": [(r["step"], r["bits"]) for r in records if "bits" in r],
+    }
+    write_png(out / "loss.png", draw_curves(curves, x="step", y="bits/dim"))
+
+
+def _write_samples(out: Path, state: TrainState, network: PixelCNNConfig, batch: Batch) -> None:
+    rows = sample_rows(state, network, batch)
+    sheet = contact_sheet(rows, headings=["original", "degraded", "sample"], cell=128)
+    write_png(out / "samples.png", np.asarray(sheet))

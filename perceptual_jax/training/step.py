@@ -1,0 +1,224 @@
+"""Training of the likelihood: pairs in, one pure step, the moving average of the weights out.
+
+    step: augment the condition -> bits/dim of the degraded crops -> clipped Adam -> average
+
+A step's randomness is a function of the seed and the step's number, so a training that resumes
+takes the same steps as an unbroken one. Everything here is pure; `fit` reads and writes.
+
+Source: the paper, Section 4.1; Salimans et al., "PixelCNN++", 2017 (Adam's moments, averaging).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from perceptual_jax.config import Checked, Count, Positive, Range, Share
+from perceptual_jax.degradation.kernels import gaussian_blur
+from perceptual_jax.likelihood.config import PixelCNNConfig
+from perceptual_jax.likelihood.layers import Scope, Weights
+from perceptual_jax.likelihood.logistic_mixture import bits_per_dim, log_prob
+from perceptual_jax.likelihood.pixelcnn import init_weights, make_context, mixture_parameters
+from perceptual_jax.types import JpegHeader
+
+LEVEL = 2 / 255
+"""Distance of two neighbouring 8-bit levels in [-1, 1]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(Checked):
+    """How to train. The defaults suit the `fast` preset."""
+
+    steps: Count = 20_000
+    """All steps, the last `cooldown` of which lower the learning rate to zero."""
+    batch_size: Annotated[int, Range(1)] = 32
+    """Crops in a step."""
+    crop: Annotated[int, Range(16)] = 48
+    """Pixels of a side of a crop."""
+    learning_rate: Positive = 2e-3
+    """Peak of Adam's."""
+    warmup: Count = 200
+    """Steps until the peak."""
+    cooldown: Share = 0.3
+    """Share of the steps in which the learning rate falls to zero."""
+    ema: Share = 0.999
+    """Of the moving average of the weights, which is what is kept."""
+    clip: Positive = 1.0
+    """Norm that larger gradients are reduced to."""
+    unknown_tables: Share = 0.25
+    """Share of crops whose quantisation tables are withheld."""
+    unknown_phase: Share = 0.05
+    """Share of crops whose place in the grid is withheld."""
+    noisy: Share = 0.15
+    """Share of conditions that get white noise of up to 10 levels of 255."""
+    blurred: Share = 0.1
+    """Share of conditions that get a blur of standard deviation up to 1.5 pixels."""
+    context_dropout: Share = 0.1
+    """Share of crops whose causal context is withheld from fusion and means, so that the network
+    must use the condition. Where the injection is late only."""
+    seed: Count = 0
+    """Of weights, crops and everything random."""
+
+
+class TrainState(NamedTuple):
+    """A training between two steps."""
+
+    step: Int[Array, ""]
+    weights: dict[str, dict[str, Array]]
+    average: dict[str, dict[str, Array]]
+    """Moving average of the weights."""
+    optimizer: optax.OptState
+
+
+class Batch(NamedTuple):
+    """Training crops as the device gets them."""
+
+    degraded: Float[Array, "n h w 3"]
+    restored: Float[Array, "n h w 3"]
+    header: JpegHeader
+
+
+def to_batch(arrays: Mapping[str, np.ndarray | Array]) -> Batch:
+    """From what `pairs` streams, 8-bit images to [-1, 1]."""
+    degraded, original = (
+        jnp.asarray(arrays[name], jnp.float32) * LEVEL - 1 for name in ("degraded", "original")
+    )
+    header = JpegHeader(*(jnp.asarray(arrays[name]) for name in ("tables", "subsampling", "phase")))
+    return Batch(degraded, original, header)
+
+
+def init_state(config: PixelCNNConfig, train: TrainConfig, batch: Batch) -> TrainState:
+    """The state before the first step, the weights scaled by a real batch."""
+    key = jax.random.fold_in(jax.random.key(train.seed), 2**31 - 1)
+    weights = init_weights(config, key, batch.degraded, batch.restored, batch.header)
+    # Copies: a step gives its buffers away, and none may be given away twice.
+    average = jax.tree.map(jnp.copy, weights)
+    return TrainState(jnp.int32(0), weights, average, optimizer(train).init(weights))
+
+
+def learning_rate(train: TrainConfig, step: Any) -> Float[Array, ""]:
+    """Rises over `warmup`, stays, and falls to zero over the last steps, all linearly.
+
+    Until the fall it does not depend on the number of all steps, so that a training can be
+    prolonged before it begins.
+    """
+    step = jnp.asarray(step, jnp.float32)
+    up = (step + 1) / max(train.warmup, 1)
+    down = (train.steps - step) / max(train.cooldown * train.steps, 1)
+    return train.learning_rate * jnp.clip(jnp.minimum(up, down), 0.0, 1.0)
+
+
+def optimizer(train: TrainConfig) -> optax.GradientTransformation:
+    """Clipping, then Adam with PixelCNN++'s moments."""
+    return optax.chain(
+        optax.clip_by_global_norm(train.clip),
+        optax.adam(lambda step: learning_rate(train, step), b1=0.95, b2=0.9995),
+    )
+
+
+def augment(batch: Batch, train: TrainConfig, key: Key[Array, ""]) -> Batch:
+    """Conditions as a search will show them, and headers withheld.
+
+    The condition of a search is a generator's picture: off the 8-bit lattice, often softer or
+    rougher than a photograph. So conditions are dequantised, and some made noisy or blurred.
+
+    Args:
+        batch: Clean originals and what they degraded to.
+        train: The shares.
+        key: Consumed.
+    """
+    keys = jax.random.split(key, 7)
+    n = batch.restored.shape[0]
+
+    def some(key: Key[Array, ""], share: float) -> Array:
+        return jax.random.bernoulli(key, share, (n, 1, 1, 1))
+
+    x = batch.restored
+    sigma = jax.random.uniform(keys[0], (n, 1, 1, 1), minval=0.3, maxval=1.5)
+    x = jnp.where(some(keys[1], train.blurred), gaussian_blur(x, sigma), x)
+    sigma = jax.random.uniform(keys[2], (n, 1, 1, 1), maxval=10 * LEVEL)
+    sigma = jnp.where(some(keys[3], train.noisy), sigma, 0.0)
+    noise_key, lattice_key = jax.random.split(keys[4])
+    x = x + sigma * jax.random.normal(noise_key, x.shape)
+    x = x + jax.random.uniform(lattice_key, x.shape, minval=-LEVEL / 2, maxval=LEVEL / 2)
+    header = batch.header
+    hide = some(keys[5], train.unknown_tables)
+    subsampling = jnp.where(hide[:, 0, 0, 0], -1, header.subsampling)
+    phase = jnp.where(some(keys[6], train.unknown_phase)[:, :, 0, 0], -1, header.phase)
+    tables = jnp.where(hide, 0.0, header.tables)
+    return Batch(batch.degraded, x, JpegHeader(tables, subsampling, phase))
+
+
+def batch_bits(
+    weights: Weights,
+    config: PixelCNNConfig,
+    batch: Batch,
+    *,
+    keys: tuple[Key[Array, ""], Key[Array, ""]] | None = None,
+    context_dropout: float = 0.0,
+) -> Float[Array, " n"]:
+    """Bits/dim of every crop of a batch.
+
+    Args:
+        weights: Of the network.
+        config: Of the network.
+        batch: Crops.
+        keys: Of the dropout and the context dropout in training; consumed.
+        context_dropout: Share of crops whose streams are withheld from a late fusion.
+    """
+    dropout_key, context_key = keys if keys is not None else (None, None)
+    scope = Scope(weights, dropout_key=dropout_key, dropout=config.dropout)
+    context = make_context(scope, config, batch.degraded, batch.header)
+    if context_key is not None and config.injection == "late" and context_dropout > 0:
+        shape = (batch.degraded.shape[0], 1, 1, 1)
+        keep = jax.random.bernoulli(context_key, 1 - context_dropout, shape)
+        joined = jnp.where(keep, context.streams["joined"], 0)
+        # The means are counted from neighbours as well, which would tell as much again.
+        anchors = jnp.where(keep, context.degraded, batch.restored)
+        context = context._replace(streams={"joined": joined}, degraded=anchors)
+    mixture = mixture_parameters(scope, config, context, batch.restored)
+    bits = bits_per_dim(log_prob(mixture, batch.degraded, component=config.component))
+    return jnp.mean(bits, axis=(1, 2))
+
+
+def train_step(
+    state: TrainState, batch: Batch, config: PixelCNNConfig, train: TrainConfig
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """One step.
+
+    Args:
+        state: Its buffers may be donated.
+        batch: Clean crops; they are augmented here.
+        config: Static under `jit`.
+        train: Static under `jit`.
+
+    Returns:
+        The next state; `loss` in bits/dim and the `gradient`'s norm before clipping.
+    """
+    key = jax.random.fold_in(jax.random.key(train.seed), state.step)
+    augment_key, *keys = jax.random.split(key, 3)
+    batch = augment(batch, train, augment_key)
+
+    def loss(weights: dict[str, dict[str, Array]]) -> Float[Array, ""]:
+        bits = batch_bits(
+            weights,
+            config,
+            batch,
+            keys=(keys[0], keys[1]),
+            context_dropout=train.context_dropout,
+        )
+        return jnp.mean(bits)
+
+    value, gradient = jax.value_and_grad(loss)(state.weights)
+    updates, moments = optimizer(train).update(gradient, state.optimizer, state.weights)
+    weights: Any = optax.apply_updates(state.weights, updates)
+    # At first the average would be mostly the random start; so it is a plain mean until then.
+    share = jnp.minimum(train.ema, (state.step + 1) / (state.step + 10))
+    average = jax.tree.map(lambda a, w: share * a + (1 - share) * w, state.average, weights)
+    next_state = TrainState(state.step + 1, weights, average, moments)
+    return next_state, {"loss": value, "gradient": optax.tree.norm(gradient)}

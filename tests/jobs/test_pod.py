@@ -1,0 +1,189 @@
+"""Jobs of several real processes: each picture once, the same result, whatever kills them."""
+
+import io
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from job_files import picture
+from PIL import Image
+
+from perceptual_jax.jobs.status import overview
+
+pytestmark = pytest.mark.slow
+
+CONFIG = """
+[search]
+steps = 80
+draft = 0
+coarse_fraction = 0.0
+[finish]
+steps = 0
+[prior]
+bank_size = 16
+[noise]
+mode = "random"
+"""
+COUNT = int(os.environ.get("PERCEPTUAL_JAX_POD_PICTURES", "24"))
+ROUNDS = int(os.environ.get("PERCEPTUAL_JAX_POD_ROUNDS", "2"))
+"""Of killing; 20 is the long run."""
+
+
+@pytest.fixture(scope="module")
+def pod(tmp_path_factory, narrow_path):
+    """Starts the processes of a job on this machine; an undisturbed run's files for comparison."""
+    root = tmp_path_factory.mktemp("pod")
+    for i in range(COUNT):
+        picture(root / "in" / f"{i:03d}.png", i)
+    (root / "quick.toml").write_text(CONFIG)
+
+    started = []
+
+    def start(out, count, *, options=()):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "perceptual_jax.cli", "restore", str(root / "in")]
+        command += ["--out", str(out), "--config", str(root / "quick.toml"), "--batch-size", "4"]
+        command += ["--generator", str(narrow_path), *options]
+        environment = os.environ | {
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "JAX_NUM_CPU_DEVICES": "2",
+            "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+        }
+        processes = []
+        for i in range(count):
+            several = ["--coordinator", f"127.0.0.1:{port}", "--num-processes", str(count)]
+            own = [*several, "--process-id", str(i)] if count > 1 else []
+            processes.append(
+                subprocess.Popen(
+                    [*command, *own], env=environment, stderr=subprocess.PIPE, text=True
+                )
+            )
+        started.extend(processes)
+        return processes
+
+    def run(out, count, **options):
+        ends = [(p.communicate(timeout=300)[1], p.returncode) for p in start(out, count, **options)]
+        assert [code for _, code in ends] == [0] * count, ends
+        return [error.splitlines()[-1] for error, _ in ends]
+
+    run(root / "alone", 1)
+    yield root, start, run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def results(out):
+    """The pictures and styles of a folder, which must be those of every run."""
+    return {p.name: p.read_bytes() for p in out.iterdir() if p.suffix in (".png", ".npz")}
+
+
+def check(out, expected):
+    """Up to rounding: on some processors a picture's last bits depend on its row in the batch."""
+    found = results(out)
+    found.pop("index.png", None)
+    assert found.keys() == expected.keys()
+    for name, content in expected.items():
+        if name.endswith(".png"):
+            shown, reference = (
+                np.asarray(Image.open(io.BytesIO(data))).astype(int)
+                for data in (found[name], content)
+            )
+            assert np.abs(shown - reference).max() <= 1, name
+        else:
+            arrays, reference = (np.load(io.BytesIO(data)) for data in (found[name], content))
+            np.testing.assert_allclose(arrays["styles"], reference["styles"], atol=1e-5)
+    assert len(list(out.glob("*.json"))) == COUNT
+    assert not list(out.glob("*.tmp"))
+    assert not list(out.glob(".*.tmp"))
+
+
+@pytest.fixture(scope="module")
+def expected(pod):
+    found = results(pod[0] / "alone")
+    del found["index.png"]
+    return found
+
+
+def test_two_processes_write_what_one_does(pod, expected, tmp_path):
+    *_, run = pod
+    counts = run(tmp_path / "out", 2)
+    assert sum(int(line.split("restored ")[1].split(",")[0]) for line in counts) == COUNT
+    check(tmp_path / "out", expected)
+    lines = [p.read_text().splitlines() for p in (tmp_path / "out").glob("results*.jsonl")]
+    assert [len(part) > 0 for part in lines] == [True, True]
+    assert sum(map(len, lines)) == COUNT
+    # Nothing is left to do for three.
+    counts = run(tmp_path / "out", 3)
+    assert all(line.startswith("restored 0, kept") for line in counts)
+    status = [sys.executable, "-m", "perceptual_jax.cli", "job", "status", str(tmp_path / "out")]
+    shown = subprocess.run(status, capture_output=True, text=True, check=True).stdout
+    assert shown.startswith(f"done {COUNT}, failed 0, left 0\n")
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_nothing_is_lost_or_done_twice_whatever_kills_them(pod, expected, tmp_path, number):
+    _, start, run = pod
+    rng = random.Random(number)
+    how = (signal.SIGKILL, signal.SIGTERM)[number % 2]
+    victims = (0, 1) if number % 4 < 2 else (rng.randrange(2),)
+    out = tmp_path / "out"
+    processes = start(out, 2)
+    wanted, deadline = rng.randrange(0, COUNT // 2), time.monotonic() + 200
+    while len(list(out.glob("*.json"))) <= wanted and time.monotonic() < deadline:
+        assert any(p.poll() is None for p in processes), processes[0].stderr.read()
+        time.sleep(0.02)
+    time.sleep(rng.uniform(0, 0.1))
+    for victim in victims:
+        processes[victim].send_signal(how)
+    for p in processes:
+        p.wait(timeout=300)
+    for victim in victims:
+        code, said = processes[victim].returncode, processes[victim].stderr.read()
+        # One that had nothing left to do only waited for the other.
+        waited = "restored" in said.splitlines()[-1]
+        assert code == (-9 if how == signal.SIGKILL else 75) or waited, (code, said)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.json")}
+    for path in before:
+        record = json.loads(path.read_text())
+        assert all((out / file).is_file() for file in record["files"])
+    run(out, (1, 3)[number % 2])
+    check(out, expected)
+    # What was finished was not done again.
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    view = overview(out)
+    assert (view.done, view.failed, view.left) == (COUNT, 0, 0)
+
+
+def test_two_jobs_at_once_notice_each_other(pod, tmp_path):
+    start = pod[1]
+    (first,) = start(tmp_path / "out", 1)
+    while not list((tmp_path / "out").glob("*.json")):
+        assert first.poll() is None
+        time.sleep(0.05)
+    (second,) = start(tmp_path / "out", 1)
+    error = second.communicate(timeout=300)[1].splitlines()[-1]
+    if second.returncode:  # The first may be done by the time the second has begun.
+        assert second.returncode == 2
+        assert "is being written to by another process" in error
+    assert first.wait(timeout=300) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--num-processes", "2"], ["--coordinator", "127.0.0.1:1", "--process-id", "0"]],
+)
+def test_incomplete_names_of_processes_are_wrong_usage(pod, tmp_path, options):
+    (process,) = pod[1](tmp_path / "out", 1, options=options)
+    assert "go together" in process.communicate(timeout=300)[1]
+    assert process.returncode == 2
