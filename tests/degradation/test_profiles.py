@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from pictures import picture
 
 from perceptual_jax.config import UsageError
 from perceptual_jax.degradation.jpeg import quality_of
@@ -11,6 +10,7 @@ from perceptual_jax.degradation.profiles import (
     load_profile,
     profile_names,
 )
+from tests.helpers.pictures import picture
 
 EXAMPLES = {
     "avif": "quality = 30",

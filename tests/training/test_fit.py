@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import FAST, batch, network
-from pictures import picture
 from PIL import Image
 
 import perceptual_jax
@@ -22,6 +20,8 @@ from perceptual_jax.training import fit as fitting
 from perceptual_jax.training.evaluation import bits_of_conditions, decoys, ranking_accuracy
 from perceptual_jax.training.fit import Job, TrainingError, fit
 from perceptual_jax.training.step import TrainConfig, augment, init_state, learning_rate, train_step
+from tests.helpers.networks import FAST, batch, network
+from tests.helpers.pictures import picture
 
 NETWORK = PixelCNNConfig(
     channels=4,
