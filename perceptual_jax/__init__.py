@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from perceptual_jax.checkpoints.load import load_generator as load_generator
     from perceptual_jax.config import ConfigError as ConfigError
     from perceptual_jax.config import RestoreConfig as RestoreConfig
-    from perceptual_jax.config import UsageError as UsageError
     from perceptual_jax.config import load_config as load_config
     from perceptual_jax.config import to_toml as to_toml
     from perceptual_jax.degradation.corruptions import degrade as degrade
     from perceptual_jax.degradation.jpeg import read_header as read_header
     from perceptual_jax.degradation.resampling import downscale as downscale
+    from perceptual_jax.errors import Error as Error
+    from perceptual_jax.errors import UsageError as UsageError
     from perceptual_jax.evaluation.sheet import contact_sheet as contact_sheet
     from perceptual_jax.generator.mobilestylegan import MobileStyleGAN as MobileStyleGAN
     from perceptual_jax.generator.stylegan2 import StyleGAN2 as StyleGAN2
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from perceptual_jax.jobs.generate import sample_image as sample_image
     from perceptual_jax.jobs.index import write_index as write_index
     from perceptual_jax.jobs.job import restore_files as restore_files
+    from perceptual_jax.jobs.plan import JobOptions as JobOptions
     from perceptual_jax.likelihood.inspection import inspect_picture as inspect_picture
     from perceptual_jax.likelihood.likelihood import Likelihood as Likelihood
     from perceptual_jax.likelihood.models import load_model as load_model
@@ -66,10 +68,11 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "checkpoints.load": ("load_generator",),
-    "config": ("ConfigError", "RestoreConfig", "UsageError", "load_config", "to_toml"),
+    "config": ("ConfigError", "RestoreConfig", "load_config", "to_toml"),
     "degradation.corruptions": ("degrade",),
     "degradation.jpeg": ("read_header",),
     "degradation.resampling": ("downscale",),
+    "errors": ("Error", "UsageError"),
     "evaluation.sheet": ("contact_sheet",),
     "generator.mobilestylegan": ("MobileStyleGAN",),
     "generator.stylegan2": ("StyleGAN2",),
@@ -78,6 +81,7 @@ _MODULES = {
     "jobs.generate": ("generate_files", "sample_image"),
     "jobs.index": ("write_index",),
     "jobs.job": ("restore_files",),
+    "jobs.plan": ("JobOptions",),
     "likelihood.inspection": ("inspect_picture",),
     "likelihood.likelihood": ("Likelihood",),
     "likelihood.models": ("load_model",),

@@ -126,7 +126,9 @@ def measure_network(
 
 def measure_search(generator: Any, args: Any, matmul: Callable[[], float]) -> dict[str, float]:
     """The default preset on 32-px inputs: compiled by a first call, measured in a second."""
-    config = override(load_config("default"), steps=args.steps, finish_steps=args.finish_steps)
+    config = override(
+        load_config("default"), {"search.steps": args.steps, "finish.steps": args.finish_steps}
+    )
     keys = jax.random.split(jax.random.key(0), args.search_batch)
     prior = default_prior(generator, config.prior)
 

@@ -28,6 +28,7 @@ from perceptual_jax.degradation.canvas import on_canvases
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
 from perceptual_jax.jobs.job import restore_files
+from perceptual_jax.jobs.plan import JobOptions
 from perceptual_jax.jobs.processes import states
 from perceptual_jax.restoration.batch import run_batch
 from perceptual_jax.restoration.presets import build_search, default_prior
@@ -95,7 +96,7 @@ def main() -> None:
             source,
             Path(folder, "out"),
             config,
-            batch_size=args.batch_size,
+            JobOptions(batch_size=args.batch_size),
             generator=generator,
             progress=progress,
         )

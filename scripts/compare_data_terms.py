@@ -10,7 +10,6 @@ result) and writes a sheet of each kind.
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import jax
@@ -43,11 +42,10 @@ def degraded_by(kind: str, clean: np.ndarray, number: int) -> Degradation:
 def with_term(config: RestoreConfig, term: str, model: str) -> RestoreConfig:
     name, *weights = term.split(":")
     if not weights:
-        return override(config, degradation=name)
+        return override(config, {"degradation": name})
     drafts, finish = map(float, weights)
-    data = dataclasses.replace(config.data, nll_weight=drafts)
-    last = dataclasses.replace(config.finish, nll_weight=finish)
-    return dataclasses.replace(config, data=data, finish=last, degradation=model)
+    weights = {"data.nll_weight": drafts, "finish.nll_weight": finish}
+    return override(config, {"degradation": model, **weights})
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -116,18 +117,50 @@ def test_ranges_hold_however_a_config_is_built():
 
 def test_presets_are_found_by_name():
     assert load_config() == load_config("default")
-    assert load_config("pulse") == from_toml(presets()["pulse"])
+    assert {"default", "pulse", "table2:mean_mmd_sphere"} <= set(presets())
     for name in presets():
         assert isinstance(load_config(name), RestoreConfig)
 
 
-def test_the_default_preset_holds_the_defaults():
+def test_the_defaults_are_written_down_once():
     assert load_config("default") == RestoreConfig()
+    path = Path(__file__).parents[1] / "configs" / "default.toml"
+    assert tomllib.loads(path.read_text(encoding="utf-8")) == {}
 
 
 def test_unknown_preset_names_the_known_ones():
-    with pytest.raises(ConfigError, match=r"no preset is called 'puls'; presets are .*pulse"):
+    with pytest.raises(ConfigError, match=r"no preset is called 'puls'; .*pulse, table2:random_"):
         load_config("puls")
+    with pytest.raises(ConfigError, match=r"table2.*no row is called 'x'; its rows are random_"):
+        load_config("table2:x")
+    with pytest.raises(ConfigError, match=r"table2.*a row must be named, .*; its rows are random_"):
+        load_config("table2")
+    with pytest.raises(ConfigError, match=r"no row is called 'x'; its rows are none"):
+        load_config("pulse:x")
+
+
+def test_rows_differ_where_they_say_so():
+    full = load_config("table2:mean_mmd_sphere")
+    assert (full.search.draft, full.prior.mmd_weight) == (0, 100.0)
+    assert load_config("table2:mean_sphere") == override(full, {"prior.mmd_weight": 0})
+    assert load_config("table2:pixelcnn_10") == override(
+        load_config("table2:pixelcnn_1"), {"data.nll_weight": 10}
+    )
+
+
+@pytest.mark.parametrize("toml", ["rows = 3", "[rows]\nx = 3"])
+def test_rows_that_are_no_tables(tmp_path, toml):
+    (tmp_path / "mine.toml").write_text(toml)
+    with pytest.raises(ConfigError, match=r"rows must be tables, \[rows\.NAME\]"):
+        load_config(f"{tmp_path / 'mine.toml'}:x")
+
+
+def test_a_file_may_have_rows(tmp_path):
+    (tmp_path / "my:own.toml").write_text("fidelity = 0.25\n[rows.x-1]\nsearch.steps = 7")
+    expected = RestoreConfig(fidelity=0.25, search=SearchConfig(steps=7))
+    assert load_config(f"{tmp_path / 'my:own.toml'}:x-1") == expected
+    with pytest.raises(ConfigError, match=r"own\.toml: a row must be named"):
+        load_config(tmp_path / "my:own.toml")
 
 
 def test_a_path_is_never_taken_for_a_preset(tmp_path, monkeypatch):
@@ -136,13 +169,29 @@ def test_a_path_is_never_taken_for_a_preset(tmp_path, monkeypatch):
     assert load_config("pulse.toml").fidelity == 0.25
     assert load_config("./pulse.toml").fidelity == 0.25
     assert load_config(tmp_path / "pulse.toml").fidelity == 0.25
-    assert load_config("pulse").fidelity == from_toml(presets()["pulse"]).fidelity
+    assert load_config("pulse").fidelity == 0.5
 
 
 def test_override():
-    config = override(load_config(), generator="x", steps=3, finish_steps=0, fidelity=1.0)
-    assert (config.generator, config.search.steps) == ("x", 3)
-    assert (config.finish.steps, config.fidelity) == (0, 1.0)
-    assert override(config) == config
-    with pytest.raises(ConfigError, match=r"search\.steps"):
-        override(config, steps=-3)
+    settings = {"generator": "x", "search.steps": 3, "finish.steps": 0, "fidelity": 1}
+    config = override(load_config(), settings | {"degradation": None})
+    assert config == RestoreConfig(
+        generator="x", search=SearchConfig(steps=3), finish=FinishConfig(steps=0), fidelity=1.0
+    )
+    assert override(config, {}) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("search.steps", -3, r"search\.steps must be a whole number of at least 0, got -3"),
+        ("search.stepps", 3, r"unknown key 'stepps' in \[search\]; valid keys are coarse"),
+        ("serch.steps", 3, r"unknown key 'serch' in the top level"),
+        ("steps", 3, r"unknown key 'steps' in the top level"),
+        ("search", 3, r"search must be a table, got 3"),
+        ("fidelity.x", 3, r"fidelity must be a number from 0 to 1, got \{'x': 3\}"),
+    ],
+)
+def test_settings_that_cannot_be_overridden(name, value, message):
+    with pytest.raises(ConfigError, match=message):
+        override(RestoreConfig(), {name: value})

@@ -8,15 +8,19 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
+from perceptual_jax.errors import Error
+
 Architecture = Literal["mobilestylegan", "stylegan2"]
 
 
-class WeightsError(ValueError):
+class WeightsError(Error, ValueError):
     """Weights cannot be had or read; the message is one sentence for the user."""
 
 
 class UnknownGeneratorError(WeightsError):
     """There is no generator of this name, and no such file."""
+
+    exit_code = 2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from perceptual_jax.checkpoints.mobilestylegan_openvino import mobilestylegan_co
 from perceptual_jax.checkpoints.mobilestylegan_torch import from_training, is_mobilestylegan
 from perceptual_jax.checkpoints.readers import Checkpoint, read_checkpoint
 from perceptual_jax.checkpoints.store import Arrays
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.generator.mapping import MappingNetwork, estimate_w_mean
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config, weight_shapes
 

@@ -36,11 +36,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 from perceptual_jax.checkpoints.store import Arrays
+from perceptual_jax.errors import Error
 
 _DTYPES = {"f32": "<f4", "f16": "<f2", "i32": "<i4", "i64": "<i8"}
 
 
-class IRError(ValueError):
+class IRError(Error, ValueError):
     """The file is not an IR network, or not the expected one; the message says where."""
 
 

@@ -19,7 +19,7 @@ from perceptual_jax.cli.checkpoints import Weights
 from perceptual_jax.cli.common import Terminated, say
 from perceptual_jax.cli.degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
 from perceptual_jax.cli.restore import Generate, Job, Restore
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import Error
 
 ENDED = 75
 """Exit code of a process that was told to end: run the same command again."""
@@ -64,30 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted; what is finished is kept, and the same command goes on from there")
         return 130
-    except Exception as error:
-        code = _exit_code(error)
-        if code is None:
-            raise
+    except Error as error:
         say(f"perceptual-jax: {error}")
-        return code
-
-
-def _exit_code(error: Exception) -> int | None:
-    """The code of an error whose message is for the user; None for a defect of the program."""
-    if isinstance(error, UsageError):
-        return 2
-    from perceptual_jax.checkpoints.catalogue import UnknownGeneratorError, WeightsError
-    from perceptual_jax.io.files import WriteError
-    from perceptual_jax.io.inputs import InputError
-    from perceptual_jax.jobs.loop import JobError
-
-    if isinstance(error, InputError | UnknownGeneratorError):
-        return 2
-    if isinstance(error, WeightsError | WriteError | JobError):
-        return 1
-    # Only a training can raise its error, and only then are its many imports there.
-    fitting = sys.modules.get("perceptual_jax.training.fit")
-    return 1 if fitting and isinstance(error, fitting.TrainingError) else None
+        return error.exit_code
 
 
 def program() -> None:

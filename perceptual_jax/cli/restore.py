@@ -1,10 +1,11 @@
 """The verbs about faces: restore them, look at a job that does, generate new ones."""
 
 import dataclasses
+import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 from tyro.conf import subcommand as verb
 
 from perceptual_jax.cli.common import (
@@ -19,6 +20,7 @@ from perceptual_jax.cli.common import (
     say,
 )
 from perceptual_jax.config import load_config, override
+from perceptual_jax.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Restore:
     out: Annotated[str, arg(metavar="DIR")]
     """Folder for the results, or gs://..., s3://...; what is finished there is not done again."""
     config: Annotated[str, arg(metavar="FILE|NAME")] = "default"
-    """A TOML file, or the name of a preset such as pulse."""
+    """A TOML file, or the name of a preset such as pulse. Of a file with several configs, the name
+    of its row follows a colon: table2:mean_mmd_sphere."""
     generator: Annotated[str | None, or_else("the config's", metavar="NAME|PATH")] = None
     """A name of `weights list`, a converted file, or a checkpoint of another project."""
     degradation: Annotated[str | None, or_else("the config's", metavar="NAME|PATH")] = None
@@ -48,6 +51,11 @@ class Restore:
     """Steps at full resolution after them."""
     fidelity: Annotated[float | None, or_else("the config's", metavar="X")] = None
     """0 = natural, 1 = faithful to the input."""
+    settings: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(name="set", metavar="NAME=VALUE", help_behavior_hint="(repeatable)"),
+    ] = ()
+    """Any setting of the config, by its name in a file, such as prior.mmd_weight=50."""
     samples: Number = 1
     """Restorations of each input from different starts, with a map of their spread."""
     seed: Number = 0
@@ -68,24 +76,36 @@ class Restore:
     """How many processes share the inputs."""
     process_id: Annotated[int | None, or_else("0", metavar="I")] = None
     """Which of them this is."""
-    profile: Annotated[Path | None, or_else("none", metavar="DIR")] = None
+    trace: Annotated[Path | None, or_else("none", metavar="DIR")] = None
     """Folder for a JAX profiler's trace of the second batch."""
 
     def run(self) -> int:
         """Restores, lists what failed, and counts."""
-        config = override(
-            load_config(self.config),
-            generator=self.generator,
-            steps=self.steps,
-            finish_steps=self.finish_steps,
-            fidelity=self.fidelity,
-            degradation=self.degradation,
-        )
+        settings = {
+            "generator": self.generator,
+            "degradation": self.degradation,
+            "search.steps": self.steps,
+            "finish.steps": self.finish_steps,
+            "fidelity": self.fidelity,
+        }
+        settings |= dict(map(_setting, self.settings))
+        config = override(load_config(self.config), settings)
         keep_compiled_programs()
         from perceptual_jax.jobs.index import write_index
         from perceptual_jax.jobs.job import restore_files
+        from perceptual_jax.jobs.plan import JobOptions
         from perceptual_jax.jobs.processes import join
 
+        # Ranges are checked before the other processes are waited for.
+        options = JobOptions(
+            samples=self.samples,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            overwrite=self.overwrite,
+            retry_failed=self.retry_failed,
+            snapshot_every=self.snapshot_every,
+            trace=self.trace,
+        )
         share = join(
             distributed=self.distributed,
             coordinator=self.coordinator,
@@ -98,20 +118,29 @@ class Restore:
                 self.inputs,
                 self.out,
                 config,
-                samples=self.samples,
-                seed=self.seed,
-                batch_size=self.batch_size,
-                overwrite=self.overwrite,
-                retry_failed=self.retry_failed,
-                snapshot_every=self.snapshot_every,
-                share=share,
-                trace=self.profile,
+                dataclasses.replace(options, share=share),
                 report=say,
                 progress=progress,
             )
         if share.count == 1:
             write_index(summary.out)
         return conclude(summary.failed, str(summary))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """A setting's name and value from NAME=VALUE; what is no value of TOML is taken as a text.
+
+    Example:
+        >>> [_setting(text) for text in ("search.steps=7", "prior.space=whitened")]
+        [('search.steps', 7), ('prior.space', 'whitened')]
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals:
+        raise UsageError(f"--set takes NAME=VALUE, such as search.steps=50, got {text!r}")
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except ValueError:
+        return name, value
 
 
 @dataclasses.dataclass(frozen=True)

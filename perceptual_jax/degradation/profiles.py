@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from perceptual_jax.config import UsageError
 from perceptual_jax.degradation.operations import OPERATIONS, Parameter, Run
+from perceptual_jax.errors import UsageError
 from perceptual_jax.types import JpegHeader, unknown_header
 
 _FOLDER = Path(__file__).parent / "recipes"

@@ -18,7 +18,8 @@ def named_params(module: nnx.Module) -> dict[str, Array]:
     """The values of all parameters (`nnx.Param`) of a module, by name.
 
     Example:
-        >>> layer = nnx.List([nnx.Param(np.zeros(3))])
+        >>> import jax.numpy as jnp
+        >>> layer = nnx.List([nnx.Param(jnp.zeros(3))])
         >>> {name: x.shape for name, x in named_params(layer).items()}
         {'0': (3,)}
     """

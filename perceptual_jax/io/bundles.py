@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from upath import UPath
 
+from perceptual_jax.errors import Error
 from perceptual_jax.io.files import Place, is_remote, place_of, read_object
 
 _SPLITS = ("train", "test", "validation")
@@ -31,7 +32,7 @@ class Member(NamedTuple):
     read: Callable[[], bytes]
 
 
-class BundleError(ValueError):
+class BundleError(Error, ValueError):
     """A bundle that cannot be read; the message is the rest of a sentence that it begins."""
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Array, Shaped
 from upath import UPath
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import Error, UsageError
 
 Place = Path | UPath
 """A file or folder of this machine (`Path`), or of a store (`UPath`)."""
@@ -150,7 +150,7 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "perceptual_jax"
 
 
-class WriteError(OSError):
+class WriteError(Error, OSError):
     """A file that cannot be written; the message is one sentence for the user."""
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Float32, Shaped, UInt8
 from PIL import Image, ImageOps
 from upath import UPath
 
+from perceptual_jax.errors import Error
 from perceptual_jax.io.files import reason_of, write_atomically
 
 MAX_PIXELS = 2**26
@@ -23,7 +24,7 @@ MAX_PIXELS = 2**26
 _BACKGROUND = (255, 255, 255)
 
 
-class ImageError(ValueError):
+class ImageError(Error, ValueError):
     """An image that cannot be read; the message is one sentence for the user."""
 
 

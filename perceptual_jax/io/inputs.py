@@ -21,6 +21,7 @@ from typing import NamedTuple
 from PIL import Image
 from upath import UPath
 
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.bundles import BundleError, Member, members_of
 from perceptual_jax.io.files import Place, is_remote, place_of
 
@@ -31,7 +32,7 @@ _MAX_NAME_BYTES = 200
 """File systems allow 255, and results append to a name."""
 
 
-class InputError(ValueError):
+class InputError(UsageError):
     """No image to work on; the message is one sentence for the user."""
 
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from perceptual_jax.config import UsageError
 from perceptual_jax.degradation.corruptions import degrade, find_kind
 from perceptual_jax.degradation.profiles import Degradation, apply_profile, load_profile
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import Place, check_folder, json_text, make_folder, write_atomically
 from perceptual_jax.io.images import read_image, write_png
 from perceptual_jax.io.inputs import collect_inputs

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
 from perceptual_jax.generator.mapping import broadcast_styles, truncate
 from perceptual_jax.io.files import check_folder, make_folder, write_atomically

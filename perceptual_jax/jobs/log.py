@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from perceptual_jax.io.files import (
     Place,
@@ -37,6 +37,16 @@ from perceptual_jax.jobs.processes import Heartbeat, Share
 
 Record = dict[str, Any]
 """What is known of one input: a line of `results.jsonl`; a file of its own if it has a result."""
+
+
+class Failure(NamedTuple):
+    """An input that was not restored, or not to the end."""
+
+    source: str
+    """Its path, or what the caller named."""
+    reason: str
+    """One sentence."""
+
 
 RESULTS, FAILURES = "results", "failures"
 
@@ -206,6 +216,8 @@ class Journal:
         self.seconds: dict[str, float] = {}
         """Of each stage."""
         self.total = total
+        self.failures: list[Failure] = []
+        """Of this process, in the order in which they were noted."""
         self._counts, self._lock = {"done": 0, "failed": 0}, threading.Lock()
         self._beat = beat
         beat.note(total=total, seconds=self.seconds, **self._counts)
@@ -238,6 +250,7 @@ class Journal:
         self._results.add(record)
         if failed:
             self._failures.add(failure_of(record, source))
+            self.failures.append(Failure(place(record), record["message"]))
         self._count("failed" if failed else "done")
 
     def _count(self, what: str) -> None:

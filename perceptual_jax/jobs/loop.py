@@ -6,9 +6,9 @@ Threads write while the device goes on with the next batch; what waits to be wri
 import contextlib
 import dataclasses
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import jax
 
-from perceptual_jax.config import RestoreConfig
+from perceptual_jax.config import NoiseConfig, RestoreConfig
 from perceptual_jax.degradation.canvas import on_canvases
+from perceptual_jax.errors import Error
 from perceptual_jax.io.files import Place
 from perceptual_jax.jobs import writing
 from perceptual_jax.jobs.feed import Batch
@@ -28,42 +29,75 @@ from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.prior.prior import Prior
 from perceptual_jax.restoration.batch import Progress, run_batch
 from perceptual_jax.restoration.presets import build_search
-from perceptual_jax.types import Generator
+from perceptual_jax.types import Generator, Restoration
 
 THREADS = 4
 WAITING = 64
 """Results that may wait to be written; then the device waits, and memory stays bounded."""
 
 
-class Sink:
-    """Does work in the background, a bounded amount of it, and passes on what goes wrong.
+class Writer:
+    """Writes results behind the loop: some threads each take a picture's files, then its line.
 
-    Leaving the context waits for all that was put, whatever ended it: a result that the device
-    has paid for is written.
+    What waits to be written is bounded. Leaving the context waits for all of it, whatever ended
+    it: a result that the device has paid for is written.
     """
 
-    def __init__(self) -> None:
-        """Starts no thread yet."""
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="write")
-        self._room = threading.Semaphore(WAITING)
-        self._lock = threading.Lock()
-        self._error: BaseException | None = None
-        self.seconds = 0.0
-        """Of work, over all threads."""
+    def __init__(
+        self,
+        out: Place,
+        noise: NoiseConfig,
+        journal: Journal,
+        *,
+        about: Record,
+        redone: Collection[str] = (),
+        snapshots: Snapshots | None = None,
+    ):
+        """Starts no thread yet.
 
-    def put(self, work: Callable[[], None]) -> None:
-        """Hands over some work; waits while too much is waiting.
+        Args:
+            out: The job's folder.
+            noise: Settings of the job, see `writing.write_result`.
+            journal: Gets a record of each picture, and the seconds of writing, over all threads.
+            about: What every record says of the job.
+            redone: Names of pictures that an earlier job may have written a result of.
+            snapshots: Those of a picture that is written are removed.
+        """
+        self._out, self._noise, self._journal = out, noise, journal
+        self._about, self._redone, self._snapshots = about, redone, snapshots
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="write")
+        self._waiting: deque[Future[float]] = deque()
+
+    def write(self, picture: Picture, result: Restoration, *, seconds: float) -> None:
+        """Hands over a picture's restorations; waits while too much is waiting.
+
+        Args:
+            picture: The input.
+            result: Its restorations, one for each sample, along the first axis.
+            seconds: What they took, for the record.
 
         Raises:
-            BaseException: What earlier work has raised. Nothing is begun after that.
+            WriteError: If an earlier one could not be written.
         """
-        self._room.acquire()
-        if self._error is not None:
-            self._room.release()
-            raise self._error
-        self._pool.submit(self._do, work).add_done_callback(self._done)
+        while self._waiting and (len(self._waiting) == WAITING or self._waiting[0].done()):
+            self._conclude_first()
+        self._waiting.append(self._pool.submit(self._write, picture, result, seconds))
 
-    def __enter__(self) -> "Sink":
+    def _write(self, picture: Picture, result: Restoration, seconds: float) -> float:
+        begun, name = time.monotonic(), picture.input.name
+        about = self._about | {"seconds": seconds}
+        record = writing.write_result(
+            self._out, picture, result, self._noise, about, redone=name in self._redone
+        )
+        self._journal.add(record, picture.input)
+        if self._snapshots is not None:
+            self._snapshots.remove([Row(picture, i) for i in range(len(result.image))])
+        return time.monotonic() - begun
+
+    def _conclude_first(self) -> None:
+        self._journal.seconds["writing"] += self._waiting.popleft().result()
+
+    def __enter__(self) -> "Writer":
         """Itself."""
         return self
 
@@ -73,38 +107,27 @@ class Sink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Waits for all work; raises what it has raised, unless something else ended this."""
+        """Waits for all that was handed over.
+
+        Raises:
+            WriteError: If something could not be written, unless something else ended this.
+        """
         self._pool.shutdown(wait=True)
-        if error is None and self._error is not None:
-            raise self._error
-
-    def _do(self, work: Callable[[], None]) -> None:
-        if self._error is not None:
-            return
-        start = time.monotonic()
-        try:
-            work()
-        except BaseException as error:
-            self._error = self._error or error
-        with self._lock:
-            self.seconds += time.monotonic() - start
-
-    def _done(self, _: Future) -> None:
-        self._room.release()
+        while self._waiting and error is None:
+            self._conclude_first()
 
 
 STAGES = ("reading", "wait for input", "search", "wait for output", "writing")
 """Reading and writing are of all their threads, beside the others."""
 
 
-class JobError(RuntimeError):
+class JobError(Error, RuntimeError):
     """A job that cannot go on; the message is one sentence for the user."""
 
 
 class Job(NamedTuple):
     """What all batches share."""
 
-    out: Place
     config: RestoreConfig
     generator: Generator
     prior: Prior
@@ -114,10 +137,6 @@ class Job(NamedTuple):
     samples: int
     size: int
     """Restorations searched for at once."""
-    about: Record
-    """What every record says of the job."""
-    redone: frozenset[str]
-    """Names of pictures that an earlier job may have written a result of."""
     snapshots: Snapshots | None = None
     """None keeps no search in its middle."""
 
@@ -130,9 +149,8 @@ class Job(NamedTuple):
 def restore_all(
     job: Job,
     batches: Iterator[Batch],
-    sink: Sink,
+    writer: Writer,
     journal: Journal,
-    add: Callable[..., None],
     *,
     trace: Path | None,
     progress: Callable[[float, int], None] | None,
@@ -145,9 +163,8 @@ def restore_all(
     Args:
         job: What all batches share.
         batches: From `feed`.
-        sink: Gets what is to be written.
-        journal: Gets the seconds.
-        add: Notes a record, and the input that it is of.
+        writer: Gets the results.
+        journal: Gets the inputs that cannot be read, and the seconds.
         trace: Folder for a profiler's trace of the second batch.
         progress: Called with the number of pictures done and of all.
 
@@ -164,20 +181,21 @@ def restore_all(
     for number, batch in enumerate(clock.iterate(batches, "wait for input")):
         seconds["reading"] += batch.read_seconds
         for source, reason in batch.failed:
-            add(writing.failure_record(source.name, source.path, reason), source)
+            journal.add(writing.failure_record(source.name, source.path, reason), source)
         if batch.pictures:
             first, count = done + len(batch.failed), len(batch.pictures)
 
             def on_share(share: float, first: int = first, count: int = count) -> None:
                 show(first + share * count, total)
 
+            begun = time.monotonic()
             with _traced(trace if number == 1 else None), clock.of("search"):
-                works = _restore_batch(job, batch, add, on_share)
+                results = _restore_batch(job, batch, on_share)
+            each = (time.monotonic() - begun) / count
             with clock.of("wait for output"):
-                for work in works:
-                    sink.put(work)
+                for picture, result in zip(batch.pictures, results, strict=True):
+                    writer.write(picture, result, seconds=each)
         done += len(batch.failed) + len(batch.pictures)
-        seconds["writing"] = sink.seconds
     show(done, total)
 
 
@@ -216,11 +234,10 @@ def _traced(folder: Path | None) -> Iterator[None]:
 def _restore_batch(
     job: Job,
     batch: Batch,
-    add: Callable[..., None],
     progress: Callable[[float], None],
-) -> list[Callable[[], None]]:
-    """Restores pictures of one kind; what is left to do is to write each one's files."""
-    begun, pictures = time.monotonic(), batch.pictures
+) -> list[Restoration]:
+    """The restorations of each picture of a batch, one for each sample along the first axis."""
+    pictures = batch.pictures
     # Pictures that are missing from a full batch are made up for, so that a size compiles once.
     rows = [
         Row(picture, sample)
@@ -263,25 +280,8 @@ def _restore_batch(
             message = f"{len(rows)} pictures at once do not fit in memory; lower the batch size"
             raise JobError(message) from error
         raise
-    about = job.about | {"seconds": (time.monotonic() - begun) / len(pictures)}
 
-    def later(i: int, picture: Picture) -> Callable[[], None]:
-        own = slice(i * job.samples, (i + 1) * job.samples)
-        one = jax.tree.map(lambda x: x[own], result)
+    def of(i: int) -> Restoration:
+        return jax.tree.map(lambda x: x[i * job.samples : (i + 1) * job.samples], result)
 
-        def write() -> None:
-            record = writing.write_result(
-                job.out,
-                picture,
-                one,
-                config.noise,
-                about,
-                redone=picture.input.name in job.redone,
-            )
-            add(record, picture.input)
-            if job.snapshots is not None:
-                job.snapshots.remove(rows[own])
-
-        return write
-
-    return [later(i, picture) for i, picture in enumerate(pictures)]
+    return [of(i) for i in range(len(pictures))]

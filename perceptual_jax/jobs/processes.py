@@ -24,7 +24,7 @@ from typing import Any
 
 from upath import UPath
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import (
     Place,
     WriteError,

@@ -31,7 +31,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perceptual_jax.config import ConfigError, RestoreConfig, UsageError, parse_toml, to_toml
+from perceptual_jax.config import ConfigError, RestoreConfig, parse_toml, to_toml
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import (
     Place,
     json_text,

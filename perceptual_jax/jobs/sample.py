@@ -7,8 +7,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from perceptual_jax.config import UsageError
 from perceptual_jax.degradation.jpeg import standard_tables
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.images import read_image, reduce_picture, to_float, to_uint8, write_png
 from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.likelihood.inspection import Belief, inspect_picture

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import Place, load_json, names_in, write_atomically
 from perceptual_jax.jobs import log
 from perceptual_jax.jobs.log import RESULTS, Record, read_all_lines

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from perceptual_jax.config import Checked, Count, Share, Size
+from perceptual_jax.validation import Checked, Count, Share, Size
 
 
 @dataclasses.dataclass(frozen=True)

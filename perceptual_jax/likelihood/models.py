@@ -16,10 +16,11 @@ import numpy as np
 
 from perceptual_jax.checkpoints import store
 from perceptual_jax.checkpoints.catalogue import WeightsError
-from perceptual_jax.config import ConfigError, UsageError, from_dict
+from perceptual_jax.errors import UsageError
 from perceptual_jax.likelihood.config import PixelCNNConfig
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.pixelcnn import weight_shapes
+from perceptual_jax.validation import ConfigError, from_dict
 
 ARCHITECTURE = "conditional_pixelcnn"
 NOT_LEARNED = frozenset({"l2", "dct_box"})

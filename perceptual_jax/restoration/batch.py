@@ -132,6 +132,7 @@ def share_done(stages: Sequence[Stage], step: int) -> float:
     """The share of a search's work that is done after so many steps, by pixels rendered.
 
     Example:
+        >>> import optax
         >>> draft = Stage(128, 10, (), optax.sgd(1.0))
         >>> share_done((draft, draft), 5)
         0.25

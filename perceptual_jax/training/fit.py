@@ -27,8 +27,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from perceptual_jax.config import UsageError
 from perceptual_jax.degradation.profiles import load_profile
+from perceptual_jax.errors import Error, UsageError
 from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import (
     check_folder,
@@ -63,7 +63,7 @@ from perceptual_jax.training.step import (
 )
 
 
-class TrainingError(RuntimeError):
+class TrainingError(Error, RuntimeError):
     """A training that cannot go on; the message is one sentence for the user."""
 
 

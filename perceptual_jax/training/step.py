@@ -18,13 +18,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from perceptual_jax.config import Checked, Count, Positive, Range, Share
 from perceptual_jax.degradation.kernels import gaussian_blur
 from perceptual_jax.likelihood.config import PixelCNNConfig
 from perceptual_jax.likelihood.layers import Scope, Weights
 from perceptual_jax.likelihood.logistic_mixture import bits_per_dim, log_prob
 from perceptual_jax.likelihood.pixelcnn import init_weights, make_context, mixture_parameters
 from perceptual_jax.types import JpegHeader
+from perceptual_jax.validation import Checked, Count, Positive, Range, Share
 
 LEVEL = 2 / 255
 """Distance of two neighbouring 8-bit levels in [-1, 1]."""

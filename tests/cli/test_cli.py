@@ -16,6 +16,7 @@ import perceptual_jax
 from perceptual_jax import cli
 from perceptual_jax.checkpoints import catalogue, fetch
 from perceptual_jax.jobs.job import JobSummary
+from perceptual_jax.jobs.plan import JobOptions
 
 CONFIG = """
 [data]
@@ -92,23 +93,24 @@ def test_restore_and_run_again(tmp_path, face, restore, capsys):
 def test_options_reach_the_job(tmp_path, face, restore, narrow_path, monkeypatch):
     calls = []
 
-    def record(inputs, out, config, **options):
+    def record(inputs, out, config, options, **_):
         calls.append((inputs, out, config, options))
         return JobSummary(Path(out), restored=1, kept=0, failed=(), seconds=0.0)
 
     monkeypatch.setattr("perceptual_jax.jobs.job.restore_files", record)
     options = ["--steps", 2, "--finish-steps", 1, "--fidelity", 0.25, "--samples", 3]
-    assert restore(face, "more*.png", *options, "--batch-size", 2, "--overwrite") == 0
+    options += ["--set", "prior.mmd_weight=50", "--set", "prior.space = whitened"]
+    options += ["--batch-size", 2, "--overwrite", "--trace", "here"]
+    assert restore(face, "more*.png", *options) == 0
     assert restore(face) == 0
     (inputs, out, config, given), (_, _, plain, defaults) = calls
     assert (inputs, out) == ((str(face), "more*.png"), str(tmp_path / "out"))
     assert (config.search.steps, config.finish.steps, config.fidelity) == (2, 1, 0.25)
     assert (config.data.max_size, config.generator) == (16, str(narrow_path))
+    assert (config.prior.mmd_weight, config.prior.space) == (50.0, "whitened")
     assert (plain.search.steps, plain.finish.steps, plain.fidelity) == (3, 0, 0.5)
-    expected = {"samples": 3, "seed": 0, "batch_size": 2, "overwrite": True}
-    assert expected.items() <= given.items()
-    expected = {"samples": 1, "seed": 0, "batch_size": None, "overwrite": False}
-    assert expected.items() <= defaults.items()
+    assert given == JobOptions(samples=3, batch_size=2, overwrite=True, trace=Path("here"))
+    assert defaults == JobOptions()
 
 
 def test_failures_are_listed_and_the_others_done(tmp_path, face, restore, capsys):
@@ -138,6 +140,9 @@ def test_the_sheet_survives_inputs_that_are_gone(tmp_path, face, restore):
         (["restore", "face.png", "--out", "out", "--config", "pulze"], "presets are .*pulse"),
         (["restore", "face.png", "--out", "out", "--config", "no.toml"], "cannot read the config"),
         (["restore", "face.png", "--out", "out", "--config", "bad.toml"], "unknown key 'stepps'"),
+        (["restore", "face.png", "--out", "out", "--config", "table2"], "rows are .*, pixelcnn_50"),
+        (["restore", "face.png", "--out", "out", "--set", "steps"], "takes NAME=VALUE, .*'steps'"),
+        (["restore", "face.png", "--out", "out", "--set", "search.step=3"], "'step' in .search.;"),
         (["restore", "face.png", "--out", "out", "--generator", "tony"], "'tony'; known gener"),
         (["restore", "face.png", "--out", "out", "--fidelity", "2"], "fidelity must be"),
         (["degrade", "face.png", "--out", "out", "--kind", "sr"], "kind must be one of"),

@@ -24,6 +24,8 @@ from tests.helpers.pictures import as_float, picture
 
 requantise = jax.jit(module.requantise, static_argnames="rounding")
 
+requantise = jax.jit(module.requantise, static_argnames="rounding")
+
 SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from perceptual_jax.config import UsageError
 from perceptual_jax.degradation.jpeg import quality_of
 from perceptual_jax.degradation.operations import OPERATIONS
 from perceptual_jax.degradation.profiles import (
@@ -10,6 +9,7 @@ from perceptual_jax.degradation.profiles import (
     load_profile,
     profile_names,
 )
+from perceptual_jax.errors import UsageError
 from tests.helpers.pictures import picture
 
 EXAMPLES = {

@@ -6,6 +6,7 @@ import pytest
 
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.jobs.job import restore_files
+from perceptual_jax.jobs.plan import JobOptions
 from tests.helpers.job_files import CONFIG, picture
 
 
@@ -20,7 +21,8 @@ def finished(narrow, tmp_path_factory):
     root = tmp_path_factory.mktemp("job")
     for seed, name in enumerate(["a.png", "b.png", "sub/a.png"]):
         picture(root / "in" / name, seed)
-    summary = restore_files([root / "in"], root / "out", CONFIG, generator=narrow, batch_size=4)
+    options = JobOptions(batch_size=4)
+    summary = restore_files([root / "in"], root / "out", CONFIG, options, generator=narrow)
     assert (summary.restored, summary.kept, summary.failed) == (3, 0, ())
     return root
 
@@ -34,19 +36,28 @@ def folder(finished, tmp_path):
 
 @pytest.fixture
 def again(finished, narrow):
-    """The job of `finished`, into any folder, with any other options.
+    """The job of `finished`, into any folder, with any other `JobOptions`.
 
     Batches of one size, because each size is compiled.
     """
 
-    def run(out, config=CONFIG, *, inputs=None, generator=narrow, batch_size=4, **options):
+    def run(
+        out,
+        config=CONFIG,
+        *,
+        inputs=None,
+        generator=narrow,
+        progress=None,
+        batch_size=4,
+        **options,
+    ):
         return restore_files(
             inputs or [finished / "in"],
             out,
             config,
+            JobOptions(batch_size=batch_size, **options),
             generator=generator,
-            batch_size=batch_size,
-            **options,
+            progress=progress,
         )
 
     return run

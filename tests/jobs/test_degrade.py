@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.config import UsageError
 from perceptual_jax.degradation.corruptions import degrade, find_kind
 from perceptual_jax.degradation.jpeg import read_header
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.images import read_image
 from perceptual_jax.io.inputs import InputError
 from perceptual_jax.jobs.degrade import RECORD, degrade_files

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.generator.mapping import broadcast_styles
 from perceptual_jax.io.images import to_uint8
 from perceptual_jax.jobs.generate import generate_files, parse_seeds, sample_image

@@ -15,12 +15,12 @@ from perceptual_jax.config import (
     NoiseConfig,
     PriorConfig,
     RestoreConfig,
-    UsageError,
     from_toml,
 )
 from perceptual_jax.degradation.resampling import resample_matrix
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.images import to_uint8
-from perceptual_jax.jobs import job
+from perceptual_jax.jobs import plan
 from perceptual_jax.jobs.writing import latents
 from perceptual_jax.types import Restoration
 from tests.helpers.job_files import CONFIG, assert_same_result, contents, lines, picture, pixels_of
@@ -218,13 +218,13 @@ def test_a_result_depends_on_no_name_and_no_neighbour(again, finished, tmp_path)
 
 def test_samples_that_would_all_be_the_same_get_different_starts():
     def starts(config, samples):
-        changed = job.from_different_starts(config, samples=samples)
+        changed = plan.from_different_starts(config, samples=samples)
         assert dataclasses.replace(changed, prior=config.prior) == config
         return changed.prior
 
     default = RestoreConfig()
     assert starts(default, 1) == default.prior
-    assert starts(default, 2).spread == job.SAMPLE_SPREAD
+    assert starts(default, 2).spread == plan.SAMPLE_SPREAD
     for prior in (PriorConfig(start="random"), PriorConfig(spread=0.1)):
         assert starts(dataclasses.replace(default, prior=prior), 2) == prior
 

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from perceptual_jax.config import FinishConfig, NoiseConfig, SearchConfig, UsageError
+from perceptual_jax.config import FinishConfig, NoiseConfig, SearchConfig
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import WriteError
 from perceptual_jax.io.inputs import InputError
 from perceptual_jax.jobs import loop

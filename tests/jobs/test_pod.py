@@ -20,6 +20,8 @@ from tests.helpers.job_files import picture
 
 pytestmark = pytest.mark.slow
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 [search]
 steps = 80

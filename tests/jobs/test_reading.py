@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from perceptual_jax.config import ConfigError, UsageError
+from perceptual_jax.config import ConfigError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.images import ImageError, to_float
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.feed import AHEAD, feed

@@ -9,6 +9,7 @@ from perceptual_jax.config import FinishConfig, SearchConfig
 from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.jobs import loop
 from perceptual_jax.jobs.job import restore_files
+from perceptual_jax.jobs.plan import JobOptions
 from perceptual_jax.jobs.processes import Share
 from perceptual_jax.jobs.resume import Snapshots
 from perceptual_jax.jobs.writing import Settings
@@ -55,7 +56,7 @@ def results(out):
 @pytest.fixture(scope="module")
 def whole(finished, narrow, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
-    restore_files([finished / "in"], out, STAGES, generator=narrow, batch_size=4)
+    restore_files([finished / "in"], out, STAGES, JobOptions(batch_size=4), generator=narrow)
     return results(out)
 
 
@@ -128,12 +129,12 @@ def test_pictures_go_on_with_their_batch_each_in_its_row(narrow, tmp_path):
     for i in range(10):
         picture(tmp_path / "in" / f"{i}.png", i)
     inputs, out = tmp_path / "in", tmp_path / "out"
-    options = {"generator": narrow, "snapshot_every": 6, "batch_size": 3}
     batches = []
     for index in range(2):
-        share = Share(index, 2)
+        options = JobOptions(snapshot_every=6, batch_size=3, share=Share(index, 2))
+        progress = killed_after(0.5)
         with pytest.raises(Killed):
-            restore_files(inputs, out, CONFIG, **options, share=share, progress=killed_after(0.5))
+            restore_files(inputs, out, CONFIG, options, generator=narrow, progress=progress)
         files = {path.name for path in (out / ".snapshots").iterdir()}
         batches.append(sorted(files - set().union(*batches)))
     assert [len(batch) for batch in batches] == [3, 3]

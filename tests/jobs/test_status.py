@@ -6,7 +6,7 @@ import shutil
 import pyarrow.parquet
 import pytest
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.jobs.processes import Share, hold
 from perceptual_jax.jobs.status import merge, overview
 from tests.helpers.job_files import contents, picture

@@ -14,7 +14,7 @@ import fsspec
 import pytest
 from upath import UPath
 
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import WriteError, load_json
 from perceptual_jax.jobs import processes as holding
 from perceptual_jax.jobs.index import write_index

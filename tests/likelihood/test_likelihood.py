@@ -7,7 +7,7 @@ import pytest
 
 from perceptual_jax.checkpoints import store
 from perceptual_jax.checkpoints.catalogue import WeightsError
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.likelihood.models import load_model, model_path, save_model, shipped_models
 from perceptual_jax.likelihood.pixelcnn import weight_shapes
 from perceptual_jax.training.step import batch_bits

@@ -10,13 +10,17 @@ from perceptual_jax.restoration.dct_box import DctBox
 from perceptual_jax.types import Given, JpegHeader
 from tests.helpers.pictures import as_float, picture
 
-prepare = jax.jit(DctBox().prepare, static_argnums=1)
 evaluate = jax.jit(DctBox().evaluate)
+
+
+@jax.jit
+def prepare(image, header):
+    return DctBox().prepare(Given(image, header), 64)
 
 
 def box_of(image, quality, sampling):
     file = jpeg(image, quality=quality, subsampling=sampling)
-    return prepare(Given(jnp.asarray(as_float(file.image)), file.header), 64)
+    return prepare(jnp.asarray(as_float(file.image)), file.header)
 
 
 def coefficients(data):
@@ -77,7 +81,7 @@ def coefficients(data):
 @pytest.mark.parametrize(("quality", "wrong"), [(10, 0.0005), (50, 0.002), (90, 0.025)])
 def test_the_coefficients_are_those_in_the_file(sampling, quality, wrong):
     file = jpeg(picture(1), quality=quality, subsampling=("4:4:4", "4:2:2", "4:2:0")[sampling])
-    cache = prepare(Given(jnp.asarray(as_float(file.image)), file.header), 64)
+    cache = prepare(jnp.asarray(as_float(file.image)), file.header)
     for plane, true in enumerate(coefficients(file.encoded)):
         found = cache.coefficients[0 if plane == 0 else 3 * plane - 2 + sampling]
         found = np.asarray(found) / file.header.tables[min(plane, 1)]
@@ -114,7 +118,7 @@ def test_the_gradient_is_that_of_differences_and_zero_inside():
     image = picture(4, 32, 32)
     file = jpeg(image, quality=30, subsampling="4:2:0")
     with jax.enable_x64(True):
-        cache = prepare(Given(jnp.asarray(file.image / 127.5 - 1), file.header), 64)
+        cache = prepare(jnp.asarray(file.image / 127.5 - 1), file.header)
         x = jnp.asarray(picture(5, 32, 32) / 127.5 - 1)
         direction = jnp.asarray(np.random.default_rng(0).normal(size=x.shape))
 
@@ -127,7 +131,7 @@ def test_the_gradient_is_that_of_differences_and_zero_inside():
         np.testing.assert_allclose(slope, difference, rtol=1e-4)
     grey = jnp.zeros((16, 16, 3))
     header = file.header
-    box = prepare(Given(grey, header), 64)
+    box = prepare(grey, header)
     inside = jax.jit(jax.grad(lambda x: evaluate(box, x)[0]))(grey + 0.01)
     np.testing.assert_array_equal(inside, 0)
 
@@ -140,10 +144,8 @@ def test_larger_pictures_are_averaged_and_headers_batched():
     headers = JpegHeader(*(jnp.stack(x) for x in zip(*(f.header for f in files), strict=True)))
     degraded = jnp.stack([jnp.asarray(as_float(f.image)) for f in files])
     large = jnp.stack([jnp.asarray(as_float(x.repeat(2, 0).repeat(2, 1))) for x in images])
-    caches = jax.jit(jax.vmap(lambda given: prepare(given, 64)))(Given(degraded, headers))
+    caches = jax.jit(jax.vmap(prepare))(degraded, headers)
     values, _ = jax.jit(jax.vmap(evaluate))(caches, large)
     for i in range(2):
-        alone, _ = evaluate(
-            prepare(Given(degraded[i], files[i].header), 64), jnp.asarray(as_float(images[i]))
-        )
+        alone, _ = evaluate(prepare(degraded[i], files[i].header), jnp.asarray(as_float(images[i])))
         np.testing.assert_allclose(values[i], alone, rtol=1e-3, atol=1e-8)

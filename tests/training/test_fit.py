@@ -13,13 +13,19 @@ import pytest
 from PIL import Image
 
 import perceptual_jax
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.likelihood.config import PixelCNNConfig
 from perceptual_jax.likelihood.models import load_model
 from perceptual_jax.training import fit as fitting
 from perceptual_jax.training.evaluation import bits_of_conditions, decoys, ranking_accuracy
 from perceptual_jax.training.fit import Job, TrainingError, fit
-from perceptual_jax.training.step import TrainConfig, augment, init_state, learning_rate, train_step
+from perceptual_jax.training.step import (
+    TrainConfig,
+    augment,
+    init_state,
+    learning_rate,
+    train_step,
+)
 from tests.helpers.networks import FAST, batch, network
 from tests.helpers.pictures import picture
 
@@ -130,7 +136,7 @@ def test_nan_stops_with_the_last_good_checkpoint(job, tmp_path, monkeypatch):
 
 ON_FOUR_DEVICES = """
 import dataclasses, pickle, sys
-from perceptual_jax.config import UsageError
+from perceptual_jax.errors import UsageError
 from perceptual_jax.training.fit import fit
 
 job, out, options = pickle.loads(bytes.fromhex(sys.argv[1]))
