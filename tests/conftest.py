@@ -25,9 +25,6 @@ import jax
 import numpy as np
 import pytest
 
-collect_ignore_glob = ["conftest.py", "*/conftest.py"]
-"""Doctests are looked for in every module, and modules of one name cannot be imported twice."""
-
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
@@ -60,6 +57,12 @@ def peak_memory():
 
 def pytest_configure(config):
     config.stash[PEAKS] = {}
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that no worker is left with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_sessionfinish(session):

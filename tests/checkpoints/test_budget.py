@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from exhausting_files import AMPLIFIED, EXACT
-from hostile_files import HOSTILE, PKL
-from real_size import network_pickle, pretend_to_have_torch, training_state
 
 from perceptual_jax.checkpoints.budget import LIMITS, Budget, Limits
 from perceptual_jax.checkpoints.inert import UnknownFormatError, UnsafeCheckpointError
 from perceptual_jax.checkpoints.readers import read_checkpoint
+from tests.helpers.exhausting_files import AMPLIFIED, EXACT
+from tests.helpers.hostile_files import HOSTILE, PKL
+from tests.helpers.real_size import network_pickle, pretend_to_have_torch, training_state
 
 
 def spent(path, data, **limits):
@@ -81,8 +81,8 @@ ROOM = 100 * 2**20
 
 CHILD = f"""
 import json, pathlib, resource, sys
-from exhausting_files import AMPLIFIED
-from hostile_files import HOSTILE
+from tests.helpers.exhausting_files import AMPLIFIED
+from tests.helpers.hostile_files import HOSTILE
 from perceptual_jax.checkpoints.budget import Budget
 from perceptual_jax.checkpoints.readers import read_checkpoint
 from perceptual_jax.checkpoints.inert import CheckpointError

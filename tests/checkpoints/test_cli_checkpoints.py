@@ -1,8 +1,8 @@
 import pytest
-from checkpoint_writers import called, nvidia_torch, torch_zip
-from foreign_networks import nvidia_arrays, rosinality_arrays
 
 from perceptual_jax import cli
+from tests.helpers.checkpoint_writers import called, nvidia_torch, torch_zip
+from tests.helpers.foreign_networks import nvidia_arrays, rosinality_arrays
 
 
 @pytest.fixture

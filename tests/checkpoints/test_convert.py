@@ -10,16 +10,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
-from checkpoint_writers import nvidia_tensorflow, nvidia_torch, torch_stream, torch_zip
-from foreign_networks import (
-    RESOLUTIONS,
-    basicsr_arrays,
-    flaxmodels_arrays,
-    mobilestylegan_arrays,
-    nvidia_arrays,
-    rosinality_arrays,
-    tensorflow_arrays,
-)
 
 from perceptual_jax.checkpoints import store
 from perceptual_jax.checkpoints.convert import (
@@ -34,6 +24,21 @@ from perceptual_jax.checkpoints.describe import describe
 from perceptual_jax.checkpoints.inert import CheckpointError
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.checkpoints.readers import Checkpoint, Network, read_checkpoint
+from tests.helpers.checkpoint_writers import (
+    nvidia_tensorflow,
+    nvidia_torch,
+    torch_stream,
+    torch_zip,
+)
+from tests.helpers.foreign_networks import (
+    RESOLUTIONS,
+    basicsr_arrays,
+    flaxmodels_arrays,
+    mobilestylegan_arrays,
+    nvidia_arrays,
+    rosinality_arrays,
+    tensorflow_arrays,
+)
 
 CLAMP = {
     f"synthesis.b{r}.{layer}.conv_clamp": 1 for r in RESOLUTIONS for layer in ("conv1", "torgb")

@@ -6,12 +6,12 @@ import threading
 
 import numpy as np
 import pytest
-from checkpoint_writers import nvidia_torch
-from foreign_networks import nvidia_arrays
 
 from perceptual_jax.checkpoints import fetch, load
 from perceptual_jax.checkpoints.catalogue import Download, Entry, WeightsError
 from perceptual_jax.checkpoints.download import expected_sha256, fetch_file
+from tests.helpers.checkpoint_writers import nvidia_torch
+from tests.helpers.foreign_networks import nvidia_arrays
 
 DATA = np.random.default_rng(0).bytes(50_000)
 

@@ -8,18 +8,6 @@ import struct
 import h5py
 import numpy as np
 import pytest
-from checkpoint_writers import (
-    Call,
-    Global,
-    Persistent,
-    dumps,
-    nvidia_tensorflow,
-    nvidia_torch,
-    tensor,
-    torch_stream,
-    torch_zip,
-)
-from hostile_files import ARRAYS, EXCEEDED, HOSTILE, PKL, STREAM, WHOLE
 
 from perceptual_jax.checkpoints.budget import LIMITS, Budget
 from perceptual_jax.checkpoints.inert import (
@@ -31,6 +19,18 @@ from perceptual_jax.checkpoints.inert import (
 from perceptual_jax.checkpoints.nvidia_pickles import NVIDIA_MAKERS
 from perceptual_jax.checkpoints.pickles import unpickle
 from perceptual_jax.checkpoints.readers import read_checkpoint
+from tests.helpers.checkpoint_writers import (
+    Call,
+    Global,
+    Persistent,
+    dumps,
+    nvidia_tensorflow,
+    nvidia_torch,
+    tensor,
+    torch_stream,
+    torch_zip,
+)
+from tests.helpers.hostile_files import ARRAYS, EXCEEDED, HOSTILE, PKL, STREAM, WHOLE
 
 
 def written(tmp_path, data):

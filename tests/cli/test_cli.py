@@ -297,6 +297,7 @@ def test_weights_fetch_from_a_wrong_file(tmp_path, capsys):
     assert "is not the published" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_compiled_programs_are_kept_beside_the_weights(tmp_path, monkeypatch, narrow_path):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     code = "import sys; from perceptual_jax import cli; sys.exit(cli.main())"

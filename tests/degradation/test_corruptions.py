@@ -3,7 +3,6 @@ import io
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from pictures import picture
 from PIL import Image
 
 from perceptual_jax.degradation import corruptions
@@ -11,6 +10,7 @@ from perceptual_jax.degradation.corruptions import KINDS, degrade
 from perceptual_jax.degradation.jpeg import standard_tables
 from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.io.images import to_float
+from tests.helpers.pictures import picture
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

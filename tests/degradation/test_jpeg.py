@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.fft
-from pictures import as_float, picture
 from PIL import Image
 
 from perceptual_jax.degradation import jpeg_codec as module
@@ -21,6 +20,7 @@ from perceptual_jax.degradation.jpeg_codec import (
     triangle_upsample,
 )
 from perceptual_jax.types import JpegHeader, unknown_header
+from tests.helpers.pictures import as_float, picture
 
 requantise = jax.jit(module.requantise)
 

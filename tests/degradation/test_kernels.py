@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from pictures import picture
 
 from perceptual_jax.degradation import kernels
+from tests.helpers.pictures import picture
 
 KERNELS = {
     "gaussian": kernels.gaussian(1.5, 1.5, 0),

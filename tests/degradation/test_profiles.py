@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from pictures import picture
 
 from perceptual_jax.degradation.jpeg import quality_of
 from perceptual_jax.degradation.operations import OPERATIONS
@@ -11,6 +10,7 @@ from perceptual_jax.degradation.profiles import (
     profile_names,
 )
 from perceptual_jax.errors import UsageError
+from tests.helpers.pictures import picture
 
 EXAMPLES = {
     "avif": "quality = 30",

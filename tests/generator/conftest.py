@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-import reference_stylegan2 as reference
-from narrow_stylegan2 import CONFIG, f32, to_ours
 
 from perceptual_jax.generator.stylegan2 import StyleGAN2
+from tests.helpers import reference_stylegan2 as reference
+from tests.helpers.narrow_stylegan2 import CONFIG, f32, to_ours
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference_stylegan2 as reference
 from jax import lax
 
 from perceptual_jax.generator import layers
+from tests.helpers import reference_stylegan2 as reference
 
 
 def to_hwio(weight):

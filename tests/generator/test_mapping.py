@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference_stylegan2 as reference
 
 from perceptual_jax.generator.mapping import (
     MappingNetwork,
@@ -10,6 +9,7 @@ from perceptual_jax.generator.mapping import (
     estimate_w_mean,
     truncate,
 )
+from tests.helpers import reference_stylegan2 as reference
 
 
 def effective(ckpt):

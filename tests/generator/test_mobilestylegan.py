@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from narrow import mobile, mobile_arrays
 
 from perceptual_jax.generator.arrays import named_params
 from perceptual_jax.generator.draft import init_draft_head, thirds
 from perceptual_jax.generator.layers import inverse_haar
 from perceptual_jax.generator.mobilestylegan import MobileStyleGAN, modulated_depthwise
+from tests.helpers.narrow import mobile, mobile_arrays
 
 
 def reference(arrays, styles):

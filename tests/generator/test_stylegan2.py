@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference_stylegan2 as reference
-from narrow_stylegan2 import CLAMP, CONFIG, f32, synthesis, to_ours, with_config
 
 from perceptual_jax.generator.draft import init_draft_head
 from perceptual_jax.generator.mapping import broadcast_styles, truncate
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.types import Generator
+from tests.helpers import reference_stylegan2 as reference
+from tests.helpers.narrow_stylegan2 import CLAMP, CONFIG, f32, synthesis, to_ours, with_config
 
 
 @pytest.mark.parametrize("up_conv", ["dilated", "polyphase"])

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from narrow_stylegan2 import CONFIG, f32, synthesis, to_ours
 
 from perceptual_jax.generator.mapping import broadcast_styles
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config, channel_table, weight_shapes
+from tests.helpers.narrow_stylegan2 import CONFIG, f32, synthesis, to_ours
 
 
 def test_weights_can_be_trained_through_their_arrays(small):

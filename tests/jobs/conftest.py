@@ -3,11 +3,11 @@
 import shutil
 
 import pytest
-from job_files import CONFIG, picture
 
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.jobs.job import restore_files
 from perceptual_jax.jobs.plan import JobOptions
+from tests.helpers.job_files import CONFIG, picture
 
 
 @pytest.fixture(scope="session")

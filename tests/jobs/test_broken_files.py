@@ -3,8 +3,8 @@
 import json
 import os
 
-from broken_files import write_broken
-from job_files import picture
+from tests.helpers.broken_files import write_broken
+from tests.helpers.job_files import picture
 
 GOOD = int(os.environ.get("PERCEPTUAL_JAX_GOOD_FILES", "6"))
 """200 is the long run."""

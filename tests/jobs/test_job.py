@@ -8,7 +8,6 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from job_files import CONFIG, assert_same_result, contents, lines, picture, pixels_of
 from PIL import Image
 
 from perceptual_jax.config import (
@@ -24,6 +23,7 @@ from perceptual_jax.io.images import to_uint8
 from perceptual_jax.jobs import plan
 from perceptual_jax.jobs.writing import latents
 from perceptual_jax.types import Restoration
+from tests.helpers.job_files import CONFIG, assert_same_result, contents, lines, picture, pixels_of
 
 
 def test_files_of_a_job(finished):

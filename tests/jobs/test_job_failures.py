@@ -8,7 +8,6 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from job_files import CONFIG, assert_same_result, lines, picture, pixels_of
 
 from perceptual_jax.config import FinishConfig, NoiseConfig, SearchConfig
 from perceptual_jax.errors import UsageError
@@ -16,6 +15,7 @@ from perceptual_jax.io.files import WriteError
 from perceptual_jax.io.inputs import InputError
 from perceptual_jax.jobs import loop
 from perceptual_jax.jobs.loop import JobError
+from tests.helpers.job_files import CONFIG, assert_same_result, lines, picture, pixels_of
 
 
 def test_failures_stop_nobody_else(again, finished, tmp_path):

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from job_files import picture
 from PIL import Image
 
 from perceptual_jax.jobs.status import overview
+from tests.helpers.job_files import picture
+
+pytestmark = pytest.mark.slow
 
 pytestmark = pytest.mark.slow
 

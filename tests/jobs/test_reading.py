@@ -6,7 +6,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from job_files import CONFIG, picture, pixels_of
 
 from perceptual_jax.config import ConfigError
 from perceptual_jax.errors import UsageError
@@ -14,6 +13,7 @@ from perceptual_jax.io.images import ImageError, to_float
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.feed import AHEAD, feed
 from perceptual_jax.jobs.reading import content_of, look_at, read_picture, restoration_keys
+from tests.helpers.job_files import CONFIG, picture, pixels_of
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import dataclasses
 
 import fsspec
 import pytest
-from job_files import CONFIG, contents, lines, picture
 
 from perceptual_jax.config import FinishConfig, SearchConfig
 from perceptual_jax.io.inputs import collect_inputs
@@ -14,6 +13,7 @@ from perceptual_jax.jobs.plan import JobOptions
 from perceptual_jax.jobs.processes import Share
 from perceptual_jax.jobs.resume import Snapshots
 from perceptual_jax.jobs.writing import Settings
+from tests.helpers.job_files import CONFIG, contents, lines, picture
 
 STAGES = dataclasses.replace(
     CONFIG, search=SearchConfig(steps=12, draft=16), finish=FinishConfig(steps=8)

@@ -5,11 +5,11 @@ import shutil
 
 import pyarrow.parquet
 import pytest
-from job_files import contents, picture
 
 from perceptual_jax.errors import UsageError
 from perceptual_jax.jobs.processes import Share, hold
 from perceptual_jax.jobs.status import merge, overview
+from tests.helpers.job_files import contents, picture
 
 
 def test_a_finished_job_at_a_glance(folder):

@@ -12,7 +12,6 @@ import time
 
 import fsspec
 import pytest
-from job_files import contents, picture
 from upath import UPath
 
 from perceptual_jax.errors import UsageError
@@ -21,6 +20,7 @@ from perceptual_jax.jobs import processes as holding
 from perceptual_jax.jobs.index import write_index
 from perceptual_jax.jobs.processes import Share
 from perceptual_jax.jobs.status import merge, overview
+from tests.helpers.job_files import contents, picture
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from pictures import as_float, picture
 
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.jobs.sample import describe
 from perceptual_jax.likelihood.inspection import inspect_picture, sift
 from perceptual_jax.likelihood.models import load_model
+from tests.helpers.pictures import as_float, picture
 
 
 @pytest.mark.parametrize(("quality", "phase"), [(12, (3, 5)), (35, (0, 0))])

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import CONFIGS, FAST, PAPER, batch, network
 
 from perceptual_jax.checkpoints import store
 from perceptual_jax.checkpoints.catalogue import WeightsError
@@ -13,6 +12,7 @@ from perceptual_jax.likelihood.models import load_model, model_path, save_model,
 from perceptual_jax.likelihood.pixelcnn import weight_shapes
 from perceptual_jax.training.step import batch_bits
 from perceptual_jax.types import Given
+from tests.helpers.networks import CONFIGS, FAST, PAPER, batch, network
 
 
 @jax.jit

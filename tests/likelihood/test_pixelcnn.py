@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import CONFIGS, FAST, batch, network
 
 from perceptual_jax.config import ConfigError
 from perceptual_jax.likelihood.config import PRESETS, PixelCNNConfig
@@ -22,6 +21,7 @@ from perceptual_jax.likelihood.pixelcnn import (
     weight_shapes,
 )
 from perceptual_jax.types import Given
+from tests.helpers.networks import CONFIGS, FAST, batch, network
 
 
 def reach_of(config, size, weights):

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import CONFIGS, FAST, batch, network
 
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.sampling import sample_degraded
+from tests.helpers.networks import CONFIGS, FAST, batch, network
 
 
 def condition(height, width):

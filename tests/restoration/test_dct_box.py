@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from pictures import as_float, picture
 
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.restoration.dct_box import DctBox
 from perceptual_jax.types import Given, JpegHeader
+from tests.helpers.pictures import as_float, picture
 
 evaluate = jax.jit(DctBox().evaluate)
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from narrow import mobile, mobile_arrays
 
 from perceptual_jax.config import DataConfig, FinishConfig, PriorConfig, RestoreConfig, SearchConfig
 from perceptual_jax.degradation.resampling import downscale
@@ -20,6 +19,7 @@ from perceptual_jax.restoration.objective import Problem, objective
 from perceptual_jax.restoration.optimizer import learning_rate_share
 from perceptual_jax.restoration.presets import build_search, default_prior, restore_batch, stages
 from perceptual_jax.types import Given, Latents, Status, unknown_header
+from tests.helpers.narrow import mobile, mobile_arrays
 
 CONFIG = RestoreConfig(
     prior=PriorConfig(bank_size=50),

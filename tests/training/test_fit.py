@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import FAST, batch, network
-from pictures import picture
 from PIL import Image
 
 import perceptual_jax
@@ -28,6 +26,8 @@ from perceptual_jax.training.step import (
     learning_rate,
     train_step,
 )
+from tests.helpers.networks import FAST, batch, network
+from tests.helpers.pictures import picture
 
 NETWORK = PixelCNNConfig(
     channels=4,

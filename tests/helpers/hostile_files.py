@@ -5,7 +5,9 @@ import struct
 import zipfile
 
 import numpy as np
-from checkpoint_writers import (
+
+from perceptual_jax.checkpoints.budget import LIMITS
+from tests.helpers.checkpoint_writers import (
     Call,
     Global,
     Persistent,
@@ -16,8 +18,6 @@ from checkpoint_writers import (
     torch_stream,
     torch_zip,
 )
-
-from perceptual_jax.checkpoints.budget import LIMITS
 
 ARRAYS = {
     "a.weight": np.arange(12, dtype=np.float32).reshape(3, 4),

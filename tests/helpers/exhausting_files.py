@@ -7,11 +7,18 @@ import copy
 import io
 import zipfile
 
-from checkpoint_writers import Call, Global, Persistent, Raw, dumps, torch_stream, torch_zip
-from hostile_files import storage, view
-
 from perceptual_jax.checkpoints.archives import MAX_DIRECTORY
 from perceptual_jax.checkpoints.budget import LIMITS
+from tests.helpers.checkpoint_writers import (
+    Call,
+    Global,
+    Persistent,
+    Raw,
+    dumps,
+    torch_stream,
+    torch_zip,
+)
+from tests.helpers.hostile_files import storage, view
 
 ENCODE = Global("_codecs", "encode")
 LOAD = Global("torch.storage", "_load_from_bytes")

@@ -5,7 +5,6 @@ import functools
 
 import jax
 import numpy as np
-from pictures import as_float, picture
 
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.likelihood.config import PRESETS
@@ -13,6 +12,7 @@ from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.pixelcnn import weight_shapes
 from perceptual_jax.training.step import Batch
 from perceptual_jax.types import JpegHeader
+from tests.helpers.pictures import as_float, picture
 
 NARROW = {"channels": 6, "blocks": 2, "components": 3, "encoder_channels": 8}
 FAST = dataclasses.replace(PRESETS["fast"], **NARROW | {"blocks": 1})

@@ -1,0 +1,1 @@
+"""What several tests share: narrow networks, pictures, files of others, jobs."""
