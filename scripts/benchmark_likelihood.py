@@ -29,7 +29,7 @@ from perceptual_jax.likelihood.config import PRESETS
 from perceptual_jax.likelihood.layers import fold
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.models import load_model
-from perceptual_jax.likelihood.pixelcnn import init_weights
+from perceptual_jax.likelihood.pixelcnn import init_network
 from perceptual_jax.likelihood.sampling import Method, sample_degraded
 from perceptual_jax.types import Given, JpegHeader
 
@@ -52,10 +52,10 @@ def matmul_gflops() -> float:
 def paper_network(degraded: Any, restored: Any, header: JpegHeader) -> Likelihood:
     """The paper's network with random weights: its speed does not depend on them."""
     config = PRESETS["paper"]
-    make = jax.jit(init_weights, static_argnums=0)
+    make = jax.jit(init_network, static_argnums=0)
     small = (degraded[None, :32, :32], restored[None, :32, :32])
     batched = JpegHeader(*(jnp.asarray(x)[None] for x in header))
-    return Likelihood(fold(make(config, jax.random.key(0), *small, batched)), config)
+    return Likelihood(fold(make(config, jax.random.key(0), *small, batched)))
 
 
 def measure_step(model: Likelihood, degraded: Any, restored: Any, header: JpegHeader) -> Any:

@@ -74,11 +74,14 @@ def make_examples(generator, resolution: int, count: int, seed: int, folder: Pat
         target = downscale(image, (resolution, resolution), filter="area")
         features, late, base = generator.draft_parts(styles, noise, resolution)
         target = target if base is None else target - base
-        return features.astype(jnp.float16), late, target.astype(jnp.float16)
+        return features, late, target
 
     columns: list[np.ndarray] = []
     for i, key in enumerate(jax.random.split(jax.random.key(seed), count)):
-        for j, x in enumerate(np.asarray(x) for x in example(generator, key)):
+        features, late, target = map(np.asarray, example(generator, key))
+        # Halved here and not by XLA, whose CPU programs for old instruction sets cannot do it.
+        stored = (features.astype(np.float16), late, target.astype(np.float16))
+        for j, x in enumerate(stored):
             if i == 0:
                 file, shape = folder / f"{seed}_{j}.npy", (count, *x.shape)
                 columns.append(np.lib.format.open_memmap(file, "w+", x.dtype, shape))

@@ -1,168 +1,184 @@
 """Layers of the PixelCNN: weight-normalised convolutions that see only what comes before.
 
 Activations are [n h w c]. A pixel comes before another if it is in a row above, or to the left in
-the same row. All convolutions here keep the size of the map.
+the same row. All convolutions here keep the size of the map, and compute in the dtype of their
+input.
 
-Weights are a flat dict: the name of a layer to its arrays. A `Scope` reads them by name; while a
-network is initialised it makes them instead, from the activations that reach each layer:
+Flax's own `nnx.WeightNorm` has no initialisation from data, and normalises at every call. Here
 
     w = g v / |v|,   g = scale / std(x * v / |v|),   b = -g mean(x * v / |v|)
 
-so that every layer starts with outputs of mean 0 and standard deviation `scale` on that batch.
+so that every layer starts with outputs of mean 0 and standard deviation `scale` on a real batch
+(`initialized`), and kernels are multiplied out for good once training is over (`fold`).
 
 Source: Salimans et al., "PixelCNN++", 2017; Salimans and Kingma, "Weight normalization", 2016.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-Weights = Mapping[str, Mapping[str, Array]]
-"""Layer name to arrays: `v`, `g`, `b` in training, `w` and `b` once folded."""
+Keys = Iterator[Key[Array, ""]]
+"""Fresh keys, one for each parameter in the order in which they are made, or for each dropout."""
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
+Network = TypeVar("Network", bound=nnx.Module)
 
-class Scope:
-    """The weights of a network by the names of its layers, during one evaluation."""
+
+def key_stream(key: Key[Array, ""]) -> Keys:
+    """Endless keys, each a function of `key` and its place."""
+    return (jax.random.fold_in(key, i) for i in itertools.count(1))
+
+
+class Conv(nnx.Module):
+    """A convolution with weight norm and bias.
+
+    Its parameters are the direction `v` [h w in out], the norm `g` [out] and the bias `b` [out];
+    once folded, the kernel `w` [h w in out] and `b`.
+    """
+
+    v: nnx.Param[Array]
+    g: nnx.Param[Array]
+    w: nnx.Param[Array]
 
     def __init__(
         self,
-        weights: Weights | None = None,
-        *,
-        init_key: Key[Array, ""] | None = None,
-        dropout_key: Key[Array, ""] | None = None,
-        dropout: float = 0.0,
-        dtype: jnp.dtype | type = jnp.float32,
-    ):
-        """Reads `weights`, or makes them if they are None.
-
-        Args:
-            weights: All layers.
-            init_key: Of the random directions v, where weights are made.
-            dropout_key: None keeps all activations.
-            dropout: Share of the activations of each block that are dropped.
-            dtype: Of activations and weights, except where a layer says `exact`.
-        """
-        self.weights: dict[str, Any] = dict(weights or {})
-        self.dtype = dtype
-        self._init_key = init_key
-        self._dropout_key = dropout_key
-        self._dropout = dropout
-        self._calls = 0
-
-    def conv(
-        self,
-        name: str,
-        x: Float[Array, "n h w c"],
+        fan_in: int,
         out: int,
-        kernel: tuple[int, int],
-        padding: Padding,
+        keys: Keys,
         *,
+        kernel: tuple[int, int] = (1, 1),
+        padding: Padding = ((0, 0), (0, 0)),
         dilation: int = 1,
         scale: float = 1.0,
-    ) -> Float[Array, "n h w out"]:
-        """A convolution with weight norm and bias."""
-        x = x.astype(self.dtype)
-        if self._init_key is not None:
-            self._make(name, x, out, kernel, padding, dilation, scale)
-        layer = self.weights[name]
-        w = layer["w"] if "w" in layer else _kernel(layer)
-        y = _correlate(x, w.astype(self.dtype), padding, dilation)
-        return y + layer["b"].astype(self.dtype)[None, None, None]
+    ):
+        """Draws a random direction; norm and bias are 1 and 0 until `initialized`.
 
-    def nin(
-        self, name: str, x: Float[Array, "n h w c"], out: int, *, scale: float = 1.0
-    ) -> Float[Array, "n h w out"]:
-        """A 1x1 convolution ("network in network")."""
-        return self.conv(name, x, out, (1, 1), ((0, 0), (0, 0)), scale=scale)
+        Args:
+            fan_in: Channels of the input.
+            out: Channels of the output.
+            keys: One is taken.
+            kernel: Rows and columns.
+            padding: Zeros above and below, left and right, that keep the size of the map.
+            dilation: Distance of the taps.
+            scale: Standard deviation of the outputs that `initialized` asks for.
+        """
+        self.v = nnx.Param(0.05 * jax.random.normal(next(keys), (*kernel, fan_in, out)))
+        self.g = nnx.Param(jnp.ones(out))
+        self.b = nnx.Param(jnp.zeros(out))
+        self.padding = padding
+        self.dilation = dilation
+        self.scale = scale
+        self.initializing = False
 
-    def linear(self, name: str, x: Float[Array, "*n c"], out: int) -> Float[Array, "*n out"]:
-        """A plain product, without weight norm or bias, for inputs that may all be equal."""
-        if self._init_key is not None:
-            shape = (x.shape[-1], out)
-            self.weights[name] = {"w": 0.05 * jax.random.normal(self._next_key(), shape)}
-        return x.astype(self.dtype) @ self.weights[name]["w"].astype(self.dtype)
+    @property
+    def is_folded(self) -> bool:
+        """Whether the kernel is multiplied out."""
+        return hasattr(self, "w")
 
-    def table(self, name: str, shape: tuple[int, ...]) -> Float[Array, "..."]:
-        """Free parameters, standard normal at first."""
-        if self._init_key is not None:
-            self.weights[name] = {"w": jax.random.normal(self._next_key(), shape)}
-        return self.weights[name]["w"].astype(self.dtype)
+    @property
+    def kernel(self) -> Float[Array, "h w i o"]:
+        """The effective kernel."""
+        if self.is_folded:
+            return self.w[...]
+        return self.g[...][None, None, None] * _direction(self.v[...])
 
-    def drop(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """Dropout; the identity outside training."""
-        if self._dropout_key is None or self._dropout == 0:
-            return x
-        self._calls += 1
-        key = jax.random.fold_in(self._dropout_key, self._calls)
-        keep = jax.random.bernoulli(key, 1 - self._dropout, x.shape)
-        return jnp.where(keep, x / (1 - self._dropout), 0)
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h w o"]:
+        """The convolution and the bias."""
+        if self.initializing:
+            self._set_norm_and_bias(x)
+        y = self._correlate(x, self.kernel)
+        return y + self.b[...].astype(x.dtype)[None, None, None]
 
-    def _next_key(self) -> Key[Array, ""]:
-        assert self._init_key is not None
-        self._calls += 1
-        return jax.random.fold_in(self._init_key, self._calls)
+    def _set_norm_and_bias(self, x: Array) -> None:
+        y = self._correlate(x, _direction(self.v[...])).astype(jnp.float32)
+        g = self.scale / jnp.sqrt(jnp.var(y, axis=(0, 1, 2)) + 1e-10)
+        self.g[...] = g
+        self.b[...] = -g * jnp.mean(y, axis=(0, 1, 2))
 
-    def _make(
-        self,
-        name: str,
-        x: Array,
-        out: int,
-        kernel: tuple[int, int],
-        padding: Padding,
-        dilation: int,
-        scale: float,
-    ) -> None:
-        v = 0.05 * jax.random.normal(self._next_key(), (*kernel, x.shape[-1], out))
-        y = _correlate(x, _direction(v), padding, dilation).astype(jnp.float32)
-        g = scale / jnp.sqrt(jnp.var(y, axis=(0, 1, 2)) + 1e-10)
-        self.weights[name] = {"v": v, "g": g, "b": -g * jnp.mean(y, axis=(0, 1, 2))}
-
-
-def fold(weights: Weights) -> dict[str, dict[str, Array]]:
-    """The same weights with every normalised kernel multiplied out: no `v` and `g`, but `w`."""
-    return {
-        name: {"w": _kernel(layer), "b": layer["b"]} if "v" in layer else dict(layer)
-        for name, layer in weights.items()
-    }
+    def _correlate(self, x: Array, w: Array) -> Array:
+        w = w.astype(x.dtype)
+        if w.shape[:2] == (1, 1):  # On a CPU a product is twice as fast as the same convolution.
+            return x @ w[0, 0]
+        return lax.conv_general_dilated(
+            x,
+            w,
+            window_strides=(1, 1),
+            padding=self.padding,
+            rhs_dilation=(self.dilation, self.dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
 
 
-def unfold(weights: Weights) -> dict[str, dict[str, Array]]:
-    """Weights that can be trained on and fold to these: the inverse of `fold`."""
+class Linear(nnx.Module):
+    """A plain product, without weight norm or bias, for inputs that may all be equal."""
 
-    def split(w: Array) -> dict[str, Array]:
-        return {"v": w, "g": jnp.sqrt(jnp.sum(w**2, axis=(0, 1, 2)) + 1e-12)}
+    def __init__(self, fan_in: int, out: int, keys: Keys):
+        """Draws random weights; one key is taken."""
+        self.w = nnx.Param(0.05 * jax.random.normal(next(keys), (fan_in, out)))
 
-    return {
-        name: split(layer["w"]) | {"b": layer["b"]} if "b" in layer else dict(layer)
-        for name, layer in weights.items()
-    }
+    def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
+        """The product."""
+        return x @ self.w[...].astype(x.dtype)
 
 
-def _kernel(layer: Mapping[str, Array]) -> Array:
-    return layer["g"][None, None, None] * _direction(layer["v"])
+class Table(nnx.Module):
+    """Free parameters, standard normal at first."""
+
+    def __init__(self, shape: tuple[int, ...], keys: Keys):
+        """Draws them; one key is taken."""
+        self.w = nnx.Param(jax.random.normal(next(keys), shape))
+
+
+def initialized(network: Network, run: Callable[[Network], object]) -> Network:
+    """The network with norms and biases from the activations that reach each layer.
+
+    Args:
+        network: Any network of `Conv`s, not folded. It stays as it is.
+        run: Evaluates the network it is given on a real batch.
+    """
+    begun = nnx.clone(network)
+    begun.set_attributes(Conv, initializing=True)
+    run(begun)
+    begun.set_attributes(Conv, initializing=False)
+    return begun
+
+
+def fold(network: Network) -> Network:
+    """The same network with every normalised kernel multiplied out: no `v` and `g`, but `w`."""
+    folded = nnx.clone(network)
+    for layer in _convolutions(folded):
+        if not layer.is_folded:
+            layer.w = nnx.Param(layer.kernel)
+            del layer.v, layer.g
+    return folded
+
+
+def unfold(network: Network) -> Network:
+    """A network that can be trained on and folds to this one: the inverse of `fold`."""
+    unfolded = nnx.clone(network)
+    for layer in _convolutions(unfolded):
+        if layer.is_folded:
+            w = layer.w[...]
+            layer.v = nnx.Param(w)
+            layer.g = nnx.Param(jnp.sqrt(jnp.sum(w**2, axis=(0, 1, 2)) + 1e-12))
+            del layer.w
+    return unfolded
+
+
+def _convolutions(network: nnx.Module) -> list[Conv]:
+    return [module for _, module in nnx.iter_modules(network) if isinstance(module, Conv)]
 
 
 def _direction(v: Array) -> Array:
     return v / jnp.sqrt(jnp.sum(v**2, axis=(0, 1, 2), keepdims=True) + 1e-12)
-
-
-def _correlate(x: Array, w: Array, padding: Padding, dilation: int) -> Array:
-    if w.shape[:2] == (1, 1):  # On a CPU a product is twice as fast as the same convolution.
-        return x @ w[0, 0]
-    return lax.conv_general_dilated(
-        x,
-        w,
-        window_strides=(1, 1),
-        padding=padding,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
 
 
 def above(kernel: tuple[int, int]) -> Padding:

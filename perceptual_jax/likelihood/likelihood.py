@@ -19,9 +19,8 @@ from jaxtyping import Array, Float, Int
 from perceptual_jax.degradation.canvas import canvas_matrix, canvas_mean
 from perceptual_jax.degradation.resampling import resample, resize
 from perceptual_jax.likelihood.config import PixelCNNConfig
-from perceptual_jax.likelihood.layers import Scope, Weights
 from perceptual_jax.likelihood.logistic_mixture import Mixture, bits_per_dim, log_prob
-from perceptual_jax.likelihood.pixelcnn import Context, make_context, mixture_parameters
+from perceptual_jax.likelihood.pixelcnn import Context, PixelCNN
 from perceptual_jax.types import Given, JpegHeader
 
 
@@ -37,17 +36,15 @@ class Observation(NamedTuple):
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["weights"],
-    meta_fields=["config", "min_log_scale", "every", "condition_size", "dtype"],
+    data_fields=["network"],
+    meta_fields=["min_log_scale", "every", "condition_size", "dtype"],
 )
 @dataclasses.dataclass(frozen=True)
 class Likelihood:
-    """A trained network as a data term: an immutable pytree, static but for its weights."""
+    """A trained network as a data term: an immutable pytree, static but for its parameters."""
 
-    weights: Weights
-    """Of the network, best folded (`layers.fold`)."""
-    config: PixelCNNConfig
-    """Of the network."""
+    network: PixelCNN
+    """The network, best folded (`layers.fold`)."""
     min_log_scale: float | None = None
     """Raises the smallest log-scale: with a scale of exp(-10) a single pixel can have a slope of
     22,000, and a search is better led by a tempered likelihood. None leaves the network's."""
@@ -59,6 +56,11 @@ class Likelihood:
     the degraded image's own size; 0 goes there at once."""
     dtype: str = "float32"
     """Of the body; the head and the mixture are float32 always."""
+
+    @property
+    def config(self) -> PixelCNNConfig:
+        """Sizes and switches of the network."""
+        return self.network.config
 
     def prepare(self, given: Given, resolution: int | None = None) -> Observation:
         """What depends on the degraded image alone.
@@ -78,7 +80,7 @@ class Likelihood:
                 f"{degraded.shape[0]} x {degraded.shape[1]}; use the l2 data term for it"
             )
         known = JpegHeader(*(jnp.asarray(x)[None] for x in given.header))
-        context = make_context(self._scope(), self.config, degraded[None], known)
+        context = self.network.context(degraded[None], known, dtype=jnp.dtype(self.dtype))
         context = jax.tree.map(lambda x: x[0], context)
         if side is None:
             return Observation(context)
@@ -115,15 +117,7 @@ class Likelihood:
         height, width, _ = cache.context.degraded.shape
         restored = resize(restored, (height, width))
         context = jax.lax.stop_gradient(jax.tree.map(lambda x: x[None], cache.context))
-        mixture = mixture_parameters(
-            self._scope(),
-            self.config,
-            context,
-            restored[None],
-            min_log_scale=self.min_log_scale,
-            every=self.every,
+        mixture = self.network.mixture(
+            context, restored[None], min_log_scale=self.min_log_scale, every=self.every
         )
         return jax.tree.map(lambda x: x[0], mixture)
-
-    def _scope(self) -> Scope:
-        return Scope(self.weights, dtype=jnp.dtype(self.dtype))

@@ -10,16 +10,16 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from perceptual_jax.checkpoints import store
 from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.errors import UsageError
+from perceptual_jax.generator.arrays import named_params
 from perceptual_jax.likelihood.config import PixelCNNConfig
 from perceptual_jax.likelihood.likelihood import Likelihood
-from perceptual_jax.likelihood.pixelcnn import weight_shapes
+from perceptual_jax.likelihood.pixelcnn import folded_network, weight_shapes
 from perceptual_jax.validation import ConfigError, from_dict
 
 ARCHITECTURE = "conditional_pixelcnn"
@@ -39,17 +39,14 @@ def save_model(path: str | os.PathLike[str], model: Likelihood, about: dict[str,
 
     Args:
         path: The file.
-        model: With folded weights.
+        model: With a folded network.
         about: What else is known of it: data, profile, steps.
 
     Raises:
         WriteError: If it cannot be written.
     """
-    arrays = {
-        f"{layer}.{name}": np.asarray(array, np.float32)
-        for layer, arrays in model.weights.items()
-        for name, array in arrays.items()
-    }
+    named = named_params(model.network)
+    arrays = {name: np.asarray(array, np.float32) for name, array in named.items()}
     metadata = {"architecture": ARCHITECTURE, "config": dataclasses.asdict(model.config)}
     store.save(Path(path), arrays, metadata | {"about": about})
 
@@ -93,11 +90,8 @@ def load_model(
             f"{path} does not fit its config: {name} should be {expected.get(name)}, "
             f"got {found.get(name)}"
         )
-    weights: dict[str, dict[str, jax.Array]] = {}
-    for name, array in arrays.items():
-        layer, _, leaf = name.rpartition(".")
-        weights.setdefault(layer, {})[leaf] = jnp.asarray(array)
-    return Likelihood(weights, config, min_log_scale=min_log_scale, dtype=dtype)
+    network = folded_network(config, {name: jnp.asarray(array) for name, array in arrays.items()})
+    return Likelihood(network, min_log_scale=min_log_scale, dtype=dtype)
 
 
 def files_sha256(degradation: str) -> str:

@@ -20,28 +20,49 @@ Source: the paper, Section 3.2; Salimans et al., "PixelCNN++", 2017; van den Oor
 "Conditional image generation with PixelCNN decoders", 2016 (conditions inside the gate).
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from perceptual_jax.degradation.jpeg_codec import requantise
-from perceptual_jax.likelihood.conditioning import Side, encode, make_side, marked
+from perceptual_jax.generator.arrays import named_params, with_params
+from perceptual_jax.likelihood.conditioning import (
+    TABLE_CHANNELS,
+    TABLE_FEATURES,
+    EncoderConv,
+    EncoderEnd,
+    FirstLayers,
+    GatedBlock,
+    LeftBlock,
+    PhaseTable,
+    SeeingConv,
+    Side,
+    anchors_of,
+    condition_channels,
+    condition_of,
+    encoder_conv,
+    marked,
+    table_features,
+)
 from perceptual_jax.likelihood.config import PixelCNNConfig
 from perceptual_jax.likelihood.layers import (
-    Scope,
+    Conv,
+    Keys,
+    Linear,
     above,
-    above_left,
-    concat_elu,
     fold,
     gate,
+    initialized,
+    key_stream,
     shift_down,
-    shift_right,
 )
 from perceptual_jax.likelihood.logistic_mixture import Mixture, mixture_from
-from perceptual_jax.types import JpegHeader, unknown_header
+from perceptual_jax.types import JpegHeader
 
 
 class Context(NamedTuple):
@@ -53,15 +74,213 @@ class Context(NamedTuple):
     streams: dict[str, Any]
     """Activations, as far as they do not depend on the condition."""
 
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Type of the activations."""
+        return jax.tree.leaves(self.streams)[0].dtype
 
-def init_weights(
+
+class PixelCNN(nnx.Module):
+    """The network. Immutable once made; the paths of its parameters are their names in files."""
+
+    def __init__(self, config: PixelCNNConfig, key: Key[Array, ""]):
+        """Draws random parameters; `init_network` also scales them by a batch.
+
+        Args:
+            config: Sizes and switches.
+            key: Consumed.
+        """
+        keys, c, injection = key_stream(key), config.channels, config.injection
+        pictures = condition_channels(config)
+        seen = pictures if config.encoder == "none" else c
+        self.config = config
+        self.phase = None if config.phase == "none" else PhaseTable(config.phase, keys)
+        quality = config.quality == "table"
+        self.table = Linear(TABLE_FEATURES, TABLE_CHANNELS, keys) if quality else None
+        self.u0 = Conv(4, c, keys, kernel=(2, 3), padding=above((2, 3)))
+        self.ul0 = FirstLayers(c, keys)
+        for i in range(1, config.blocks + 1):
+            sees_u, sees_ul = injection == "both", injection != "late"
+            u = GatedBlock(config, keys, kernel=(2, 3), seen=sees_u * seen)
+            ul = LeftBlock(config, keys, seen=sees_ul * seen)
+            setattr(self, f"u{i}", u)
+            setattr(self, f"ul{i}", ul)
+        if config.encoder == "local":
+            self.encoder0 = EncoderConv(config, pictures, keys)
+            self.encoder1 = encoder_conv(config, keys, dilation=1)
+            self.encoder2 = encoder_conv(config, keys, dilation=2)
+            self.encoder = EncoderEnd(config, pictures, keys)
+        if injection == "late":
+            self.join = SeeingConv(c, seen, keys)
+            for i in range(1, config.fusion_blocks + 1):
+                setattr(self, f"fuse{i}", GatedBlock(config, keys))
+        scale = 1.0 if config.mean == "plain" else 0.1
+        self.head = Conv(c, 10 * config.components, keys, scale=scale)
+
+    @property
+    def stream_blocks(self) -> list[tuple[GatedBlock, LeftBlock]]:
+        """The blocks of the streams `u` and `ul`, side by side."""
+        places = range(1, self.config.blocks + 1)
+        return [(getattr(self, f"u{i}"), getattr(self, f"ul{i}")) for i in places]
+
+    @property
+    def fusion_blocks(self) -> list[GatedBlock]:
+        """The blocks after the streams, where the injection is late."""
+        late = self.config.injection == "late"
+        places = range(1, self.config.fusion_blocks + 1) if late else ()
+        return [getattr(self, f"fuse{i}") for i in places]
+
+    def side(self, header: JpegHeader, size: tuple[int, int], dtype: jnp.dtype) -> Side:
+        """What the gates are told of images of a size (height, width)."""
+        phase = table = None
+        if self.phase is not None:
+            phase = self.phase(jnp.asarray(header.phase), size, dtype)
+        if self.table is not None:
+            # All images of a batch may have one table, so no layer here can be scaled by its
+            # outputs.
+            table = jax.nn.elu(self.table(table_features(header).astype(dtype)))
+        return Side(phase, table)
+
+    def encode(
+        self,
+        side: Side,
+        restored: Float[Array, "n h w 3"],
+        requantised: Float[Array, "n h w 3"],
+        dtype: jnp.dtype,
+    ) -> Float[Array, "n h w c"]:
+        """Features of the condition, as the gates read them."""
+        x = condition_of(self.config, restored, requantised).astype(dtype)
+        if self.config.encoder == "none":
+            return x
+        y = self.encoder0.encode(x, side)
+        for layer in (self.encoder1, self.encoder2):
+            y = y + layer(jax.nn.elu(y))
+        return self.encoder(y, x)
+
+    def context(
+        self,
+        degraded: Float[Array, "n h w 3"],
+        header: JpegHeader,
+        *,
+        dtype: jnp.dtype | type = jnp.float32,
+        dropout_keys: Keys | None = None,
+    ) -> Context:
+        """The part of the network that does not depend on the condition.
+
+        Args:
+            degraded: Degraded images in [-1, 1].
+            header: With a leading axis n.
+            dtype: Type of the activations.
+            dropout_keys: None keeps all activations.
+        """
+        dtype, keys = jnp.dtype(dtype), dropout_keys
+        side = self.side(header, (degraded.shape[1], degraded.shape[2]), dtype)
+        x = marked(degraded).astype(dtype)
+        # The only layers that must not see their own pixel: all later ones may.
+        u, ul = shift_down(self.u0(x)), self.ul0(x)
+        blocks = self.stream_blocks
+        streams: dict[str, Any]
+        if self.config.injection == "both":
+            # Of the first block of each stream the condition changes the gate only.
+            first_u, first_ul = blocks[0]
+            pre_gate = first_u.pre_gate(first_u.features(u), keys)
+            streams = {"u": u, "ul": ul, "pre_gate": pre_gate, "first": first_ul.features(ul)}
+        elif self.config.injection == "rightward":
+            aux = []
+            for u_block, ul_block in blocks:
+                u = u_block(u, u_block.side_bias(side, dtype), keys)
+                aux.append(ul_block.auxiliary(u))
+            first = blocks[0][1]
+            pre_gate = first.pre_gate(first.features(ul) + aux[0], keys)
+            streams = {"ul": ul, "aux": aux[1:], "pre_gate": pre_gate}
+        else:
+            for u_block, ul_block in blocks:
+                u = u_block(u, u_block.side_bias(side, dtype), keys)
+                bias, aux = ul_block.side_bias(side, dtype), ul_block.auxiliary(u)
+                ul = ul_block(ul, bias, keys, aux=aux)
+            streams = {"joined": self.join(jax.nn.elu(ul))}
+        return Context(degraded, header, side, streams)
+
+    def mixture(
+        self,
+        context: Context,
+        restored: Float[Array, "n h w 3"],
+        *,
+        min_log_scale: float | Float[Array, ""] | None = None,
+        every: int = 1,
+        dropout_keys: Keys | None = None,
+    ) -> Mixture:
+        """The distribution of every pixel of the degraded image, given those before it.
+
+        Args:
+            context: Result of `context`, whose type of activations is kept.
+            restored: The condition, at the degraded image's size.
+            min_log_scale: Takes the place of the config's (tempering).
+            every: Only the first of so many rows each, where the injection is late: what comes
+                after the streams costs as much less.
+            dropout_keys: None keeps all activations.
+
+        Returns:
+            Mixtures [n h w ...], in float32 whatever the type of the body.
+
+        Raises:
+            ValueError: If rows are to be left out and the injection is not late.
+        """
+        config, keys = self.config, dropout_keys
+        if every > 1 and config.injection != "late":
+            raise ValueError(f"only a late injection can leave out rows, got {config.injection}")
+        side, streams, dtype = context.side, context.streams, context.dtype
+        requantised = restored
+        if config.quality == "table":
+            requantised = jax.vmap(requantise)(restored, context.header)
+        seen = self.encode(side, restored, requantised, dtype)[:, ::every]
+        if config.injection == "both":
+            (first_u, first_ul), *rest = self.stream_blocks
+            u = gate(streams["u"], streams["pre_gate"] + first_u.bias(side, seen))
+            pre_gate = first_ul.pre_gate(streams["first"] + first_ul.auxiliary(u), keys)
+            ul = gate(streams["ul"], pre_gate + first_ul.bias(side, seen))
+            for u_block, ul_block in rest:
+                u = u_block(u, u_block.bias(side, seen), keys)
+                ul = ul_block(ul, ul_block.bias(side, seen), keys, aux=ul_block.auxiliary(u))
+        elif config.injection == "rightward":
+            (_, first), *rest = self.stream_blocks
+            ul = gate(streams["ul"], streams["pre_gate"] + first.bias(side, seen))
+            for (_, block), aux in zip(rest, streams["aux"], strict=True):
+                ul = block(ul, block.bias(side, seen), keys, aux=aux)
+        else:
+            ul = streams["joined"][:, ::every] + self.join.seen(seen)
+            if side.phase is not None:
+                side = side._replace(phase=side.phase[:, ::every])
+            for block in self.fusion_blocks:
+                ul = block(ul, block.side_bias(side, dtype), keys)
+        floor = config.min_log_scale if min_log_scale is None else min_log_scale
+        anchors = anchors_of(config, context.degraded, restored, requantised, every)
+        return mixture_from(self.raw(ul), anchors=anchors, min_log_scale=floor)
+
+    def raw(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w p"]:
+        """The mixture's raw parameters: logits k, means 3k, log-scales 3k, coefficients 3k."""
+        k = self.config.components
+        # Never in bfloat16: near 1, its spacing is half of one of the 256 levels and more.
+        raw = self.head(jax.nn.elu(x).astype(jnp.promote_types(x.dtype, jnp.float32)))
+        if self.config.mean != "plain":
+            # An anchor is off by a few levels of 255, so scales begin there.
+            start = jnp.repeat(
+                jnp.array([0.0, 0.0, -4.0, 0.0]),
+                jnp.array([k, 3 * k, 3 * k, 3 * k]),
+                total_repeat_length=10 * k,
+            )
+            raw = raw + start[None, None, None]
+        return raw
+
+
+def init_network(
     config: PixelCNNConfig,
     key: Key[Array, ""],
     degraded: Float[Array, "n h w 3"],
     restored: Float[Array, "n h w 3"],
     header: JpegHeader,
-) -> dict[str, dict[str, Array]]:
-    """Random weights, scaled by the activations on one real batch (16 images or more).
+) -> PixelCNN:
+    """A random network, scaled by the activations on one real batch (16 images or more).
 
     Args:
         config: Static under `jit`; do jit this.
@@ -70,210 +289,30 @@ def init_weights(
         restored: Their originals.
         header: With a leading axis n.
     """
-    scope = Scope(init_key=key)
-    context = make_context(scope, config, degraded, header)
-    mixture_parameters(scope, config, context, restored)
-    return scope.weights
+
+    def run(network: PixelCNN) -> Mixture:
+        return network.mixture(network.context(degraded, header), restored)
+
+    return initialized(PixelCNN(config, key), run)
 
 
-def make_context(
-    scope: Scope, config: PixelCNNConfig, degraded: Float[Array, "n h w 3"], header: JpegHeader
-) -> Context:
-    """The part of the network that does not depend on the condition."""
-    _, height, width, _ = degraded.shape
-    side = make_side(scope, config, header, (height, width))
-    u, ul = _first_layers(scope, config, degraded)
-    streams: dict[str, Any]
-    if config.injection == "both":
-        # Of the first block of each stream the condition changes the gate only.
-        opened = _open(scope, "u1", u, (2, 3))
-        streams = {"u": u, "ul": ul, "opened": opened, "first": _first_conv(scope, "ul1", ul)}
-    elif config.injection == "rightward":
-        aux = []
-        for i in range(1, config.blocks + 1):
-            u = gate(u, _open(scope, f"u{i}", u, (2, 3)) + _told(scope, f"u{i}", side, u))
-            aux.append(scope.nin(f"ul{i}.aux", concat_elu(u), config.channels))
-        streams = {"ul": ul, "aux": aux[1:], "opened": _open(scope, "ul1", ul, (2, 2), aux[0])}
-    else:
-        for i in range(1, config.blocks + 1):
-            u = gate(u, _open(scope, f"u{i}", u, (2, 3)) + _told(scope, f"u{i}", side, u))
-            aux_i = scope.nin(f"ul{i}.aux", concat_elu(u), config.channels)
-            opened = _open(scope, f"ul{i}", ul, (2, 2), aux_i)
-            ul = gate(ul, opened + _told(scope, f"ul{i}", side, ul))
-        streams = {"joined": scope.nin("join", jax.nn.elu(ul), config.channels)}
-    return Context(degraded, header, side, streams)
+@functools.cache
+def graph_of(config: PixelCNNConfig) -> nnx.GraphDef[PixelCNN]:
+    """The network without its parameters, as it is in training: `nnx.merge` puts it together."""
+    return nnx.split(_abstract(config))[0]
 
 
-def mixture_parameters(
-    scope: Scope,
-    config: PixelCNNConfig,
-    context: Context,
-    restored: Float[Array, "n h w 3"],
-    *,
-    min_log_scale: float | Float[Array, ""] | None = None,
-    every: int = 1,
-) -> Mixture:
-    """The distribution of every pixel of the degraded image, given those before it.
-
-    Args:
-        scope: Weights.
-        config: Of the network.
-        context: From `make_context`.
-        restored: The condition, at the degraded image's size.
-        min_log_scale: Takes the place of the config's (tempering).
-        every: Only the first of so many rows each, where the injection is late: what comes after
-            the streams costs as much less.
-
-    Returns:
-        Mixtures [n h w ...], in float32 whatever the type of the body.
-
-    Raises:
-        ValueError: If rows are to be left out and the injection is not late.
-    """
-    if every > 1 and config.injection != "late":
-        raise ValueError(f"only a late injection can leave out rows, got {config.injection}")
-    side, streams, channels = context.side, context.streams, config.channels
-    requantised = restored
-    if config.quality == "table":
-        requantised = jax.vmap(requantise)(restored, context.header)
-    seen = encode(scope, config, side, restored, requantised)[:, ::every]
-
-    def conditioned(name: str, x: Array) -> Array:
-        seen_by = scope.nin(f"{name}.seen", seen, 2 * channels, scale=0.1)
-        return _told(scope, name, side, x) + seen_by
-
-    if config.injection == "both":
-        u, ul = streams["u"], streams["ul"]
-        for i in range(1, config.blocks + 1):
-            opened = streams["opened"] if i == 1 else _open(scope, f"u{i}", u, (2, 3))
-            u = gate(u, opened + conditioned(f"u{i}", u))
-            aux = scope.nin(f"ul{i}.aux", concat_elu(u), channels)
-            first = streams["first"] if i == 1 else _first_conv(scope, f"ul{i}", ul)
-            ul = gate(ul, _second_conv(scope, f"ul{i}", first + aux) + conditioned(f"ul{i}", ul))
-    elif config.injection == "rightward":
-        ul = gate(streams["ul"], streams["opened"] + conditioned("ul1", streams["ul"]))
-        for i, aux in enumerate(streams["aux"], start=2):
-            opened = _open(scope, f"ul{i}", ul, (2, 2), aux)
-            ul = gate(ul, opened + conditioned(f"ul{i}", ul))
-    else:
-        ul = streams["joined"][:, ::every] + scope.nin("join.seen", seen, channels)
-        if side.phase is not None:
-            side = side._replace(phase=side.phase[:, ::every])
-        for i in range(1, config.fusion_blocks + 1):
-            x = scope.nin(f"fuse{i}.first", concat_elu(ul), channels)
-            x = scope.nin(f"fuse{i}.second", scope.drop(concat_elu(x)), 2 * channels, scale=0.1)
-            ul = gate(ul, x + _told(scope, f"fuse{i}", side, ul))
-    raw = head(scope, config, ul)
-    floor = config.min_log_scale if min_log_scale is None else min_log_scale
-    anchors = _anchors(config, context.degraded, restored, requantised, every)
-    return mixture_from(raw, anchors=anchors, min_log_scale=floor)
-
-
-def _first_layers(scope: Scope, config: PixelCNNConfig, x: Array) -> tuple[Array, Array]:
-    """The only layers that must not see their own pixel: all later ones may."""
-    x = marked(x)
-    c = config.channels
-    u = shift_down(scope.conv("u0", x, c, (2, 3), above((2, 3))))
-    row = shift_down(scope.conv("ul0.above", x, c, (1, 3), above((1, 3))))
-    column = shift_right(scope.conv("ul0.left", x, c, (2, 1), above_left((2, 1))))
-    return u, row + column
-
-
-def _open(
-    scope: Scope, name: str, x: Array, kernel: tuple[int, int], aux: Array | None = None
-) -> Array:
-    """A gated block up to its gate, without what conditions it."""
-    first = _first_conv(scope, name, x, kernel)
-    return _second_conv(scope, name, first if aux is None else first + aux, kernel)
-
-
-def _first_conv(scope: Scope, name: str, x: Array, kernel: tuple[int, int] = (2, 2)) -> Array:
-    padding = above(kernel) if kernel[1] == 3 else above_left(kernel)
-    return scope.conv(f"{name}.first", concat_elu(x), x.shape[-1], kernel, padding)
-
-
-def _second_conv(scope: Scope, name: str, x: Array, kernel: tuple[int, int] = (2, 2)) -> Array:
-    padding = above(kernel) if kernel[1] == 3 else above_left(kernel)
-    x_in = scope.drop(concat_elu(x))
-    return scope.conv(f"{name}.second", x_in, 2 * x.shape[-1], kernel, padding, scale=0.1)
-
-
-def _told(scope: Scope, name: str, side: Side, x: Array) -> Array:
-    """What a gate is told of grid and tables: a map, or zero if nothing is known of either."""
-    out = 2 * x.shape[-1]
-    told = jnp.zeros((1, 1, 1, out), x.dtype)
-    if side.table is not None:
-        told = told + scope.linear(f"{name}.table", side.table, out)
-    if side.phase is not None:
-        told = told + scope.linear(f"{name}.phase", side.phase, out)
-    return told
-
-
-def head(scope: Scope, config: PixelCNNConfig, x: Array) -> Array:
-    """The mixture's raw parameters: logits k, means 3k, log-scales 3k, coefficients 3k."""
-    k = config.components
-    # Never in bfloat16: near 1, its spacing is half of one of the 256 levels and more.
-    scope.dtype, body = jnp.promote_types(scope.dtype, jnp.float32), scope.dtype
-    anchored = config.mean != "plain"
-    raw = scope.nin("head", jax.nn.elu(x), 10 * k, scale=0.1 if anchored else 1.0)
-    scope.dtype = body
-    if anchored:  # An anchor is off by a few levels of 255, so scales begin there.
-        start = jnp.repeat(
-            jnp.array([0.0, 0.0, -4.0, 0.0]),
-            jnp.array([k, 3 * k, 3 * k, 3 * k]),
-            total_repeat_length=10 * k,
-        )
-        raw = raw + start[None, None, None]
-    return raw
-
-
-def _anchors(
-    config: PixelCNNConfig, degraded: Array, restored: Array, requantised: Array, every: int
-) -> Array | None:
-    left, up = shift_right(degraded), shift_down(degraded)
-    maps = (requantised, restored, left, up, shift_right(up))
-    return choose_anchors(config, *(x[:, ::every] for x in maps))
-
-
-def choose_anchors(
-    config: PixelCNNConfig,
-    requantised: Float[Array, "*n 3"],
-    restored: Float[Array, "*n 3"],
-    left: Float[Array, "*n 3"],
-    up: Float[Array, "*n 3"],
-    up_left: Float[Array, "*n 3"],
-) -> Float[Array, "*n 3 k"] | None:
-    """What the means are counted from, the components taking turns; None if they are free.
-
-    Args:
-        config: Of the network.
-        requantised: The condition as its JPEG would show it.
-        restored: The condition.
-        left: Pixels of the degraded image to the left.
-        up: Those above.
-        up_left: Those above and to the left.
-    """
-    if config.mean == "plain":
-        return None
-    choices = [requantised, restored]
-    if config.mean == "anchored":
-        choices = [requantised, left, up, restored, left + up - up_left]
-    turns = [choices[i % len(choices)] for i in range(config.components)]
-    return jnp.stack(turns, axis=-1)
+def folded_network(config: PixelCNNConfig, arrays: Mapping[str, Array]) -> PixelCNN:
+    """The folded network with these parameters, by name; `weight_shapes` tells which."""
+    return with_params(jax.eval_shape(fold, _abstract(config)), arrays)
 
 
 def weight_shapes(config: PixelCNNConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes of all arrays of the folded weights, by `layer.array`."""
-
-    def make(key: Key[Array, ""], image: Array, header: JpegHeader) -> dict[str, Any]:
-        return fold(init_weights(config, key, image, image, header))
-
-    image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
-    header = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), unknown_header())
-    shapes = jax.eval_shape(make, jax.eval_shape(lambda: jax.random.key(0)), image, header)
-    return {f"{layer}.{name}": x.shape for layer, ws in shapes.items() for name, x in ws.items()}
+    """Names and shapes of all parameters of the folded network."""
+    folded = jax.eval_shape(fold, _abstract(config))
+    return {name: x.shape for name, x in named_params(folded).items()}
 
 
-def count_parameters(weights: Mapping[str, Mapping[str, Any]]) -> int:
-    """Numbers in all arrays, a norm for each output of a layer among them while it is trained."""
-    return sum(x.size for x in jax.tree.leaves(weights))
+def _abstract(config: PixelCNNConfig) -> PixelCNN:
+    """A network of shapes in place of parameters."""
+    return jax.eval_shape(lambda: PixelCNN(config, jax.random.key(0)))

@@ -14,19 +14,18 @@ standard in video codecs.
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from perceptual_jax.degradation.jpeg_codec import requantise
-from perceptual_jax.likelihood.conditioning import Side, encode, make_side
-from perceptual_jax.likelihood.config import PixelCNNConfig
-from perceptual_jax.likelihood.layers import Scope, concat_elu, gate
+from perceptual_jax.likelihood.conditioning import GatedBlock, LeftBlock, Side, choose_anchors
+from perceptual_jax.likelihood.layers import Conv, concat_elu, gate
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.logistic_mixture import Noise, mixture_from, sample
-from perceptual_jax.likelihood.pixelcnn import choose_anchors, head
+from perceptual_jax.likelihood.pixelcnn import PixelCNN
 from perceptual_jax.types import JpegHeader
 
 Rings = dict[str, Float[Array, "r d c"]]
@@ -122,14 +121,14 @@ def wavefront(
 
 
 def _maps(model: Likelihood, restored: Array, header: JpegHeader, noise: Noise) -> _Maps:
-    config, scope = model.config, Scope(model.weights, dtype=restored.dtype)
+    network, dtype = model.network, restored.dtype
     batched = JpegHeader(*(jnp.asarray(x)[None] for x in header))
     requantised = restored
-    if config.quality == "table":
+    if model.config.quality == "table":
         requantised = requantise(restored, header)
     height, width, _ = restored.shape
-    side = make_side(scope, config, batched, (height, width))
-    seen = encode(scope, config, side, restored[None], requantised[None])[0]
+    side = network.side(batched, (height, width), dtype)
+    seen = network.encode(side, restored[None], requantised[None], dtype)[0]
     return _Maps(
         seen, Side(*(None if x is None else x[0] for x in side)), restored, requantised, noise
     )
@@ -148,11 +147,11 @@ def _step(
     config = model.config
     height, width, _ = maps.restored.shape
     front = _Front(t, rings, k, ahead, (height, width))
-    net = _Network(model.weights, config, maps, front)
+    net = _Step(model.network, maps, front)
     ul = net.streams()
     if config.injection == "late":
         ul = net.fuse(ul)
-    raw = head(Scope(model.weights, dtype=ul.dtype), config, ul[None, None])[0, 0]
+    raw = model.network.raw(ul[None, None])[0, 0]
     mixture = mixture_from(raw, anchors=net.anchors(), min_log_scale=config.min_log_scale)
     own = Noise(front.at(maps.noise.gumbel), front.at(maps.noise.uniform))
     x = sample(mixture, own, temperature=temperature, component=config.component)
@@ -160,60 +159,58 @@ def _step(
     return front.rings, x
 
 
-class _Network(NamedTuple):
+class _Step(NamedTuple):
     """The network at one front."""
 
-    weights: Any
-    config: PixelCNNConfig
+    network: PixelCNN
     maps: _Maps
     front: _Front
 
-    def dense(self, name: str, x: Array) -> Array:
+    def dense(self, layer: Conv, x: Array) -> Array:
         """A layer of any kernel as a product with its taps."""
-        layer = self.weights[name]
-        return x @ layer["w"].reshape(-1, layer["w"].shape[-1]) + layer["b"][None]
+        w = layer.kernel
+        return x @ w.reshape(-1, w.shape[-1]) + layer.b[...][None]
 
-    def told(self, name: str, lag: int, *, conditioned: bool) -> Array:
+    def bias(self, block: GatedBlock, lag: int) -> Array:
         """All that conditions a gate at column j + lag."""
         side, out = self.maps.side, jnp.zeros((1, 1), self.maps.restored.dtype)
-        if side.table is not None:
-            out = out + side.table[0, 0][None] @ self.weights[f"{name}.table"]["w"]
-        if side.phase is not None:
-            out = out + self.front.at(side.phase, lag) @ self.weights[f"{name}.phase"]["w"]
-        if conditioned:
-            out = out + self.dense(f"{name}.seen", self.front.at(self.maps.seen, lag))
+        if block.table is not None and side.table is not None:
+            out = out + block.table(side.table[0, 0][None])
+        if block.phase is not None and side.phase is not None:
+            out = out + block.phase(self.front.at(side.phase, lag))
+        if block.seen is not None:
+            out = out + self.dense(block.seen, self.front.at(self.maps.seen, lag))
         return out
 
     def streams(self) -> Array:
         """Both streams; the end of `ul` at column j."""
-        front, config, k = self.front, self.config, self.front.k
-        lag = 2 * config.blocks
+        front, k = self.front, self.front.k
+        lag = 2 * self.network.config.blocks
         u, ul = self._first_layers()
-        for b in range(1, config.blocks + 1):
+        for b, (u_block, ul_block) in enumerate(self.network.stream_blocks, start=1):
             name = f"u{b}"
             front.push(f"{name}.first", concat_elu(u), lag)
-            x = self.dense(f"{name}.first", front.taps(f"{name}.first", *_wide(k)))
+            x = self.dense(u_block.first, front.taps(f"{name}.first", *_wide(k)))
             front.push(f"{name}.second", concat_elu(x), lag - 1)
-            x = self.dense(f"{name}.second", front.taps(f"{name}.second", *_wide(k)))
+            x = self.dense(u_block.second, front.taps(f"{name}.second", *_wide(k)))
             lag -= 2
-            x = x + self.told(name, lag, conditioned=config.injection == "both")
+            x = x + self.bias(u_block, lag)
             u = gate(_undo_concat_elu(front.read(f"{name}.first", 2)), x)
             # `ul` reads this stream at column j, which it passed `lag` steps ago.
             following = f"u{b + 1}.first"
             if lag:
                 front.push(following, concat_elu(u), lag)
             aux = front.read(following, lag) if lag else concat_elu(u)
-            ul = self._ul_block(b, ul, self.dense(f"ul{b}.aux", aux))
+            ul = self._ul_block(f"ul{b}", ul_block, ul, self.dense(ul_block.aux, aux))
         return ul
 
-    def _ul_block(self, b: int, ul: Array, aux: Array) -> Array:
-        front, name, k = self.front, f"ul{b}", self.front.k
+    def _ul_block(self, name: str, block: LeftBlock, ul: Array, aux: Array) -> Array:
+        front, k = self.front, self.front.k
         front.push(f"{name}.first", concat_elu(ul), 0)
-        x = self.dense(f"{name}.first", front.taps(f"{name}.first", *_narrow(k))) + aux
+        x = self.dense(block.first, front.taps(f"{name}.first", *_narrow(k))) + aux
         front.push(f"{name}.second", concat_elu(x), 0)
-        x = self.dense(f"{name}.second", front.taps(f"{name}.second", *_narrow(k)))
-        conditioned = self.config.injection != "late"
-        return gate(ul, x + self.told(name, 0, conditioned=conditioned))
+        x = self.dense(block.second, front.taps(f"{name}.second", *_narrow(k)))
+        return gate(ul, x + self.bias(block, 0))
 
     def _x(self, delays: tuple[int, ...], rows: int = 1) -> Array:
         """Pixels of the row above, or of that two above, by when they were drawn."""
@@ -226,21 +223,22 @@ class _Network(NamedTuple):
         """u0 at column j + 2 B, and ul0 at column j; where they were shifted there are zeros."""
         front, k = self.front, self.front.k
         taps = [self._x((k + 3, k + 2, k + 1), rows=2), self._x((3, 2, 1))]
-        u = self.dense("u0", jnp.concatenate(taps, axis=-1))
-        row = self.dense("ul0.above", self._x((k + 1, k, k - 1)))
+        u = self.dense(self.network.u0, jnp.concatenate(taps, axis=-1))
+        row = self.dense(self.network.ul0.above, self._x((k + 1, k, k - 1)))
         taps = [front.read("x", k + 1, above=True), front.read("x", 1)]
-        column = self.dense("ul0.left", jnp.concatenate(taps, axis=-1))
+        column = self.dense(self.network.ul0.left, jnp.concatenate(taps, axis=-1))
         below, right = (front.i > 0)[:, None], (front.j > 0)[:, None]
         return jnp.where(below, u, 0), jnp.where(below, row, 0) + jnp.where(right, column, 0)
 
     def fuse(self, ul: Array) -> Array:
         """Late fusion at column j."""
         seen = self.front.at(self.maps.seen)
-        x = self.dense("join", jax.nn.elu(ul)) + self.dense("join.seen", seen)
-        for b in range(1, self.config.fusion_blocks + 1):
-            y = self.dense(f"fuse{b}.first", concat_elu(x))
-            y = self.dense(f"fuse{b}.second", concat_elu(y))
-            x = gate(x, y + self.told(f"fuse{b}", 0, conditioned=False))
+        join = self.network.join
+        x = self.dense(join, jax.nn.elu(ul)) + self.dense(join.seen, seen)
+        for block in self.network.fusion_blocks:
+            y = self.dense(block.first, concat_elu(x))
+            y = self.dense(block.second, concat_elu(y))
+            x = gate(x, y + self.bias(block, 0))
         return x
 
     def anchors(self) -> Array | None:
@@ -249,7 +247,7 @@ class _Network(NamedTuple):
         left = front.read("x", 1)[:, :3]
         up, up_left = (front.read("x", delay, above=True)[:, :3] for delay in (k, k + 1))
         restored, requantised = front.at(self.maps.restored), front.at(self.maps.requantised)
-        return choose_anchors(self.config, requantised, restored, left, up, up_left)
+        return choose_anchors(self.network.config, requantised, restored, left, up, up_left)
 
 
 def _wide(k: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -15,16 +15,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from perceptual_jax.degradation.kernels import gaussian_blur
 from perceptual_jax.io.images import to_uint8
 from perceptual_jax.likelihood.config import PixelCNNConfig
-from perceptual_jax.likelihood.layers import Scope, Weights, fold
+from perceptual_jax.likelihood.layers import fold
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.logistic_mixture import bits_per_dim, log_prob
 from perceptual_jax.likelihood.models import save_model
-from perceptual_jax.likelihood.pixelcnn import make_context, mixture_parameters
+from perceptual_jax.likelihood.pixelcnn import PixelCNN, graph_of
 from perceptual_jax.likelihood.sampling import sample_degraded
 from perceptual_jax.training.step import Batch, TrainState, to_batch
 from perceptual_jax.types import JpegHeader
@@ -54,18 +55,17 @@ def decoys(originals: Float[Array, "n h w 3"]) -> dict[str, Float[Array, "n h w 
 
 
 def bits_of_conditions(
-    weights: Weights,
-    config: PixelCNNConfig,
+    network: PixelCNN,
     batch: Batch,
     conditions: Mapping[str, Float[Array, "n h w 3"]],
 ) -> dict[str, Float[Array, " n"]]:
     """Bits/dim of every degraded image under each condition; the streams are shared."""
-    scope = Scope(weights)
-    context = make_context(scope, config, batch.degraded, batch.header)
+    context = network.context(batch.degraded, batch.header)
 
     def bits(condition: Array) -> Array:
-        mixture = mixture_parameters(scope, config, context, condition)
-        values = bits_per_dim(log_prob(mixture, batch.degraded, component=config.component))
+        mixture = network.mixture(context, condition)
+        component = network.config.component
+        values = bits_per_dim(log_prob(mixture, batch.degraded, component=component))
         return jnp.mean(values, axis=(1, 2))
 
     stacked = jax.lax.map(bits, jnp.stack(list(conditions.values())))
@@ -122,14 +122,14 @@ def evaluation_batch(pairs: Sequence[dict[str, np.ndarray]]) -> Batch:
 def evaluate(
     out: Path,
     state: TrainState,
-    network: PixelCNNConfig,
+    config: PixelCNNConfig,
     evaluation: Batch,
     records: Sequence[Record],
     settings: Record,
 ) -> Record:
     """Ranks the moving average; keeps it as the model if it is the best so far."""
-    weights = fold(state.average)
-    bits = _bits_of_decoys(weights, network, evaluation)
+    network = averaged(state, config)
+    bits = _bits_of_decoys(network, evaluation)
     bits = {name: np.asarray(values) for name, values in bits.items()}
     accuracy = ranking_accuracy(bits)
     record = {
@@ -139,7 +139,7 @@ def evaluate(
         "accuracy": accuracy,
         "margin": {k: float((v - bits[PAIRED]).mean()) for k, v in bits.items() if k != PAIRED},
     }
-    model = Likelihood(weights, network)
+    model = Likelihood(network)
     about = settings | {"steps": record["step"], "evaluation": record}
     save_model(out / "last.safetensors", model, about)
     if best_of([*records, record]) is record:
@@ -147,18 +147,23 @@ def evaluate(
     return record
 
 
-def sample_rows(state: TrainState, network: PixelCNNConfig, evaluation: Batch) -> list[Row]:
+def averaged(state: TrainState, config: PixelCNNConfig) -> PixelCNN:
+    """The network of the moving average, folded."""
+    return fold(nnx.merge(graph_of(config), state.average))
+
+
+def sample_rows(state: TrainState, config: PixelCNNConfig, evaluation: Batch) -> list[Row]:
     """What pictures degraded to, and what the moving average draws in its place.
 
     Args:
         state: Of the training.
-        network: Its config.
+        config: Config of the network.
         evaluation: The first few of its crops are shown, of each the upper left part.
 
     Returns:
         For each of them its original, degraded and drawn crop.
     """
-    model = Likelihood(fold(state.average), network)
+    model = Likelihood(averaged(state, config))
     rows = []
     for i in range(min(SAMPLES, len(evaluation.degraded))):
         original, degraded = (
@@ -171,9 +176,9 @@ def sample_rows(state: TrainState, network: PixelCNNConfig, evaluation: Batch) -
     return rows
 
 
-@jax.jit(static_argnames="config")
-def _bits_of_decoys(weights: Any, config: PixelCNNConfig, batch: Batch) -> dict[str, jax.Array]:
-    return bits_of_conditions(weights, config, batch, decoys(batch.restored))
+@jax.jit
+def _bits_of_decoys(network: PixelCNN, batch: Batch) -> dict[str, jax.Array]:
+    return bits_of_conditions(network, batch, decoys(batch.restored))
 
 
 def best_of(records: Sequence[Record]) -> Record:

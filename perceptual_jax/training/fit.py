@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from perceptual_jax.degradation.profiles import load_profile
@@ -57,8 +58,10 @@ from perceptual_jax.training.step import (
     Batch,
     TrainConfig,
     TrainState,
+    from_stored,
     init_state,
     to_batch,
+    to_stored,
     train_step,
 )
 
@@ -243,21 +246,22 @@ def _resume(
         state = begin(place(to_batch(next(batches))))
         batches.set_state(start)
         if model is not None:
-            weights = unfold(model.weights)
+            weights = nnx.to_pure_dict(nnx.state(unfold(model.network)))
             state = state._replace(weights=weights, average=jax.tree.map(jnp.copy, weights))
         return state, []
-    example = jax.eval_shape(begin, jax.eval_shape(to_batch, _shapes(job.train)))
+    example = to_stored(jax.eval_shape(begin, jax.eval_shape(to_batch, _shapes(job.train))))
     args = ocp.args.Composite(state=ocp.args.StandardRestore(example), input=ocp.args.JsonRestore())
     restored = checkpoints.restore(step, args=args)
     batches.set_state(_from_json(restored["input"]))
     lines = (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
-    return restored["state"], [record for record in records if record["step"] <= step]
+    return from_stored(restored["state"]), [record for record in records if record["step"] <= step]
 
 
 def _save(checkpoints: ocp.CheckpointManager, state: TrainState, batches: Any) -> None:
     args = ocp.args.Composite(
-        state=ocp.args.StandardSave(state), input=ocp.args.JsonSave(_to_json(batches.get_state()))
+        state=ocp.args.StandardSave(to_stored(state)),
+        input=ocp.args.JsonSave(_to_json(batches.get_state())),
     )
     checkpoints.save(int(state.step), args=args)
     # The next step gives the buffers of this state away.

@@ -16,13 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx, traverse_util
 from jaxtyping import Array, Float, Int, Key
 
 from perceptual_jax.degradation.kernels import gaussian_blur
 from perceptual_jax.likelihood.config import PixelCNNConfig
-from perceptual_jax.likelihood.layers import Scope, Weights
+from perceptual_jax.likelihood.layers import key_stream
 from perceptual_jax.likelihood.logistic_mixture import bits_per_dim, log_prob
-from perceptual_jax.likelihood.pixelcnn import init_weights, make_context, mixture_parameters
+from perceptual_jax.likelihood.pixelcnn import PixelCNN, graph_of, init_network
 from perceptual_jax.types import JpegHeader
 from perceptual_jax.validation import Checked, Count, Positive, Range, Share
 
@@ -65,13 +66,19 @@ class TrainConfig(Checked):
     """Of weights, crops and everything random."""
 
 
+Params = dict[str, Any]
+"""Parameters along their paths, `nnx.to_pure_dict` of a network's state: each step flattens them
+four times, with the moments, and an `nnx.State` of `nnx.Param`s takes six times as long for it."""
+
+
 class TrainState(NamedTuple):
-    """A training between two steps."""
+    """A training between two steps. The network's graph is that of its config (`graph_of`)."""
 
     step: Int[Array, ""]
-    weights: dict[str, dict[str, Array]]
-    average: dict[str, dict[str, Array]]
-    """Moving average of the weights."""
+    weights: Params
+    """The network's parameters."""
+    average: Params
+    """Moving average of the parameters."""
     optimizer: optax.OptState
 
 
@@ -95,10 +102,39 @@ def to_batch(arrays: Mapping[str, np.ndarray | Array]) -> Batch:
 def init_state(config: PixelCNNConfig, train: TrainConfig, batch: Batch) -> TrainState:
     """The state before the first step, the weights scaled by a real batch."""
     key = jax.random.fold_in(jax.random.key(train.seed), 2**31 - 1)
-    weights = init_weights(config, key, batch.degraded, batch.restored, batch.header)
+    network = init_network(config, key, batch.degraded, batch.restored, batch.header)
+    weights = nnx.to_pure_dict(nnx.state(network))
     # Copies: a step gives its buffers away, and none may be given away twice.
     average = jax.tree.map(jnp.copy, weights)
     return TrainState(jnp.int32(0), weights, average, optimizer(train).init(weights))
+
+
+def to_stored(state: TrainState) -> Any:
+    """A state as checkpoints hold it: parameters by the name of their layer, then by their own."""
+
+    def layers(params: Any) -> Any:
+        if not isinstance(params, dict):
+            return params
+        stored: dict[str, Params] = {}
+        for (*layer, name), value in traverse_util.flatten_dict(params).items():
+            stored.setdefault(".".join(layer), {})[name] = value
+        return stored
+
+    return jax.tree.map(layers, state, is_leaf=lambda x: isinstance(x, dict))
+
+
+def from_stored(stored: Any) -> TrainState:
+    """The inverse of `to_stored`."""
+
+    def params(layers: Any) -> Any:
+        if not isinstance(layers, dict):
+            return layers
+        flat = traverse_util.flatten_dict(layers)
+        return traverse_util.unflatten_dict(
+            {(*layer.split("."), name): value for (layer, name), value in flat.items()}
+        )
+
+    return jax.tree.map(params, stored, is_leaf=lambda x: isinstance(x, dict))
 
 
 def learning_rate(train: TrainConfig, step: Any) -> Float[Array, ""]:
@@ -156,8 +192,7 @@ def augment(batch: Batch, train: TrainConfig, key: Key[Array, ""]) -> Batch:
 
 
 def batch_bits(
-    weights: Weights,
-    config: PixelCNNConfig,
+    network: PixelCNN,
     batch: Batch,
     *,
     keys: tuple[Key[Array, ""], Key[Array, ""]] | None = None,
@@ -166,15 +201,15 @@ def batch_bits(
     """Bits/dim of every crop of a batch.
 
     Args:
-        weights: Of the network.
-        config: Of the network.
+        network: The network.
         batch: Crops.
         keys: Of the dropout and the context dropout in training; consumed.
         context_dropout: Share of crops whose streams are withheld from a late fusion.
     """
+    config = network.config
     dropout_key, context_key = keys if keys is not None else (None, None)
-    scope = Scope(weights, dropout_key=dropout_key, dropout=config.dropout)
-    context = make_context(scope, config, batch.degraded, batch.header)
+    dropout_keys = None if dropout_key is None else key_stream(dropout_key)
+    context = network.context(batch.degraded, batch.header, dropout_keys=dropout_keys)
     if context_key is not None and config.injection == "late" and context_dropout > 0:
         shape = (batch.degraded.shape[0], 1, 1, 1)
         keep = jax.random.bernoulli(context_key, 1 - context_dropout, shape)
@@ -182,7 +217,7 @@ def batch_bits(
         # The means are counted from neighbours as well, which would tell as much again.
         anchors = jnp.where(keep, context.degraded, batch.restored)
         context = context._replace(streams={"joined": joined}, degraded=anchors)
-    mixture = mixture_parameters(scope, config, context, batch.restored)
+    mixture = network.mixture(context, batch.restored, dropout_keys=dropout_keys)
     bits = bits_per_dim(log_prob(mixture, batch.degraded, component=config.component))
     return jnp.mean(bits, axis=(1, 2))
 
@@ -205,10 +240,9 @@ def train_step(
     augment_key, *keys = jax.random.split(key, 3)
     batch = augment(batch, train, augment_key)
 
-    def loss(weights: dict[str, dict[str, Array]]) -> Float[Array, ""]:
+    def loss(weights: Params) -> Float[Array, ""]:
         bits = batch_bits(
-            weights,
-            config,
+            nnx.merge(graph_of(config), weights),
             batch,
             keys=(keys[0], keys[1]),
             context_dropout=train.context_dropout,

@@ -9,7 +9,7 @@ import numpy as np
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.likelihood.config import PRESETS
 from perceptual_jax.likelihood.likelihood import Likelihood
-from perceptual_jax.likelihood.pixelcnn import weight_shapes
+from perceptual_jax.likelihood.pixelcnn import folded_network, weight_shapes
 from perceptual_jax.training.step import Batch
 from perceptual_jax.types import JpegHeader
 from tests.helpers.pictures import as_float, picture
@@ -39,10 +39,9 @@ def batch(n=4, height=32, width=32):
 def network(config, seed=0):
     """A likelihood with random weights, of the spread that keeps a layer's outputs near 1."""
     rng = np.random.default_rng(seed)
-    weights = {}
+    arrays = {}
     for name, shape in weight_shapes(config).items():
-        layer, array = name.rsplit(".", 1)
-        spread = 0.1 if array == "b" else np.prod(shape[:-1]) ** -0.5
+        spread = 0.1 if name.endswith(".b") else np.prod(shape[:-1]) ** -0.5
         values = rng.normal(scale=spread, size=shape).astype(np.float32)
-        weights.setdefault(layer, {})[array] = jax.numpy.asarray(values)
-    return Likelihood(weights, config)
+        arrays[name] = jax.numpy.asarray(values)
+    return Likelihood(folded_network(config, arrays))

@@ -4,35 +4,27 @@ import numpy as np
 import pytest
 
 from perceptual_jax.config import ConfigError
+from perceptual_jax.generator.arrays import named_params
 from perceptual_jax.likelihood.config import PRESETS, PixelCNNConfig
 from perceptual_jax.likelihood.layers import (
-    Scope,
     concat_elu,
     depth_to_space,
     fold,
     space_to_depth,
     unfold,
 )
-from perceptual_jax.likelihood.pixelcnn import (
-    count_parameters,
-    init_weights,
-    make_context,
-    mixture_parameters,
-    weight_shapes,
-)
+from perceptual_jax.likelihood.pixelcnn import PixelCNN, init_network, weight_shapes
 from perceptual_jax.types import Given
 from tests.helpers.networks import CONFIGS, FAST, batch, network
 
 
-def reach_of(config, size, weights):
+def reach_of(network, size):
     """A function of a place: where all outputs there depend on the degraded image, [h w]."""
     data = batch(1, *size)
     header = jax.tree.map(lambda x: x[:1], data.header)
 
     def outputs(degraded, i, j):
-        scope = Scope(weights)
-        context = make_context(scope, config, degraded, header)
-        mixture = mixture_parameters(scope, config, context, data.restored)
+        mixture = network.mixture(network.context(degraded, header), data.restored)
         # Squares, so that no two dependencies cancel.
         return sum(jnp.sum(part[0, i, j] ** 2) for part in mixture[:4])
 
@@ -43,7 +35,7 @@ def reach_of(config, size, weights):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_no_output_depends_on_its_own_pixel_or_a_later_one(name):
     config = CONFIGS[name]
-    reach = reach_of(config, (16, 20), network(config).weights)
+    reach = reach_of(network(config).network, (16, 20))
     for i, j in ((0, 0), (9, 7), (12, 19), (15, 0)):
         seen = reach(i, j)
         before = np.zeros((16, 20), bool)
@@ -65,39 +57,29 @@ def test_the_receptive_field_of_the_papers_network_is_433_pixels():
         quality="none",
         mean="plain",
     )
-    seen = reach_of(config, (24, 40), network(config).weights)(20, 20)
+    seen = reach_of(network(config).network, (24, 40))(20, 20)
     assert seen.sum() == 433
     rows, columns = np.nonzero(seen)
     assert (rows.min(), columns.min(), columns.max()) == (20 - 15, 20 - 14, 20 + 13)
 
 
 def test_the_papers_network_has_3758000_parameters():
-    config = PRESETS["paper"]
-    image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
-    header = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), batch().header
-    )
-    weights = jax.eval_shape(
-        lambda key, image, header: init_weights(config, key, image, image, header),
-        jax.eval_shape(lambda: jax.random.key(0)),
-        image,
-        header,
-    )
-    assert count_parameters(weights) == 3_758_000
+    network = jax.eval_shape(lambda key: PixelCNN(PRESETS["paper"], key), jax.random.key(0))
+    assert sum(x.size for x in jax.tree.leaves(network)) == 3_758_000
 
 
 @pytest.fixture(scope="module")
 def initialised():
-    """Weights to be trained, made from `batch(8)`."""
-    data, make = batch(8), jax.jit(init_weights, static_argnums=0)
+    """A network to be trained, made from `batch(8)`."""
+    data, make = batch(8), jax.jit(init_network, static_argnums=0)
     key = jax.random.key(1, impl="rbg")  # compiles in half the time
     return make(FAST, key, data.degraded, data.restored, data.header)
 
 
 def test_initialised_activations_have_the_asked_for_spread(initialised):
     @jax.jit
-    def joined(weights, data):
-        return make_context(Scope(weights), FAST, data.degraded, data.header).streams["joined"]
+    def joined(network, data):
+        return network.context(data.degraded, data.header).streams["joined"]
 
     found = joined(initialised, batch(8))
     np.testing.assert_allclose(jnp.mean(found, axis=(0, 1, 2)), 0, atol=1e-3)
@@ -108,15 +90,13 @@ def test_folded_weights_are_the_same_network(initialised):
     data = batch()
 
     @jax.jit
-    def mixture_of(weights):
-        scope = Scope(weights)
-        context = make_context(scope, FAST, data.degraded, data.header)
-        return mixture_parameters(scope, FAST, context, data.restored)
+    def mixture_of(network):
+        return network.mixture(network.context(data.degraded, data.header), data.restored)
 
     for other in (fold(initialised), unfold(fold(initialised))):
         for a, b in zip(mixture_of(initialised), mixture_of(other), strict=True):
             np.testing.assert_allclose(a, b, atol=2e-5)
-    shapes = {f"{k}.{n}": x.shape for k, v in fold(initialised).items() for n, x in v.items()}
+    shapes = {name: x.shape for name, x in named_params(fold(initialised)).items()}
     assert shapes == weight_shapes(FAST)
 
 

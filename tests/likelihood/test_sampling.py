@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from perceptual_jax.generator.arrays import named_params, with_params
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.sampling import sample_degraded
 from tests.helpers.networks import CONFIGS, FAST, batch, network
@@ -59,9 +60,9 @@ def test_keys_and_temperature():
 def test_a_sample_is_a_fixed_point_of_what_the_network_expects():
     # A network of certainty: samples are what its anchors say, with scales far below a level.
     model = network(dataclasses.replace(FAST, mean="condition"))
-    weights = dict(model.weights)
-    weights["head"] = jax.tree.map(jnp.zeros_like, weights["head"])
-    sure = Likelihood(weights, dataclasses.replace(model.config, mean="condition"))
+    params = named_params(model.network)
+    silent = {name: jnp.zeros_like(params[name]) for name in ("head.w", "head.b")}
+    sure = Likelihood(with_params(model.network, params | silent))
     restored, header = condition(16, 16)
     header = header._replace(tables=np.zeros((2, 8, 8), np.float32))
     drawn = sample_degraded(sure, restored, jax.random.key(0), header=header, temperature=0.0)

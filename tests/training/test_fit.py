@@ -22,8 +22,10 @@ from perceptual_jax.training.fit import Job, TrainingError, fit
 from perceptual_jax.training.step import (
     TrainConfig,
     augment,
+    from_stored,
     init_state,
     learning_rate,
+    to_stored,
     train_step,
 )
 from tests.helpers.networks import FAST, batch, network
@@ -95,7 +97,19 @@ def test_a_training_that_was_stopped_takes_the_same_steps(job, finished, tmp_pat
     first, second = (
         load_model(out / "last.safetensors") for out in (tmp_path / "out", finished[0])
     )
-    jax.tree.map(np.testing.assert_array_equal, first.weights, second.weights)
+    jax.tree.map(np.testing.assert_array_equal, first.network, second.network)
+
+
+def test_checkpoints_hold_parameters_by_the_names_of_layers():
+    """As they did before there were modules, so that older trainings go on."""
+    state = jax.eval_shape(lambda data: init_state(FAST, TRAIN, data), batch())
+    stored = to_stored(state)
+    moments = stored.optimizer[1][0]
+    for params in (stored.weights, stored.average, moments.mu, moments.nu):
+        assert params["u1.first"].keys() == {"v", "g", "b"}
+        assert params["phase.unknown"].keys() == {"w"}
+    again = from_stored(stored)
+    assert jax.tree.structure(again) == jax.tree.structure(state)
 
 
 def test_another_network_in_the_same_folder_is_refused(job, finished):
@@ -112,8 +126,8 @@ def test_a_training_may_begin_with_a_model(job, finished, tmp_path):
     again = load_model(tmp_path / "out" / "last.safetensors")
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
-        again.weights,
-        load_model(model).weights,
+        again.network,
+        load_model(model).network,
     )
     wrong = dataclasses.replace(begun, network=FAST)
     with pytest.raises(UsageError, match="is another network"):
@@ -209,8 +223,7 @@ def test_decoys_and_their_ranking():
     conditions = decoys(data.restored)
     np.testing.assert_array_equal(conditions["another"][0], data.restored[7])
     np.testing.assert_array_equal(conditions["shift2"][:, :, 5], data.restored[:, :, 3])
-    weights = network(FAST).weights
-    bits = jax.jit(bits_of_conditions, static_argnums=1)(weights, FAST, data, conditions)
+    bits = jax.jit(bits_of_conditions)(network(FAST).network, data, conditions)
     assert {value.shape for value in bits.values()} == {(8,)}
     accuracy = ranking_accuracy({"paired": np.zeros(2), "blur": np.array([0.0, 1.0])})
     assert accuracy == {"blur": 0.5}
