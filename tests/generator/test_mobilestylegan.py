@@ -132,11 +132,13 @@ def test_the_derivative_of_the_depthwise_convolution_is_that_of_its_formula():
         )[0]
 
     with jax.enable_x64(True):
-        arguments = tuple(jnp.asarray(a) for a in (x, scale, kernel))
-        ours, ours_vjp = jax.vjp(modulated_depthwise, *arguments)
-        theirs, theirs_vjp = jax.vjp(plain, *arguments)
-        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
-        for a, b in zip(ours_vjp(jnp.asarray(g)), theirs_vjp(jnp.asarray(g)), strict=True):
+        *arguments, g = (jnp.asarray(a) for a in (x, scale, kernel, g))
+        ours, theirs = (
+            jax.jit(lambda *a, f=f: (f(*a), jax.vjp(f, *a)[1](g)))(*arguments)
+            for f in (modulated_depthwise, plain)
+        )
+        np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-10, atol=1e-12)
+        for a, b in zip(ours[1], theirs[1], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -174,11 +176,13 @@ def test_a_draft_is_its_head_on_the_features(styles, key):
     )
     draft = jax.jit(lambda g, s: g.draft(s, g.noise_maps(), 16))(generator, styles)
     assert draft.shape == (16, 16, 3)
-    features, late, base = generator.draft_parts(styles, generator.noise_maps(), 16)
+    parts = jax.jit(lambda g, s: g.draft_parts(s, g.noise_maps(), 16))
+    features, late, base = parts(generator, styles)
     assert base is None
     assert features.shape == (8, 8, 16)
     np.testing.assert_allclose(late, styles[3:] - generator.w_mean[None], rtol=1e-6)
-    np.testing.assert_allclose(draft, inverse_haar(head(features, late)), atol=1e-5)
+    expected = jax.jit(lambda head, f, late: inverse_haar(head(f, late)))(head, features, late)
+    np.testing.assert_allclose(draft, expected, atol=1e-5)
 
 
 def test_a_missing_draft_head_says_what_to_do(generator, styles):

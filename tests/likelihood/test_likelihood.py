@@ -54,7 +54,7 @@ def test_gradients_into_the_restored_image_are_those_of_differences(name):
         wide = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), model)
         wide = dataclasses.replace(wide, dtype="float64")
         x = jnp.asarray(np.asarray(restored), jnp.float64)
-        cache = wide.prepare(Given(jnp.asarray(np.asarray(degraded), jnp.float64), header))
+        cache = prepare(wide, jnp.asarray(np.asarray(degraded), jnp.float64), header)
         direction = jnp.asarray(np.random.default_rng(0).normal(size=x.shape))
         value = jax.jit(lambda x: wide.evaluate(cache, x)[0])
         slope = jnp.sum(jax.jit(jax.grad(value))(x) * direction)
@@ -106,7 +106,8 @@ def test_bfloat16_changes_little_and_the_mixture_stays_float32():
     low = dataclasses.replace(model, dtype="bfloat16")
     cache = prepare(low, degraded, header)
     assert cache.context.streams["joined"].dtype == jnp.bfloat16
-    assert low.mixture(cache, restored).means.dtype == jnp.float32
+    mixture = jax.eval_shape(lambda cache, x: low.mixture(cache, x), cache, restored)
+    assert mixture.means.dtype == jnp.float32
     exact, _ = evaluate(model, prepare(model, degraded, header), restored)
     np.testing.assert_allclose(evaluate(low, cache, restored)[0], exact, rtol=0.02)
 
