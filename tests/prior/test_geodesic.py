@@ -86,11 +86,11 @@ def test_gradient_agrees_with_finite_differences():
 def test_order_and_common_scale_do_not_matter():
     styles = jnp.array(styles_of(0, 6, 16))
     value = cross_loss(styles)
-    np.testing.assert_allclose(cross_loss(styles[::-1]), value, rtol=1e-6)
-    np.testing.assert_allclose(cross_loss(10 * styles), value, rtol=1e-6)
+    np.testing.assert_allclose(cross_loss(styles[::-1]), value, rtol=1e-5)
+    np.testing.assert_allclose(cross_loss(10 * styles), value, rtol=1e-5)
 
 
 def test_vmapped_is_single():
     batch = jnp.array(styles_of(0, 12, 16)).reshape(3, 4, 16)
     single = [cross_loss(styles) for styles in batch]
-    np.testing.assert_allclose(jax.jit(jax.vmap(cross_loss))(batch), single, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.vmap(cross_loss))(batch), single, rtol=1e-5)
