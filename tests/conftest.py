@@ -1,25 +1,23 @@
 """Settings under which every test runs: silent mistakes of JAX programs become errors.
 
-Compiling takes most of the time, so the processes of a run share what they compile: pytest's
-workers, and the scripts and notebooks that tests start. Compiled programs take most of the memory,
-so a process that has many drops them; what it needs again comes from the shared folder.
+Compiling takes most of the time, so processes share what they compile: pytest's workers, the
+scripts and notebooks that tests start, and the next run. Compiled programs take most of the
+memory, so a process that has many drops them; what it needs again comes from the shared folder.
 """
 
-import atexit
 import contextlib
 import ctypes
 import dataclasses
 import gc
 import os
-import shutil
 import sys
-import tempfile
+import time
+from pathlib import Path
 
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # JAX reads both when it is imported.
-    _compiled = tempfile.mkdtemp(prefix="compiled-")
-    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    _cache = Path(__file__).parents[1] / ".pytest_cache"
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_cache / "compiled")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 
 import jax
 import numpy as np
@@ -42,6 +40,8 @@ if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
 PEAKS = pytest.StashKey[dict[str, int]]()
 """Bytes that each process of the run held at most, by its name."""
 
+WEEK_S = 7 * 24 * 3600.0
+"""Age at which a compiled program is deleted."""
 
 MUCH = 800e6
 """Bytes that a process may hold between two modules."""
@@ -68,6 +68,10 @@ def pytest_collection_modifyitems(items):
 def pytest_sessionfinish(session):
     if hasattr(session.config, "workeroutput"):  # in a worker
         session.config.workeroutput["peak_memory"] = peak_memory()
+        return
+    for path in (session.config.rootpath / ".pytest_cache" / "compiled").glob("*"):
+        if time.time() - path.stat().st_mtime > WEEK_S:
+            path.unlink(missing_ok=True)
 
 
 @pytest.hookimpl(optionalhook=True)
