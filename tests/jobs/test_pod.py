@@ -173,11 +173,14 @@ def test_two_jobs_at_once_notice_each_other(pod, tmp_path):
     while not list((tmp_path / "out").glob("*.json")):
         assert first.poll() is None
         time.sleep(0.05)
-    (second,) = start(tmp_path / "out", 1)
-    error = second.communicate(timeout=300)[1].splitlines()[-1]
-    if second.returncode:  # The first may be done by the time the second has begun.
+    first.send_signal(signal.SIGSTOP)  # so that it is not done by the time the second has begun
+    try:
+        (second,) = start(tmp_path / "out", 1)
+        error = second.communicate(timeout=300)[1].splitlines()[-1]
         assert second.returncode == 2
         assert "is being written to by another process" in error
+    finally:
+        first.send_signal(signal.SIGCONT)
     assert first.wait(timeout=300) == 0
 
 
