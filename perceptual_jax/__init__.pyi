@@ -39,6 +39,7 @@ from .likelihood.inspection import Belief as Belief
 from .likelihood.inspection import inspect_picture as inspect_picture
 from .likelihood.likelihood import Likelihood as Likelihood
 from .likelihood.models import load_model as load_model
+from .likelihood.pixelcnn import PixelCNN as PixelCNN
 from .likelihood.sampling import sample_degraded as sample_degraded
 from .prior.geodesic import cross_loss as cross_loss
 from .prior.mmd import PriorBank as PriorBank
