@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 from tyro.conf import subcommand as verb
 
-from perceptual_jax.cli.common import Name, or_else, progress_bar, say
+from perceptual_jax.cli.common import Name, optional, progress_bar, say
 
 Checkpoint = Positional[Annotated[Path, arg(metavar="FILE")]]
 
@@ -34,7 +34,7 @@ class Fetch:
 
     name: Name
     """A name of `weights list`."""
-    source: Annotated[Path | None, arg(name="from"), or_else("the network", metavar="FILE")] = None
+    source: Annotated[Path | None, arg(name="from"), optional("the network", metavar="FILE")] = None
     """The published file, where it is already on this machine."""
 
     def run(self) -> int:

@@ -16,7 +16,7 @@ Name = Positional[Annotated[str, arg(metavar="NAME")]]
 Number = Annotated[int, arg(metavar="N")]
 
 
-def or_else(default: str, *, metavar: str) -> Any:
+def optional(default: str, *, metavar: str) -> Any:
     """An option that is None unless given, for help says what then holds."""
     return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
@@ -29,7 +29,7 @@ def conclude(failed: Sequence[tuple[str, str]], counts: str) -> int:
     return 1 if failed else 0
 
 
-def keep_compiled_programs() -> None:
+def enable_compilation_cache() -> None:
     """Lets JAX keep what it compiles, beside the weights, for the next process."""
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
@@ -47,7 +47,7 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def ends_when_told() -> Iterator[None]:
+def sigterm_raises() -> Iterator[None]:
     """SIGTERM raises `Terminated`, so that what is finished is written before the process ends."""
 
     def end(*_: Any) -> None:

@@ -11,8 +11,8 @@ from perceptual_jax.cli.common import (
     Inputs,
     Number,
     conclude,
-    keep_compiled_programs,
-    or_else,
+    enable_compilation_cache,
+    optional,
     progress_bar,
     say,
 )
@@ -26,10 +26,10 @@ class Degrade:
     """Pictures, folders (searched recursively) and globs."""
     out: Folder
     """Folder for the degraded pictures."""
-    kind: Annotated[str | None, or_else("none", metavar="KIND")] = None
+    kind: Annotated[str | None, optional("none", metavar="KIND")] = None
     """sr32: reduced to 32 pixels; jpeg10: JPEG of quality 10; blur4: Gaussian blur of 4 pixels;
     noise25: white noise of 25 levels of 255; and so with other numbers."""
-    profile: Annotated[str | None, or_else("none", metavar="NAME|FILE")] = None
+    profile: Annotated[str | None, optional("none", metavar="NAME|FILE")] = None
     """In place of a kind, a random degradation: jpeg, jpeg_resized, superres, old_photo,
     real_world, blind (any of these), or a TOML file. Writes what was drawn to degraded.jsonl."""
     seed: Number = 0
@@ -84,17 +84,17 @@ class TrainDegradation:
     """Steps between evaluations."""
     checkpoint_every: Number = 500
     """Steps that an interruption costs at most."""
-    reconstructions: Annotated[str | None, or_else("none", metavar="DIR")] = None
+    reconstructions: Annotated[str | None, optional("none", metavar="DIR")] = None
     """A generator's versions of some of the pictures, under their names, to take now and then
     for the original."""
-    init_from: Annotated[str | None, or_else("random", metavar="MODEL")] = None
+    init_from: Annotated[str | None, optional("random", metavar="MODEL")] = None
     """A trained model whose weights to begin with."""
     seed: Number = 0
     """Of everything random."""
 
     def run(self) -> int:
         """Trains, and says which model is best."""
-        keep_compiled_programs()
+        enable_compilation_cache()
         from perceptual_jax.likelihood.config import PRESETS
         from perceptual_jax.training.fit import Job, fit
         from perceptual_jax.training.step import TrainConfig
@@ -145,7 +145,7 @@ class SampleDegradation:
     """How many."""
     size: Number = 256
     """A larger picture is first reduced to this many pixels of the shorter side."""
-    quality: Annotated[int | None, or_else("unknown", metavar="N")] = None
+    quality: Annotated[int | None, optional("unknown", metavar="N")] = None
     """JPEG quality to tell the model."""
     temperature: Annotated[float, arg(metavar="X")] = 1.0
     """1 is exact; less keeps to what is likely."""
@@ -154,7 +154,7 @@ class SampleDegradation:
 
     def run(self) -> int:
         """Draws, and names the files."""
-        keep_compiled_programs()
+        enable_compilation_cache()
         from perceptual_jax.jobs.sample import sample_file
 
         with progress_bar("sampling") as progress:
@@ -183,7 +183,7 @@ class Inspect:
 
     def run(self) -> int:
         """Prints a line for each picture."""
-        keep_compiled_programs()
+        enable_compilation_cache()
         from perceptual_jax.jobs.sample import inspect_files
 
         failed = inspect_files(self.inputs, model=self.model, report=print)

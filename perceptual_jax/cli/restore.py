@@ -13,11 +13,11 @@ from perceptual_jax.cli.common import (
     Inputs,
     Number,
     conclude,
-    ends_when_told,
-    keep_compiled_programs,
-    or_else,
+    enable_compilation_cache,
+    optional,
     progress_bar,
     say,
+    sigterm_raises,
 )
 from perceptual_jax.config import load_config, override
 from perceptual_jax.errors import UsageError
@@ -40,16 +40,16 @@ class Restore:
     config: Annotated[str, arg(metavar="FILE|NAME")] = "default"
     """A TOML file, or the name of a preset such as pulse. Of a file with several configs, the name
     of its row follows a colon: table2:mean_mmd_sphere."""
-    generator: Annotated[str | None, or_else("the config's", metavar="NAME|PATH")] = None
+    generator: Annotated[str | None, optional("the config's", metavar="NAME|PATH")] = None
     """A name of `weights list`, a converted file, or a checkpoint of another project."""
-    degradation: Annotated[str | None, or_else("the config's", metavar="NAME|PATH")] = None
+    degradation: Annotated[str | None, optional("the config's", metavar="NAME|PATH")] = None
     """How the inputs came about: l2 (downscaled), jpeg or blind (learned), dct_box (JPEG files),
     the path of a trained model, or auto, which looks at each file."""
-    steps: Annotated[int | None, or_else("the config's", metavar="N")] = None
+    steps: Annotated[int | None, optional("the config's", metavar="N")] = None
     """Steps of the search on drafts."""
-    finish_steps: Annotated[int | None, or_else("the config's", metavar="N")] = None
+    finish_steps: Annotated[int | None, optional("the config's", metavar="N")] = None
     """Steps at full resolution after them."""
-    fidelity: Annotated[float | None, or_else("the config's", metavar="X")] = None
+    fidelity: Annotated[float | None, optional("the config's", metavar="X")] = None
     """0 = natural, 1 = faithful to the input."""
     settings: Annotated[
         UseAppendAction[tuple[str, ...]],
@@ -60,23 +60,23 @@ class Restore:
     """Restorations of each input from different starts, with a map of their spread."""
     seed: Number = 0
     """Another seed, other draws."""
-    batch_size: Annotated[int | None, or_else("by memory", metavar="N")] = None
+    batch_size: Annotated[int | None, optional("by memory", metavar="N")] = None
     """Pictures searched at once; the results stay the same."""
     overwrite: bool = False
     """Redo what is finished, whatever settings it was done with."""
-    snapshot_every: Annotated[int | None, or_else("never", metavar="K")] = None
+    snapshot_every: Annotated[int | None, optional("never", metavar="K")] = None
     """Steps after which a search is kept in its middle, to go on from there; for very long ones."""
     retry_failed: bool = False
     """Try again what failed before, though the files are the same."""
     distributed: bool = False
     """One of many processes that find each other: on TPU pods, under SLURM and Open MPI."""
-    coordinator: Annotated[str | None, or_else("none", metavar="HOST:PORT")] = None
+    coordinator: Annotated[str | None, optional("none", metavar="HOST:PORT")] = None
     """Of the first process, to name them by hand, with the following two."""
-    num_processes: Annotated[int | None, or_else("1", metavar="N")] = None
+    num_processes: Annotated[int | None, optional("1", metavar="N")] = None
     """How many processes share the inputs."""
-    process_id: Annotated[int | None, or_else("0", metavar="I")] = None
+    process_id: Annotated[int | None, optional("0", metavar="I")] = None
     """Which of them this is."""
-    trace: Annotated[Path | None, or_else("none", metavar="DIR")] = None
+    trace: Annotated[Path | None, optional("none", metavar="DIR")] = None
     """Folder for a JAX profiler's trace of the second batch."""
 
     def run(self) -> int:
@@ -90,7 +90,7 @@ class Restore:
         }
         settings |= dict(map(_setting, self.settings))
         config = override(load_config(self.config), settings)
-        keep_compiled_programs()
+        enable_compilation_cache()
         from perceptual_jax.jobs.index import write_index
         from perceptual_jax.jobs.job import restore_files
         from perceptual_jax.jobs.plan import JobOptions
@@ -113,7 +113,7 @@ class Restore:
             process_id=self.process_id,
         )
         # The runtime may have taken the signal for itself.
-        with ends_when_told(), progress_bar("restoring") as progress:
+        with sigterm_raises(), progress_bar("restoring") as progress:
             summary = restore_files(
                 self.inputs,
                 self.out,
@@ -158,7 +158,7 @@ class Generate:
 
     def run(self) -> int:
         """Generates, and counts."""
-        keep_compiled_programs()
+        enable_compilation_cache()
         from perceptual_jax.jobs.generate import generate_files, parse_seeds
 
         with progress_bar("generating") as progress:
@@ -182,7 +182,7 @@ class Status:
 
     out: Out
     """The job's folder, or gs://..., s3://...; processes may be working on it."""
-    every: Annotated[float | None, or_else("once", metavar="SECONDS")] = None
+    every: Annotated[float | None, optional("once", metavar="SECONDS")] = None
     """Say it again every so often, while a process is alive."""
 
     def run(self) -> int:
