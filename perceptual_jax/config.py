@@ -1,12 +1,12 @@
 """The settings of a restoration: frozen dataclasses, read from and written to TOML.
 
 Order of precedence: the defaults here < a TOML file < the command line. Everything is plain
-Python and hashable, so a config is a static argument of `jax.jit`, and it is checked when it is
-built, wherever it comes from.
+Python and hashable, so a config can be a static argument of `jax.jit`, and it is checked whenever
+it is built.
 
 The defaults are written down here and nowhere else, each with its reading of the paper (Han, Duan,
-Tao, Lu): quotations are the paper's, the number in brackets is their section; what is called
-PULSE's is of Menon et al. 2020; what is called ours or measured is in neither.
+Tao, Lu): quotations are the paper's, with the section in brackets; PULSE is Menon et al. 2020;
+values marked as ours or measured are in neither.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from perceptual_jax.validation import (
 )
 
 MIN_SIZE = 4
-"""Pixels: a smaller picture holds too little of a face to search for."""
+"""Smallest side of an input in pixels; a smaller one does not constrain a face."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +39,9 @@ class DataConfig(Checked):
 
     downscale: Literal["bicubic", "area"] = "bicubic"
     """Filter of the downscale: PULSE's antialiased cubic (a = -0.5), or the mean over areas. The
-    paper does not name its own (4.2: "the same method")."""
+    paper does not name it (4.2: "the same method")."""
     weight: NonNegative = 300.0
-    """Weight of the mean squared error (of images in [0, 1]) on the draft. PULSE has 100; measured:
+    """Weight of the mean squared error (of images in [0, 1]) on the draft. PULSE: 100; measured:
     more faithful and not less natural at 300."""
     floor: NonNegative = 0.0
     """Smallest value of the term that still has a gradient (PULSE's eps: 2e-3). The paper sets no
@@ -50,34 +50,35 @@ class DataConfig(Checked):
     """Weight of the bits/dim under a learned likelihood: the paper's "pixelcnn coefficient" (1, 10
     and 50 in its Table 2)."""
     min_log_scale: Annotated[float, Range(-10, 0)] = -5.0
-    """Smallest log-scale of the likelihood in a search, ours: tempers the pull of single pixels."""
+    """Lower bound of the likelihood's log-scales in a search. Ours: bounds the gradient of single
+    pixels."""
     nll_rows: Size = 2
-    """The likelihood is taken of the first of so many rows each. Ours: every second row tells
-    nearly as much for half the time."""
+    """Stride of the rows on which the likelihood is evaluated. Ours: every second row constrains a
+    search nearly as much in half the time."""
     low_size: Size = 64
-    """Beside a likelihood the squared error is taken at this many pixels of a side only. Ours:
-    colour and brightness of large areas, which a likelihood hardly sees."""
+    """Side in pixels at which the squared error is taken when there is a likelihood. Ours: it
+    constrains colour and brightness of large areas, to which a likelihood is insensitive."""
     condition_size: Count = 0
-    """The likelihood sees the restored image at this many pixels of a side (the paper: 256), then
-    brought to the degraded image's own size; 0 goes there at once."""
+    """Side in pixels to which the restored image is resized for the likelihood (the paper: 256)
+    before it is resized to the degraded image's size; 0 resizes it to that size directly."""
     max_size: Annotated[int, Range(MIN_SIZE)] = 256
-    """Larger inputs are reduced to this many pixels before the search; smaller ones stay."""
+    """Larger inputs are reduced to this side in pixels before the search."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PriorConfig(Checked):
-    """Where the search may go: its space, its start, its sphere, and its prior terms."""
+    """The prior: the search space, the start, the sphere, and the prior terms."""
 
     space: Literal["w", "whitened"] = "w"
     """W itself, "we optimize the latent code in W space directly" (4.1), or W made Gaussian
     (PULSE: an inverse leaky ReLU, then standardised)."""
     covariance: Literal["diagonal", "full"] = "diagonal"
-    """Of the whitening: PULSE's per-coordinate standard deviations, or the whole matrix."""
+    """Covariance of the whitening: PULSE's per-coordinate deviations, or the full matrix."""
     start: Literal["mean", "random"] = "mean"
     """The mean of W for every style, "initializes from the mean embedding of W" (4.1), or an
     independent prior draw for each."""
     spread: Share = 0.0
-    """Moves a mean start this share of the way to a random prior draw, so that samples differ."""
+    """Moves a mean start this fraction towards a random prior draw, so that samples differ."""
     tile: bool = False
     """With a random start, one draw for all styles."""
     sphere: Literal["none", "initial", "expected"] | Positive = "initial"
@@ -94,8 +95,8 @@ class PriorConfig(Checked):
     exp(-d / bandwidth)."""
     bandwidth: Literal["paper", "median"] | Positive = "paper"
     """The paper's 512, "we set the bandwidth to 512" (4.1), read as a squared distance. It
-    holds for FFHQ's generators; for others it is as wide beside their latents. Or the median over
-    the bank of what the kernel divides, or a number."""
+    holds for FFHQ's generators and is scaled with the latents of others. Or the median over the
+    bank of the distance that the kernel divides, or a number."""
     unbiased: bool = False
     """U-statistic instead of the printed V-statistic."""
     bank_size: Annotated[int, Range(2)] = 1000
@@ -123,14 +124,14 @@ class SearchConfig(Checked):
     learning_rate: Positive = 0.1
     """Peak of Adam's learning rate; not in the paper. PULSE's 0.4 is in whitened units."""
     schedule: Literal["one_cycle_drop", "one_cycle", "fixed"] = "one_cycle_drop"
-    """PULSE's schedules over the whole of `steps`."""
+    """PULSE's learning rate schedules, over all `steps`."""
     draft: Count = 256
-    """Resolution of the search, ours: it looks at drafts, never larger than this. 0 searches at the
-    generator's full resolution throughout."""
+    """Largest resolution of the drafts that the search renders, ours. 0 searches at the generator's
+    full resolution throughout."""
     coarse: Size = 128
     """Resolution of the first steps, ours; of all of them for inputs of a quarter of it or less."""
     coarse_fraction: Share = 0.6
-    """Share of `steps` taken at `coarse`. Measured: as faithful as 256 px throughout (25.7, 25.8
+    """Fraction of `steps` taken at `coarse`. Measured: as faithful as 256 px throughout (25.7, 25.8
     and 25.9 dB) in two thirds of the time."""
 
 
@@ -139,10 +140,10 @@ class FinishConfig(Checked):
     """The last steps, at full resolution, with a heavier data term."""
 
     steps: Count = 20
-    """Steps after the search; 0 renders the search's result as it is. Ours: they bring back what
-    the draft misses."""
+    """Steps after the search; 0 renders the result of the search. Ours: they recover detail that
+    drafts lack."""
     learning_rate: Positive = 0.05
-    """Peak, on the same schedule over `steps`."""
+    """Peak of Adam's learning rate, with the same schedule over `steps`."""
     data_weight: NonNegative = 1000.0
     """Weight of the data term in place of `data.weight`. Measured: 300 is less faithful and no more
     natural, 3000 smoother."""
@@ -160,11 +161,11 @@ class RestoreConfig(Checked):
     """0 = natural, 1 = faithful: scales the data weights by 1/4 to 4 and the steps of the finish
     by 1/2 to 2; 0.5 leaves them as they are."""
     degradation: str = "auto"
-    """How the inputs came about: `l2` (downscaled), `dct_box` (a JPEG with a header), `jpeg` or
-    `blind` (learned), the path of a trained model; or `auto`, which looks at each input: small ones
-    are taken for downscaled, JPEGs with their tables go to `jpeg`, others to `blind`."""
+    """How the inputs degraded: `l2` (downscaled), `dct_box` (a JPEG with a header), `jpeg` or
+    `blind` (learned), the path of a trained model; or `auto`, which inspects each input: small ones
+    get `l2`, JPEGs with readable tables `jpeg`, others `blind`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the generator's activations; latents, optimiser and losses stay float32."""
+    """Type of the generator's activations; latents, optimiser and losses stay float32."""
     data: DataConfig = DataConfig()
     prior: PriorConfig = PriorConfig()
     noise: NoiseConfig = NoiseConfig()
@@ -177,11 +178,11 @@ def from_toml(path: str | Path, *, row: str | None = None) -> RestoreConfig:
 
     Args:
         path: The file.
-        row: Which config of a file that has several: a table `[rows.NAME]` changes settings that
-            all its rows share.
+        row: The name of a config in a file of several: a table `[rows.NAME]` overrides the
+            settings that all rows share.
 
     Raises:
-        ConfigError: If the file cannot be read, is no TOML, or holds a setting that does not fit.
+        ConfigError: If the file cannot be read, is not TOML, or has an invalid setting.
     """
     try:
         content = Path(path).read_bytes()
@@ -191,10 +192,10 @@ def from_toml(path: str | Path, *, row: str | None = None) -> RestoreConfig:
 
 
 def parse_toml(content: bytes, *, name: str, row: str | None = None) -> RestoreConfig:
-    """A config from the content of a file; `name` is what errors call the file.
+    """Parses the content of a config file; `name` is the file's name in error messages.
 
     Raises:
-        ConfigError: If it is no TOML, lacks the row, or holds a setting that does not fit.
+        ConfigError: If it is not TOML, lacks the row, or has an invalid setting.
     """
     try:
         values = tomllib.loads(content.decode())
@@ -220,7 +221,7 @@ def _row_of(values: dict[str, Any], row: str | None) -> dict[str, Any]:
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Nested tables, one over the other."""
+    """Merges nested tables; values of `over` replace those of `under`."""
     tables = {
         n for n, own in over.items() if isinstance(own, dict) and isinstance(under.get(n), dict)
     }
@@ -228,7 +229,7 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_toml(config: Any) -> str:
-    """The config as TOML, every setting named; `from_toml` of it gives an equal config.
+    """Writes every setting as TOML; `from_toml` of it gives an equal config.
 
     Example:
         >>> print(to_toml(FinishConfig(steps=5)), end="")
@@ -244,12 +245,12 @@ def to_toml(config: Any) -> str:
 
 
 def _toml(value: str | bool | int | float) -> str:
-    # A JSON string is a TOML basic string except for DEL, which TOML wants escaped.
+    # A JSON string is a TOML basic string except for DEL, which TOML requires to be escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def presets() -> tuple[str, ...]:
-    """The names that `load_config` knows: of the files in `configs/`, and of the rows in them."""
+    """Lists the names that `load_config` accepts: files in `configs/`, and the rows in them."""
     names = []
     for name, path in _files().items():
         rows = tomllib.loads(path.read_text("utf-8")).get("rows")
@@ -266,12 +267,12 @@ def _files() -> dict[str, Path]:
 
 
 def load_config(name_or_path: str | Path = "default") -> RestoreConfig:
-    """A preset by its bare name, such as `pulse`, or the TOML file at a path.
+    """Loads a preset by its bare name, such as `pulse`, or the TOML file at a path.
 
-    Of a file with rows, the row follows a colon: `table2:mean_mmd_sphere`, `mine.toml:fast`.
+    In a file with rows, a colon and its name select a row: `table2:mean_mmd_sphere`, `mine.toml:a`.
 
     Raises:
-        ConfigError: If there is no such preset, file or row, or the file does not fit.
+        ConfigError: If there is no such preset, file or row, or the file is invalid.
     """
     match = re.fullmatch(r"(.+):([\w-]+)", str(name_or_path))
     name, row = match.groups() if match else (name_or_path, None)
@@ -288,14 +289,14 @@ def load_config(name_or_path: str | Path = "default") -> RestoreConfig:
 
 
 def override(config: RestoreConfig, settings: Mapping[str, Any]) -> RestoreConfig:
-    """The config with other values of some settings.
+    """Returns the config with new values of some settings.
 
     Args:
-        config: Where all other settings come from.
-        settings: Values by name, `fidelity` or `search.steps`; one that is None is left as it is.
+        config: The config that gives all other settings.
+        settings: Values by dotted name, as in `search.steps`; None leaves a setting unchanged.
 
     Raises:
-        ConfigError: If there is no such setting, or a value does not fit.
+        ConfigError: If a setting is unknown, or a value is invalid.
 
     Example:
         >>> override(RestoreConfig(), {"search.steps": 7, "fidelity": None}).search.steps

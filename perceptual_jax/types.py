@@ -1,4 +1,4 @@
-"""The values that travel between the rooms of the house, and the names of their axes.
+"""The types that the packages share, and the names of their axes.
 
 Axis names in shape annotations, the same in every file:
 
@@ -17,11 +17,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 Noise = tuple[Float[Array, "_ _"], ...]
-"""One map per noise input of a synthesis network, from the coarsest, unit variance."""
+"""One map for each noise input of a synthesis network, from the coarsest, of unit variance."""
 
 
 class Status(enum.IntEnum):
-    """How a search ended. Part of every `Restoration`, so one bad image never stops a batch."""
+    """The outcome of a search, part of every `Restoration`: one bad image never stops a batch."""
 
     OK = 0
     """All steps were taken with finite losses."""
@@ -40,58 +40,58 @@ class Status(enum.IntEnum):
 
 
 Terms = dict[str, Float[Array, "..."]]
-"""The terms of an objective, unweighted, by name, and `total`, the weighted sum that the optimiser
-sees. A term that a stage does not weigh is not evaluated there: NaN."""
+"""The unweighted terms of an objective by name, and `total`, the weighted sum that is minimised. A
+term is NaN in stages that give it no weight, where it is not evaluated."""
 
 
 class JpegHeader(NamedTuple):
-    """What is known of the JPEG that an image comes from. Arrays, so it can be batched."""
+    """The known parameters of the JPEG that an image comes from, as arrays that can be batched."""
 
     tables: Float[Array | np.ndarray, "*n 2 8 8"]
     """Quantisation steps of luma and chroma, [vertical, horizontal frequency]; 0 if unknown."""
     subsampling: Int[Array | np.ndarray, "*n"]
-    """Of chroma: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0, -1 is unknown."""
+    """Chroma subsampling: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0, -1 is unknown."""
     phase: Int[Array | np.ndarray, "*n 2"]
-    """Row and column of the image's first pixel in the grid, 0 to 15; -1 if unknown."""
+    """Row and column of the image's first pixel in the JPEG grid, 0 to 15; -1 if unknown."""
 
 
 def unknown_header() -> JpegHeader:
-    """The header of an image of which nothing is known."""
+    """The header of an image whose JPEG parameters are all unknown."""
     return JpegHeader(
         np.zeros((2, 8, 8), np.float32), np.asarray(-1, np.int32), np.array([-1, -1], np.int32)
     )
 
 
 class Given(NamedTuple):
-    """What is known of one degraded image.
+    """A degraded image with the known parameters of its degradation.
 
     Images of many sizes share one compiled search: each fills the upper left of a canvas, an array
-    of one of few sizes (`degradation.canvas`), and terms count only there.
+    of one of few sizes (`degradation.canvas`), and data terms are evaluated only there.
     """
 
     image: Float[Array, "*n h w 3"]
     """The degraded image, in [-1, 1]."""
     header: JpegHeader = unknown_header()
-    """Of the JPEG that it comes from, as far as known; batched with the image."""
+    """The header of the JPEG that the image comes from; batched with the image."""
     side: Int[Array, "*n"] | None = None
-    """Pixels of a side of the part that is the image; the rest repeats its edge. None: all of it,
-    and then it need not be square."""
+    """Side in pixels of the part that is the image; the rest repeats its edge. None if the image
+    fills the array, which then need not be square."""
 
     @property
     def size(self) -> int:
-        """Pixels of the longer side of the array, batched or not."""
+        """Longer side of the array in pixels, batched or not."""
         return max(self.image.shape[-3:-1])
 
 
 class Latents(NamedTuple):
-    """What the search moves: points of the search space (W or whitened W) and noise maps."""
+    """The variables of the search: points in the search space (W or whitened W) and noise maps."""
 
     points: Float[Array, "*n k d"]
     noise: tuple[Float[Array, "..."], ...]
 
 
 class SearchState(NamedTuple):
-    """One image's search between two steps."""
+    """The state of one image's search between two steps."""
 
     latents: Latents
     optimizer: Any
@@ -99,17 +99,17 @@ class SearchState(NamedTuple):
     best_terms: Terms
     best_step: Int[Array, "*n"]
     step: Int[Array, "*n"]
-    """Steps in all stages so far."""
+    """Number of steps so far, over all stages."""
     status: Int[Array, "*n"]
 
 
 class Fit(NamedTuple):
-    """How well a restored image degrades to the given one."""
+    """The agreement of a restored image, once degraded, with the given one."""
 
     consistency_psnr: Float[Array, "*n"]
     """PSNR between the downscaled restored image and the degraded one, in decibels."""
     bits: Float[Array, "*n h w"] | None
-    """Bits/dim of each pixel of the degraded image under the likelihood; None without one."""
+    """Bits per dim of each pixel of the degraded image; None without a likelihood."""
 
 
 class Restoration(NamedTuple):
@@ -122,41 +122,41 @@ class Restoration(NamedTuple):
     noise: tuple[Float[Array, "..."], ...]
     """Noise maps that give `image`."""
     terms: Terms
-    """Terms at the returned state, at the last stage's resolution."""
+    """Terms of the returned state, at the last stage's resolution."""
     trace: Terms
     """Terms at every step of every stage."""
     best_step: Int[Array, "*n"]
     """The step, counted over all stages, whose state is returned."""
     status: Int[Array, "*n"]
-    """A `Status`."""
+    """The outcome, a `Status`."""
     fit: Fit
-    """Of `image`."""
+    """The agreement of `image` with the input."""
 
 
 @runtime_checkable
 class DataTerm(Protocol):
-    """How badly an image explains the degraded one: what a search minimises first of all.
+    """The mismatch between a restored image and the degraded one, which a search minimises.
 
-    A pytree, so that it can be an argument of compiled functions: a `NamedTuple` of arrays, a
+    It is a pytree, so that it can be an argument of compiled functions: a `NamedTuple` of arrays, a
     dataclass registered with JAX, or one registered as static if it holds no arrays.
     """
 
     def prepare(self, given: Given, resolution: int) -> Any:
-        """What `evaluate` compares with, computed once for each image and stage.
+        """Precomputes the arrays that `evaluate` needs, once for each image and stage.
 
         Args:
             given: The degraded image; not batched.
-            resolution: Pixels of a side of the images to come.
+            resolution: Side in pixels of the images to be evaluated.
         """
         ...
 
     def evaluate(
         self, cache: Any, image: Float[Array, "r r 3"]
     ) -> tuple[Float[Array, ""], Float[Array, "h2 w2"]]:
-        """The value, differentiable in the image, and a map of where it comes from.
+        """Returns the value, differentiable in the image, and a map of its contributions.
 
         Args:
-            cache: Result of `prepare`.
+            cache: The result of `prepare`.
             image: A restored image, in about [-1, 1].
         """
         ...
@@ -164,16 +164,16 @@ class DataTerm(Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """What the search needs of a generator: an immutable pytree with these members."""
+    """The interface of a generator for the search: an immutable pytree with these members."""
 
     @property
     def resolution(self) -> int:
-        """Pixels of a side of the synthesised image."""
+        """Side of the synthesised image in pixels."""
         ...
 
     @property
     def num_styles(self) -> int:
-        """k: style vectors that reach the image."""
+        """Number k of style vectors that the image depends on."""
         ...
 
     @property
@@ -187,11 +187,11 @@ class Generator(Protocol):
         ...
 
     def mapping(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
-        """One latent of Z to W, without truncation."""
+        """Maps one latent from Z to W, without truncation."""
         ...
 
     def synthesis(self, styles: Float[Array, "k d"], noise: Noise) -> Float[Array, "h w c"]:
-        """The image of W+ styles, at full resolution, not clipped."""
+        """Synthesises the image of W+ styles, at full resolution, not clipped."""
         ...
 
     def noise_maps(
@@ -200,15 +200,15 @@ class Generator(Protocol):
         *,
         mode: Literal["const", "random", "none"] = "const",
     ) -> Noise:
-        """The noise inputs, unit variance: the network's own, standard normal draws, or zeros."""
+        """The noise inputs: the network's own, standard normal draws, or zeros."""
         ...
 
     def num_seen_styles(self, resolution: int) -> int:
-        """How many of the first styles a picture at `resolution` depends on."""
+        """Number of the first styles that an image at `resolution` depends on."""
         ...
 
     def draft(
         self, styles: Float[Array, "k d"], noise: Noise, resolution: int
     ) -> Float[Array, "h w c"]:
-        """About the same image, area-downscaled to `resolution`, for a fraction of the cost."""
+        """The image area-downscaled to `resolution`, approximated at a fraction of the cost."""
         ...

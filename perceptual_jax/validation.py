@@ -1,7 +1,7 @@
 """Frozen dataclasses whose fields are checked against their annotations when they are built.
 
-The range of a number is part of its annotation. An error names the field, what was expected and
-what came.
+The range of a number is part of its annotation. An error names the field, the expected values and
+the given one.
 """
 
 import dataclasses
@@ -13,24 +13,24 @@ from perceptual_jax.errors import UsageError
 
 
 class ConfigError(UsageError):
-    """A setting that does not exist or does not fit."""
+    """A setting that does not exist or has an invalid value."""
 
 
 class Range(NamedTuple):
-    """The finite numbers from `low` (without it if `open`) to `high`."""
+    """The finite numbers from `low` (exclusive if `open`) to `high`."""
 
     low: float
     high: float = math.inf
     open: bool = False
 
     def __contains__(self, value: object) -> bool:
-        """Whether `value` is a finite number of the range."""
+        """Whether `value` is a finite number in the range."""
         if not isinstance(value, int | float) or not math.isfinite(value):
             return False
         return self.low <= value <= self.high and not (self.open and value == self.low)
 
     def __str__(self) -> str:
-        """The range in words, to follow "a number"."""
+        """The range in words that can follow "a number"."""
         if self.high < math.inf:
             return f"from {self.low:g} to {self.high:g}"
         return f"above {self.low:g}" if self.open else f"of at least {self.low:g}"
@@ -44,10 +44,10 @@ Size = Annotated[int, Range(1)]
 
 
 class Checked:
-    """Base of the configs: building one checks every field against its annotation."""
+    """Base class of the configs; building one checks every field against its annotation."""
 
     def __post_init__(self) -> None:
-        """Checks and, where a whole number stands for a number, converts."""
+        """Checks every field, and converts integers in fields of floats."""
         table = type(self).__name__.removesuffix("Config").lower()
         where = "" if table == "restore" else f"{table}."
         for name, hint in typing.get_type_hints(type(self), include_extras=True).items():
@@ -56,7 +56,11 @@ class Checked:
 
 
 def checked_value(hint: Any, value: Any, path: str) -> Any:
-    """`value`, as a float where `hint` asks for one, or a `ConfigError` about the field `path`."""
+    """Checks a value against a type hint and returns it, as a float where the hint is one.
+
+    Raises:
+        ConfigError: If the value does not match; the message names the field `path`.
+    """
     expected: list[str] = []
     options = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else (hint,)
     for option in options:
@@ -78,7 +82,7 @@ def from_dict(cls: type, values: dict[str, Any], *, where: str = "") -> Any:
     """Builds the dataclass `cls` from nested dicts.
 
     Raises:
-        ConfigError: On an unknown key (naming the valid ones) or a value that does not fit.
+        ConfigError: If a key is unknown (the message lists the valid ones) or a value is invalid.
     """
     hints = typing.get_type_hints(cls, include_extras=True)
     unknown = sorted(set(values) - set(hints))

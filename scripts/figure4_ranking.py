@@ -16,7 +16,7 @@ import tyro
 from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import write_atomically
 from perceptual_jax.io.images import read_image, to_float
-from perceptual_jax.jobs.reading import look_at
+from perceptual_jax.jobs.reading import inspect_header
 from perceptual_jax.likelihood.models import NOT_LEARNED, load_model
 from perceptual_jax.types import Given
 
@@ -28,11 +28,11 @@ def main(degraded: Path, restored: tuple[Path, ...], /, *, out: Path, model: str
         model: A name or a file; auto is what restore would use.
     """
     pixels = read_image(degraded)
-    look = look_at(degraded, model, max_size=max(pixels.shape))
-    name = "blind" if look.degradation in NOT_LEARNED else look.degradation
+    info = inspect_header(degraded, model, max_size=max(pixels.shape))
+    name = "blind" if info.degradation in NOT_LEARNED else info.degradation
     likelihood = load_model(name)
-    print(f"model {name} ({look.reason})")
-    cache = jax.jit(lambda m, x: m.prepare(Given(x, look.header)))(
+    print(f"model {name} ({info.reason})")
+    cache = jax.jit(lambda m, x: m.prepare(Given(x, info.header)))(
         likelihood, jnp.asarray(to_float(pixels))
     )
     evaluate = jax.jit(lambda m, c, x: m.evaluate(c, x))

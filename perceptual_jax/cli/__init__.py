@@ -1,8 +1,8 @@
 """`perceptual-jax VERB`: parses the command line, calls the library, prints.
 
-Exit codes: 0 all done, 1 something failed (said on standard error, the rest is done), 2 wrong
-usage, 75 told to end (run the same command again), 130 interrupted. Help is printed without
-loading JAX.
+Exit codes: 0 success, 1 some inputs failed (listed on standard error; the others are done), 2 wrong
+usage, 75 terminated by SIGTERM (run the same command again), 130 interrupted. Help is printed
+without loading JAX.
 """
 
 import importlib.metadata
@@ -21,8 +21,8 @@ from perceptual_jax.cli.degradation import Degrade, Inspect, SampleDegradation, 
 from perceptual_jax.cli.restore import Generate, Job, Restore
 from perceptual_jax.errors import Error
 
-ENDED = 75
-"""Exit code of a process that was told to end: run the same command again."""
+TERMINATED = 75
+"""Exit code of a process that was terminated by SIGTERM: run the same command again."""
 
 Command = (
     Annotated[Restore, verb("restore")]
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code.
 
     Args:
-        argv: What follows the program's name; the process's own arguments if None.
+        argv: The arguments after the program's name; the process's own if None.
 
     Raises:
         SystemExit: After help (0), and where the command line cannot be parsed (2).
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command.run()
     except Terminated:
         say("told to end; what is finished is kept, run the same command again")
-        return ENDED
+        return TERMINATED
     except KeyboardInterrupt:
         say("interrupted; what is finished is kept, and the same command goes on from there")
         return 130
@@ -70,13 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def program() -> None:
-    """The command `perceptual-jax`: runs it and ends the process.
+    """The command `perceptual-jax`: runs it and exits the process.
 
-    One that was told to end does so at once: all it had to write is written, and taking the
-    device's runtime down in the middle of a search can crash.
+    After SIGTERM it exits without cleaning up: all results are written by then, and shutting down
+    the device's runtime during a search can crash.
     """
     code = main()
-    if code == ENDED:
+    if code == TERMINATED:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -1,4 +1,4 @@
-"""The verb `weights`: generators by name, and checkpoints of others."""
+"""The verb `weights`: generators of the catalogue, and checkpoints of other projects."""
 
 import dataclasses
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 from tyro.conf import subcommand as verb
 
-from perceptual_jax.cli.common import Name, or_else, progress_bar, say
+from perceptual_jax.cli.common import Name, optional, progress_bar, say
 
 Checkpoint = Positional[Annotated[Path, arg(metavar="FILE")]]
 
@@ -17,7 +17,7 @@ class List:
     """List the generators that are known by name, and whether they are fetched."""
 
     def run(self) -> int:
-        """Prints a line for each generator and its licence below."""
+        """Prints each generator with its description and licence."""
         from perceptual_jax.checkpoints import catalogue, fetch
 
         for entry in catalogue.ENTRIES:
@@ -30,12 +30,12 @@ class List:
 
 @dataclasses.dataclass(frozen=True)
 class Fetch:
-    """Fetch a generator and convert it; a download goes on where it stopped."""
+    """Fetch a generator and convert it; an interrupted download is resumed."""
 
     name: Name
     """A name of `weights list`."""
-    source: Annotated[Path | None, arg(name="from"), or_else("the network", metavar="FILE")] = None
-    """The published file, where it is already on this machine."""
+    source: Annotated[Path | None, arg(name="from"), optional("the network", metavar="FILE")] = None
+    """The published file, if it is already on this machine."""
 
     def run(self) -> int:
         """Prints the path."""
@@ -49,7 +49,7 @@ class Fetch:
 
 @dataclasses.dataclass(frozen=True)
 class Where:
-    """Print where a generator is kept once it is fetched."""
+    """Print the path of a fetched generator."""
 
     name: Name
     """A name of `weights list`."""
@@ -64,7 +64,7 @@ class Where:
 
 @dataclasses.dataclass(frozen=True)
 class Verify:
-    """Check a fetched generator against what was published."""
+    """Check a fetched generator against the published checksums."""
 
     name: Name
     """A name of `weights list`."""
@@ -90,12 +90,12 @@ class Convert:
     checkpoint: Checkpoint
     """The file."""
     out: Positional[Annotated[Path, arg(metavar="OUT.safetensors")]]
-    """The generator, for --generator."""
+    """The converted generator, to be given to --generator."""
     which: Literal["ema", "raw"] = "ema"
-    """The moving average of the weights, or the network as trained."""
+    """The exponential moving average of the weights, or the raw weights."""
 
     def run(self) -> int:
-        """Converts, and says what it is."""
+        """Converts the file and prints a description of the generator."""
         from perceptual_jax.checkpoints.convert import convert_file
         from perceptual_jax.checkpoints.describe import describe
 
@@ -105,7 +105,7 @@ class Convert:
 
 @dataclasses.dataclass(frozen=True)
 class InspectFile:
-    """Say what a checkpoint or a generator's file holds, without converting it."""
+    """Describe the networks in a checkpoint or a generator's file, without converting it."""
 
     checkpoint: Checkpoint
     """The file."""
@@ -121,7 +121,7 @@ class InspectFile:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Generators: those known by name, and checkpoints of others."""
+    """Generators: those of the catalogue, and checkpoints of other projects."""
 
     action: (
         Annotated[List, verb("list")]
@@ -133,5 +133,5 @@ class Weights:
     )
 
     def run(self) -> int:
-        """Does what was asked."""
+        """Runs the chosen verb."""
         return self.action.run()

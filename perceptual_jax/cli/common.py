@@ -1,4 +1,4 @@
-"""What the verbs of the command line share: options, what is shown on standard error, signals."""
+"""Shared parts of the command line's verbs: options, output on standard error, signals."""
 
 import contextlib
 import os
@@ -16,21 +16,21 @@ Name = Positional[Annotated[str, arg(metavar="NAME")]]
 Number = Annotated[int, arg(metavar="N")]
 
 
-def or_else(default: str, *, metavar: str) -> Any:
-    """An option that is None unless given, for help says what then holds."""
+def optional(default: str, *, metavar: str) -> Any:
+    """An option whose default is None, for which the help shows the given text as default."""
     return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 def conclude(failed: Sequence[tuple[str, str]], counts: str) -> int:
-    """Lists what failed, prints the counts, and returns the exit code."""
+    """Lists the failures, prints the counts, and returns the exit code."""
     for source, reason in failed:
         say(f"{source}: {reason}")
     say(counts)
     return 1 if failed else 0
 
 
-def keep_compiled_programs() -> None:
-    """Lets JAX keep what it compiles, beside the weights, for the next process."""
+def enable_compilation_cache() -> None:
+    """Enables JAX's persistent compilation cache, in the cache folder beside the weights."""
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     import jax
@@ -43,18 +43,18 @@ def keep_compiled_programs() -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """The system wants the process to end: a pod's host is taken back."""
+    """The process received SIGTERM, for example because its host is preempted."""
 
 
 @contextlib.contextmanager
-def ends_when_told() -> Iterator[None]:
-    """SIGTERM raises `Terminated`, so that what is finished is written before the process ends."""
+def sigterm_raises() -> Iterator[None]:
+    """Makes SIGTERM raise `Terminated`, so that finished results are written before the exit."""
 
-    def end(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    def terminate(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the cleanup
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:
@@ -68,7 +68,7 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def progress_bar(verb: str) -> Iterator[Callable[[float, int], None] | None]:
-    """A bar on standard error with the rate and the time left; nothing where that is a file."""
+    """A progress bar on standard error with rate and time left; None unless it is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -81,7 +81,7 @@ def progress_bar(verb: str) -> Iterator[Callable[[float, int], None] | None]:
         TextColumn("{task.completed:.1f}/{task.total:g}  {task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    # The first steps wait for the compiler, so the speed is that of the last minutes only.
+    # The first steps include compilation, so only the last two minutes count for the speed.
     bar = Progress(*columns, console=Console(stderr=True), speed_estimate_period=120)
     with bar:
         task = bar.add_task(verb, total=None, visible=False, rate="")

@@ -1,4 +1,4 @@
-"""The verbs about degradations: make them, learn them, draw from them, recognise them."""
+"""The verbs about degradations: apply, learn, sample and recognise them."""
 
 import dataclasses
 from pathlib import Path
@@ -11,8 +11,8 @@ from perceptual_jax.cli.common import (
     Inputs,
     Number,
     conclude,
-    keep_compiled_programs,
-    or_else,
+    enable_compilation_cache,
+    optional,
     progress_bar,
     say,
 )
@@ -20,23 +20,23 @@ from perceptual_jax.cli.common import (
 
 @dataclasses.dataclass(frozen=True)
 class Degrade:
-    """Degrade clean faces, to have something to restore."""
+    """Degrade clean faces, as inputs to be restored."""
 
     inputs: Inputs
     """Pictures, folders (searched recursively) and globs."""
     out: Folder
     """Folder for the degraded pictures."""
-    kind: Annotated[str | None, or_else("none", metavar="KIND")] = None
+    kind: Annotated[str | None, optional("none", metavar="KIND")] = None
     """sr32: reduced to 32 pixels; jpeg10: JPEG of quality 10; blur4: Gaussian blur of 4 pixels;
-    noise25: white noise of 25 levels of 255; and so with other numbers."""
-    profile: Annotated[str | None, or_else("none", metavar="NAME|FILE")] = None
-    """In place of a kind, a random degradation: jpeg, jpeg_resized, superres, old_photo,
-    real_world, blind (any of these), or a TOML file. Writes what was drawn to degraded.jsonl."""
+    noise25: white noise of 25 levels of 255; likewise with other numbers."""
+    profile: Annotated[str | None, optional("none", metavar="NAME|FILE")] = None
+    """Instead of a kind, a random degradation: jpeg, jpeg_resized, superres, old_photo,
+    real_world, blind (any of these), or a TOML file. Records its draws in degraded.jsonl."""
     seed: Number = 0
-    """Of what is random."""
+    """Seed of all draws."""
 
     def run(self) -> int:
-        """Degrades, lists what failed, and counts."""
+        """Degrades the pictures, lists the failures and prints the counts."""
         from perceptual_jax.jobs.degrade import degrade_files
 
         with progress_bar("degrading") as progress:
@@ -56,26 +56,26 @@ class Degrade:
 class TrainDegradation:
     """Learn how pictures degrade: train p(degraded | restored).
 
-    Goes on where an earlier training in the same folder stopped.
+    An interrupted training in the same folder is resumed.
     """
 
     data: Annotated[tuple[str, ...], arg(metavar="DIR|tfds:NAME...")]
-    """Clean pictures: folders, each with a slice at its end or not, such as faces[:-100], and
-    prepared datasets, such as tfds:celeb_a_hq/256."""
+    """Clean pictures: folders, optionally with a slice such as faces[:-100], and prepared datasets,
+    such as tfds:celeb_a_hq/256."""
     held_out: Annotated[tuple[str, ...], arg(metavar="DIR|tfds:NAME...")]
-    """The same, for the evaluations that choose the model; not trained on."""
+    """Held-out pictures, given likewise, for the evaluations that select the model."""
     profile: Annotated[str, arg(metavar="NAME|FILE")]
-    """How they degrade: a name as for degrade, or a TOML file."""
+    """The degradation profile: a name as for degrade, or a TOML file."""
     out: Folder
     """Folder for checkpoints, log and models."""
     preset: Literal["fast", "paper"] = "fast"
     """The network: the shipped one, or the paper's."""
     steps: Number = 20_000
-    """Steps of the whole training."""
+    """Number of training steps."""
     batch_size: Number = 32
-    """Crops in a step, shared by the devices."""
+    """Crops in a step, over all devices."""
     crop: Number = 48
-    """Pixels of a side of a crop."""
+    """Side of a crop in pixels."""
     size: Number = 256
     """Pictures are first reduced to this many pixels of the shorter side."""
     learning_rate: Annotated[float, arg(metavar="X")] = 2e-3
@@ -83,18 +83,18 @@ class TrainDegradation:
     evaluate_every: Number = 1000
     """Steps between evaluations."""
     checkpoint_every: Number = 500
-    """Steps that an interruption costs at most."""
-    reconstructions: Annotated[str | None, or_else("none", metavar="DIR")] = None
-    """A generator's versions of some of the pictures, under their names, to take now and then
-    for the original."""
-    init_from: Annotated[str | None, or_else("random", metavar="MODEL")] = None
-    """A trained model whose weights to begin with."""
+    """Steps between checkpoints."""
+    reconstructions: Annotated[str | None, optional("none", metavar="DIR")] = None
+    """A generator's reconstructions of some of the pictures, under the same names, which randomly
+    replace the originals."""
+    init_from: Annotated[str | None, optional("random", metavar="MODEL")] = None
+    """A trained model whose weights initialise the training."""
     seed: Number = 0
-    """Of everything random."""
+    """Seed of all draws."""
 
     def run(self) -> int:
-        """Trains, and says which model is best."""
-        keep_compiled_programs()
+        """Trains, and prints which model is best."""
+        enable_compilation_cache()
         from perceptual_jax.likelihood.config import PRESETS
         from perceptual_jax.training.fit import Job, fit
         from perceptual_jax.training.step import TrainConfig
@@ -133,28 +133,28 @@ Model = Annotated[str, arg(metavar="NAME|FILE")]
 
 @dataclasses.dataclass(frozen=True)
 class SampleDegradation:
-    """Draw what a picture may degrade to, under a learned model: exact samples."""
+    """Draw exact samples of degraded versions of a picture from a learned model."""
 
     image: Positional[Annotated[Path, arg(metavar="IMAGE")]]
     """A clean picture."""
     out: Annotated[Path, arg(metavar="FILE")]
-    """PNG for the samples; of several, NAME_0.png, NAME_1.png and so on."""
+    """PNG for the sample; several are written to NAME_0.png, NAME_1.png and so on."""
     model: Model = "jpeg"
-    """A shipped model, jpeg or blind, or a trained one's file."""
+    """A shipped model, jpeg or blind, or the file of a trained one."""
     samples: Annotated[int, arg(aliases=["-n"], metavar="N")] = 1
-    """How many."""
+    """Number of samples."""
     size: Number = 256
     """A larger picture is first reduced to this many pixels of the shorter side."""
-    quality: Annotated[int | None, or_else("unknown", metavar="N")] = None
-    """JPEG quality to tell the model."""
+    quality: Annotated[int | None, optional("unknown", metavar="N")] = None
+    """JPEG quality that conditions the model."""
     temperature: Annotated[float, arg(metavar="X")] = 1.0
-    """1 is exact; less keeps to what is likely."""
+    """Sampling temperature: 1 is exact, lower values favour likely samples."""
     seed: Number = 0
-    """Another seed, other samples."""
+    """Seed of the draws."""
 
     def run(self) -> int:
-        """Draws, and names the files."""
-        keep_compiled_programs()
+        """Draws the samples and prints their paths."""
+        enable_compilation_cache()
         from perceptual_jax.jobs.sample import sample_file
 
         with progress_bar("sampling") as progress:
@@ -174,16 +174,16 @@ class SampleDegradation:
 
 @dataclasses.dataclass(frozen=True)
 class Inspect:
-    """Say how a picture degraded, by its pixels: JPEG quality and grid, with probabilities."""
+    """Infer a picture's degradation from its pixels: JPEG quality and grid, with probabilities."""
 
     inputs: Inputs
     """Pictures, folders (searched recursively) and globs."""
     model: Model = "jpeg"
-    """A shipped model, or a trained one's file."""
+    """A shipped model, or the file of a trained one."""
 
     def run(self) -> int:
         """Prints a line for each picture."""
-        keep_compiled_programs()
+        enable_compilation_cache()
         from perceptual_jax.jobs.sample import inspect_files
 
         failed = inspect_files(self.inputs, model=self.model, report=print)

@@ -1,4 +1,4 @@
-"""The verbs about faces: restore them, look at a job that does, generate new ones."""
+"""The verbs about faces: restore them, inspect a job, generate new ones."""
 
 import dataclasses
 import tomllib
@@ -13,11 +13,11 @@ from perceptual_jax.cli.common import (
     Inputs,
     Number,
     conclude,
-    ends_when_told,
-    keep_compiled_programs,
-    or_else,
+    enable_compilation_cache,
+    optional,
     progress_bar,
     say,
+    sigterm_raises,
 )
 from perceptual_jax.config import load_config, override
 from perceptual_jax.errors import UsageError
@@ -36,20 +36,20 @@ class Restore:
     """Pictures, folders (searched recursively), globs, tar shards, tfds:NAME, remote addresses, and
     @FILE, a list of such."""
     out: Annotated[str, arg(metavar="DIR")]
-    """Folder for the results, or gs://..., s3://...; what is finished there is not done again."""
+    """Folder for the results, or gs://..., s3://...; results that are finished there are kept."""
     config: Annotated[str, arg(metavar="FILE|NAME")] = "default"
-    """A TOML file, or the name of a preset such as pulse. Of a file with several configs, the name
-    of its row follows a colon: table2:mean_mmd_sphere."""
-    generator: Annotated[str | None, or_else("the config's", metavar="NAME|PATH")] = None
+    """A TOML file, or the name of a preset such as pulse. In a file with several configs, a colon
+    and the name of the row select one: table2:mean_mmd_sphere."""
+    generator: Annotated[str | None, optional("the config's", metavar="NAME|PATH")] = None
     """A name of `weights list`, a converted file, or a checkpoint of another project."""
-    degradation: Annotated[str | None, or_else("the config's", metavar="NAME|PATH")] = None
-    """How the inputs came about: l2 (downscaled), jpeg or blind (learned), dct_box (JPEG files),
-    the path of a trained model, or auto, which looks at each file."""
-    steps: Annotated[int | None, or_else("the config's", metavar="N")] = None
-    """Steps of the search on drafts."""
-    finish_steps: Annotated[int | None, or_else("the config's", metavar="N")] = None
-    """Steps at full resolution after them."""
-    fidelity: Annotated[float | None, or_else("the config's", metavar="X")] = None
+    degradation: Annotated[str | None, optional("the config's", metavar="NAME|PATH")] = None
+    """How the inputs degraded: l2 (downscaled), jpeg or blind (learned), dct_box (JPEG files),
+    the path of a trained model, or auto, which inspects each file."""
+    steps: Annotated[int | None, optional("the config's", metavar="N")] = None
+    """Steps of the search, on drafts."""
+    finish_steps: Annotated[int | None, optional("the config's", metavar="N")] = None
+    """Steps at full resolution after the drafts."""
+    fidelity: Annotated[float | None, optional("the config's", metavar="X")] = None
     """0 = natural, 1 = faithful to the input."""
     settings: Annotated[
         UseAppendAction[tuple[str, ...]],
@@ -59,28 +59,28 @@ class Restore:
     samples: Number = 1
     """Restorations of each input from different starts, with a map of their spread."""
     seed: Number = 0
-    """Another seed, other draws."""
-    batch_size: Annotated[int | None, or_else("by memory", metavar="N")] = None
+    """Seed of all draws."""
+    batch_size: Annotated[int | None, optional("by memory", metavar="N")] = None
     """Pictures searched at once; the results stay the same."""
     overwrite: bool = False
-    """Redo what is finished, whatever settings it was done with."""
-    snapshot_every: Annotated[int | None, or_else("never", metavar="K")] = None
-    """Steps after which a search is kept in its middle, to go on from there; for very long ones."""
+    """Restore finished pictures again, whatever settings they were restored with."""
+    snapshot_every: Annotated[int | None, optional("never", metavar="K")] = None
+    """Steps between snapshots of a search, from which it is resumed; for very long ones."""
     retry_failed: bool = False
-    """Try again what failed before, though the files are the same."""
+    """Retry inputs that failed before, though their files have not changed."""
     distributed: bool = False
-    """One of many processes that find each other: on TPU pods, under SLURM and Open MPI."""
-    coordinator: Annotated[str | None, or_else("none", metavar="HOST:PORT")] = None
-    """Of the first process, to name them by hand, with the following two."""
-    num_processes: Annotated[int | None, or_else("1", metavar="N")] = None
-    """How many processes share the inputs."""
-    process_id: Annotated[int | None, or_else("0", metavar="I")] = None
-    """Which of them this is."""
-    trace: Annotated[Path | None, or_else("none", metavar="DIR")] = None
+    """Discover the other processes of the job: on TPU pods, under SLURM and Open MPI."""
+    coordinator: Annotated[str | None, optional("none", metavar="HOST:PORT")] = None
+    """Address of the first process, where they are not discovered, with the next two options."""
+    num_processes: Annotated[int | None, optional("1", metavar="N")] = None
+    """Number of processes that share the inputs."""
+    process_id: Annotated[int | None, optional("0", metavar="I")] = None
+    """Index of this process, from 0."""
+    trace: Annotated[Path | None, optional("none", metavar="DIR")] = None
     """Folder for a JAX profiler's trace of the second batch."""
 
     def run(self) -> int:
-        """Restores, lists what failed, and counts."""
+        """Restores the inputs, lists the failures and prints the counts."""
         settings = {
             "generator": self.generator,
             "degradation": self.degradation,
@@ -90,13 +90,13 @@ class Restore:
         }
         settings |= dict(map(_setting, self.settings))
         config = override(load_config(self.config), settings)
-        keep_compiled_programs()
+        enable_compilation_cache()
         from perceptual_jax.jobs.index import write_index
         from perceptual_jax.jobs.job import restore_files
         from perceptual_jax.jobs.plan import JobOptions
         from perceptual_jax.jobs.processes import join
 
-        # Ranges are checked before the other processes are waited for.
+        # The ranges are checked before `join` waits for the other processes.
         options = JobOptions(
             samples=self.samples,
             seed=self.seed,
@@ -112,8 +112,8 @@ class Restore:
             num_processes=self.num_processes,
             process_id=self.process_id,
         )
-        # The runtime may have taken the signal for itself.
-        with ends_when_told(), progress_bar("restoring") as progress:
+        # After `join`, since its runtime may install its own handler of SIGTERM.
+        with sigterm_raises(), progress_bar("restoring") as progress:
             summary = restore_files(
                 self.inputs,
                 self.out,
@@ -128,7 +128,7 @@ class Restore:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """A setting's name and value from NAME=VALUE; what is no value of TOML is taken as a text.
+    """Parses NAME=VALUE; a value that is not TOML is taken as a string.
 
     Example:
         >>> [_setting(text) for text in ("search.steps=7", "prior.space=whitened")]
@@ -145,20 +145,20 @@ def _setting(text: str) -> tuple[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Generate:
-    """Generate faces from seeds, and a sheet of them."""
+    """Generate faces from seeds, and a contact sheet."""
 
     seeds: Annotated[str, arg(metavar="SEEDS")]
     """Numbers and ranges, such as 0-15,20."""
     out: Folder
     """Folder for seed0000.png, ... and index.png."""
     psi: Annotated[float, arg(metavar="X")] = 0.7
-    """Truncation: 1 = the generator's whole variety, 0 = its mean face."""
+    """Truncation: 1 = no truncation, 0 = the mean face."""
     generator: Annotated[str, arg(metavar="NAME|PATH")] = "mobilestylegan-ffhq"
     """A name of `weights list`, a converted file, or a checkpoint of another project."""
 
     def run(self) -> int:
-        """Generates, and counts."""
-        keep_compiled_programs()
+        """Generates the faces and prints their number."""
+        enable_compilation_cache()
         from perceptual_jax.jobs.generate import generate_files, parse_seeds
 
         with progress_bar("generating") as progress:
@@ -178,15 +178,15 @@ Out = Positional[Annotated[str, arg(metavar="DIR")]]
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """Say how a job stands: done, failed, left; and of each process its rate and slowest stage."""
+    """Print a job's counts (done, failed, left), and the rate and slowest stage of each process."""
 
     out: Out
     """The job's folder, or gs://..., s3://...; processes may be working on it."""
-    every: Annotated[float | None, or_else("once", metavar="SECONDS")] = None
-    """Say it again every so often, while a process is alive."""
+    every: Annotated[float | None, optional("once", metavar="SECONDS")] = None
+    """Seconds between repetitions, while a process is alive."""
 
     def run(self) -> int:
-        """Prints it."""
+        """Prints the status."""
         from perceptual_jax.io.files import place_of
         from perceptual_jax.jobs.status import overview, watch
 
@@ -205,7 +205,7 @@ class Merge:
     """The job's folder."""
 
     def run(self) -> int:
-        """Names the files."""
+        """Writes the tables and prints their paths."""
         from perceptual_jax.io.files import place_of
         from perceptual_jax.jobs.status import merge
 
@@ -215,10 +215,10 @@ class Merge:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Look at a job's folder, also while processes work on it."""
+    """Inspect a job's folder, also while processes work on it."""
 
     action: Annotated[Status, verb("status")] | Annotated[Merge, verb("merge")]
 
     def run(self) -> int:
-        """Does what was asked."""
+        """Runs the chosen verb."""
         return self.action.run()

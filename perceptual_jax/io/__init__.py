@@ -1,1 +1,1 @@
-"""Files in and out: reading images, collecting inputs, writing atomically, here or in a store."""
+"""Input and output: images, inputs, atomic writing, on local file systems or in remote stores."""

@@ -1,10 +1,10 @@
-"""Inputs that are no files of this machine: members of tar shards, datasets, remote objects.
+"""Inputs other than local files: members of tar shards, examples of datasets, remote objects.
 
-    shard-000.tar            every image in it (WebDataset's layout: other members are left out)
-    tfds:NAME[/CONFIG][:SPLIT]     a prepared dataset's images, by number; or tfds:NAME/SPLIT
+    shard-000.tar            every image in it (WebDataset's layout: other members are skipped)
+    tfds:NAME[/CONFIG][:SPLIT]     a prepared dataset's images by index; or tfds:NAME/SPLIT
     gs://bucket/folder, s3://, memory://   images and shards below it, or matching a glob
 
-Each becomes a place to print, a name, and a function that reads its bytes. Members of shards are
+Each becomes a path to print, a name, and a function that reads its bytes. Members of shards are
 read by their offsets and not through fsspec's `tar://`, whose single handle threads cannot share.
 """
 
@@ -27,40 +27,41 @@ class Member(NamedTuple):
     """One image of a bundle."""
 
     place: Place
-    """To print, and to tell it from all others; no file of this name need exist."""
+    """A unique path, for messages and records; no file need exist there."""
     base: str
-    """Its name within the bundle, without the extension."""
+    """The name within the bundle, without the extension."""
     read: Callable[[], bytes]
+    """Reads the bytes of the image."""
 
 
 class BundleError(Error, ValueError):
-    """A bundle that cannot be read; the message is the rest of a sentence that it begins."""
+    """A bundle that cannot be read; the message is a predicate whose subject is the bundle."""
 
 
 def members_of(source: str, is_image: Callable[[str], bool]) -> list[Member] | None:
-    """The images of a bundle, in its order; None if it is none.
+    """Lists the images of a bundle, in its order; None if the source is not a bundle.
 
     Args:
-        source: What was typed.
+        source: The source as the user typed it.
         is_image: Whether a file name is an image's.
 
     Raises:
-        BundleError: If it cannot be read.
+        BundleError: If the bundle cannot be read.
     """
     if source.startswith("tfds:"):
-        return list(_of_dataset(source))
+        return list(_dataset_members(source))
     if is_remote(source):
-        return list(_of_store(source, is_image))
+        return list(_store_members(source, is_image))
     if _is_tar(source) and os.path.isfile(source):
-        return list(_of_tar(Path(os.path.abspath(source)), is_image))
+        return list(_tar_members(Path(os.path.abspath(source)), is_image))
     return None
 
 
 def read_again(place: str) -> bytes:
-    """The bytes of an image by what it was called: a file, an object, or a bundle's member.
+    """Reads an image by its recorded path: a file, an object, or a member of a bundle.
 
     Raises:
-        OSError, BundleError: If it is not there any more, or cannot be read.
+        OSError, BundleError: If it does not exist any more, or cannot be read.
     """
     if place.startswith("tfds:"):
         name, _, number = place.removeprefix("tfds:").rpartition("/")
@@ -77,7 +78,7 @@ def read_again(place: str) -> bytes:
 
 @functools.lru_cache(maxsize=8)
 def _readers(shard: Place) -> dict[str, Callable[[], bytes]]:
-    return {str(member.place): member.read for member in _of_tar(shard, lambda name: True)}
+    return {str(member.place): member.read for member in _tar_members(shard, lambda name: True)}
 
 
 @functools.lru_cache(maxsize=2)
@@ -89,7 +90,7 @@ def _is_tar(name: str) -> bool:
     return name.lower().endswith(".tar")
 
 
-def _of_tar(shard: Place, is_image: Callable[[str], bool]) -> Iterator[Member]:
+def _tar_members(shard: Place, is_image: Callable[[str], bool]) -> Iterator[Member]:
     try:
         with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
@@ -110,14 +111,14 @@ def _read_part(path: Place, offset: int, size: int) -> bytes:
 
 
 def open_dataset(name: str, *, decoded: bool = True) -> Any:
-    """The examples of a prepared dataset by number, each a dict with an `image`.
+    """Opens a prepared dataset as a sequence of examples, each a dict with an `image`.
 
     Args:
         name: NAME[/CONFIG][:SPLIT], or NAME/SPLIT for the usual splits.
-        decoded: Whether images are arrays; else the bytes of their files.
+        decoded: Whether images are arrays; otherwise they are the bytes of their files.
 
     Raises:
-        BundleError: If it cannot be opened, or has no images.
+        BundleError: If the dataset cannot be opened, or has no images.
     """
     import tensorflow_datasets as tfds
 
@@ -126,14 +127,14 @@ def open_dataset(name: str, *, decoded: bool = True) -> Any:
     if not colon and head and last in _SPLITS:
         dataset, split = head, last
     decoders: Any = None if decoded else {"image": tfds.decode.SkipDecoding()}
-    # The library itself reads the variable once, when it is imported.
+    # The library reads the variable only once, when it is imported.
     folder = os.environ.get("TFDS_DATA_DIR")
     try:
         data: Any = tfds.data_source(
             dataset, split=split or "train", data_dir=folder, decoders=decoders, download=False
         )
         images = len(data) > 0 and "image" in data[0]
-    except Exception as error:  # Whatever a dataset's own code raises.
+    except Exception as error:  # A dataset's own code may raise anything.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BundleError(
             f"cannot be opened ({reason}); prepare it with tfds build "
@@ -144,7 +145,7 @@ def open_dataset(name: str, *, decoded: bool = True) -> Any:
     return data
 
 
-def _of_dataset(source: str) -> Iterator[Member]:
+def _dataset_members(source: str) -> Iterator[Member]:
     name = source.removeprefix("tfds:")
     data = open_dataset(name, decoded=False)
     stem = name.partition(":")[0].replace("/", "-")
@@ -157,10 +158,11 @@ def _read_record(data: Any, index: int) -> bytes:
     return bytes(data[index]["image"])
 
 
-def _of_store(source: str, is_image: Callable[[str], bool]) -> Iterator[Member]:
+def _store_members(source: str, is_image: Callable[[str], bool]) -> Iterator[Member]:
     try:
         folder = place_of(source)
-        assert isinstance(folder, UPath)
+        if not isinstance(folder, UPath):
+            raise TypeError(f"{source} is not in a store")
         store, path = folder.fs, folder.path
         store.invalidate_cache()
         if any(sign in path for sign in "*?["):
@@ -169,7 +171,7 @@ def _of_store(source: str, is_image: Callable[[str], bool]) -> Iterator[Member]:
             found, root = store.find(path), path
         else:
             found, root = [path] if store.exists(path) else [], path.rpartition("/")[0]
-    except Exception as error:  # Whatever a store's driver raises.
+    except Exception as error:  # A store's driver may raise anything.
         raise BundleError(f"cannot be listed ({error})") from error
     for file in sorted(map(str, found)):
         place = UPath(store.unstrip_protocol(file))
@@ -177,7 +179,7 @@ def _of_store(source: str, is_image: Callable[[str], bool]) -> Iterator[Member]:
             below = file.removeprefix(root).lstrip("/")
             yield Member(place, _base(below), functools.partial(read_object, place))
         elif _is_tar(place.name):
-            yield from _of_tar(place, is_image)
+            yield from _tar_members(place, is_image)
 
 
 def _base(name: str) -> str:

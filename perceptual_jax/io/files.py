@@ -1,10 +1,10 @@
-"""Files and folders of this machine, or of a remote store (gs://, s3://, memory://, file://).
+"""Files and folders on local file systems, or in a remote store (gs://, s3://, memory://, file://).
 
-Both are paths with the same methods. What stores do in another way is here: their objects appear
-whole and cannot be added to, their folders need not be made, and their listings are remembered.
+Both are paths with the same methods. This file handles the differences: objects of a store appear
+whole and cannot be appended to, its folders need not be made, and its listings are cached.
 
-Files of this machine are written beside their final place, flushed to the disk and renamed, so that
-a stopped run, a full disk or a second process never leaves half a file under a result's name.
+Local files are written beside their final path, flushed to the disk and renamed, so that a stopped
+run, a full disk or a second process never leaves half a file under a result's name.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ from upath import UPath
 from perceptual_jax.errors import Error, UsageError
 
 Place = Path | UPath
-"""A file or folder of this machine (`Path`), or of a store (`UPath`)."""
+"""A file or folder on a local file system (`Path`), or in a remote store (`UPath`)."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
 def is_remote(address: str) -> bool:
-    """Whether it is the address of a remote store.
+    """Whether a string is an address in a remote store.
 
     Example:
         >>> is_remote("gs://bucket/faces"), is_remote("faces"), is_remote("tfds:mnist")
@@ -45,10 +45,10 @@ def is_remote(address: str) -> bool:
 
 
 def place_of(address: str | os.PathLike[str] | UPath) -> Place:
-    """The place that a path or an address names.
+    """Converts a path or an address to a local path or a path in a store.
 
     Raises:
-        UsageError: If it is in a store that nothing installed here can reach.
+        UsageError: If no installed driver can reach the store.
     """
     if isinstance(address, UPath) and not isinstance(address, Path):
         return address
@@ -56,7 +56,7 @@ def place_of(address: str | os.PathLike[str] | UPath) -> Place:
         return Path(address)
     try:
         place = UPath(address)
-        _ = place.fs  # looks for the driver
+        _ = place.fs  # imports the driver
     except ImportError as error:
         raise UsageError(
             f"{address} cannot be reached ({error}); gs:// and s3:// need the extra `stores`"
@@ -67,10 +67,10 @@ def place_of(address: str | os.PathLike[str] | UPath) -> Place:
 
 
 def names_in(folder: Place) -> set[str]:
-    """The names of all that is in a folder now; none, if there is no folder.
+    """Lists the names in a folder, bypassing caches; empty if the folder does not exist.
 
     Raises:
-        OSError, or what a store's driver raises: If it cannot be listed.
+        OSError, or an error of the store's driver: If the folder cannot be listed.
     """
     try:
         if isinstance(folder, Path):
@@ -83,39 +83,39 @@ def names_in(folder: Place) -> set[str]:
 
 
 def read_object(place: UPath, *, start: int | None = None, end: int | None = None) -> bytes:
-    """The bytes of an object of a store, or some of them.
+    """Reads the bytes of an object in a store, from `start` to before `end`.
 
     Raises:
-        OSError, or what a store's driver raises: If they cannot be read.
+        OSError, or an error of the store's driver: If they cannot be read.
     """
     data: Any = place.fs.cat_file(place.path, start=start, end=end)
     return bytes(data)
 
 
 def store_object(place: UPath, data: bytes) -> None:
-    """Writes an object of a store: readers see all of it, or what was there before.
+    """Writes an object to a store atomically: readers see the old content or the new.
 
     Raises:
-        OSError, or what a store's driver raises: If it cannot be written.
+        OSError, or an error of the store's driver: If the object cannot be written.
     """
     place.fs.pipe_file(place.path, data)
 
 
 def printable(path: str | Place) -> str:
-    """A path as text, with the bytes of its name that are no text escaped."""
+    """A path as text, with undecodable bytes of its name escaped."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def check_folder(out: Place) -> None:
-    """Makes sure that a folder is there or can be made.
+    """Checks that a folder exists or can be made.
 
     Raises:
-        UsageError: If `out`, or what would hold it, is a file, or its store does not answer.
+        UsageError: If `out` or one of its parents is a file, or its store cannot be listed.
     """
     if isinstance(out, UPath):
         try:
             names_in(out)
-        except Exception as error:  # Whatever a store's driver raises.
+        except Exception as error:  # A store's driver may raise anything.
             reason = str(error) or type(error).__name__
             raise UsageError(f"the output folder {out} cannot be listed ({reason})") from error
         return
@@ -127,10 +127,10 @@ def check_folder(out: Place) -> None:
 
 
 def make_folder(out: Place) -> None:
-    """Makes the folder, where folders have to be made.
+    """Makes a folder with its parents; does nothing in a store.
 
     Raises:
-        UsageError: If the system refuses.
+        UsageError: If the folder cannot be made.
     """
     if isinstance(out, UPath):
         return
@@ -142,7 +142,7 @@ def make_folder(out: Place) -> None:
 
 
 def cache_folder() -> Path:
-    """Where what is fetched, converted and compiled is kept; it may not exist yet.
+    """The folder for fetched and converted weights and compiled programs; it may not exist yet.
 
     It is `$PERCEPTUAL_JAX_CACHE`, else `perceptual_jax` in the user's cache folder.
     """
@@ -156,7 +156,7 @@ class WriteError(Error, OSError):
 
 
 def reason_of(error: Exception) -> str:
-    """Why a file could not be read or written, in a few words."""
+    """The reason why a file could not be read or written, in a few words."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__
@@ -168,12 +168,12 @@ def write_atomically(
     """Writes a file whole or not at all, replacing one that exists.
 
     Args:
-        path: The file, of this machine or of a store; its folder must exist.
+        path: The file, local or in a store; its folder must exist.
         content: The bytes, or a function that writes them to the binary file it is given.
 
     Raises:
         WriteError: If the disk is full or the folder cannot be written. An existing file is then
-            as it was, and nothing else is left behind.
+            unchanged, and no temporary file remains.
 
     Example:
         >>> import tempfile
@@ -212,14 +212,14 @@ def _store(path: UPath, content: bytes | Callable[[BinaryIO], object]) -> None:
         content = buffer.getvalue()
     try:
         store_object(path, content)
-    except Exception as error:  # Whatever a store's driver raises.
+    except Exception as error:  # A store's driver may raise anything.
         raise WriteError(f"cannot write {path} ({reason_of(error)}); run it again later") from error
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what killed processes left of files that they were writing.
+    """Removes the temporary files of killed processes.
 
-    Those of other machines, which cannot be asked, are removed when they are an hour old.
+    For other machines, whose processes cannot be checked, a file counts as left after an hour.
     """
     for path in folder.glob(".*-*-*.tmp"):
         host, pid, _ = path.name[1:].split("-", 2)
@@ -237,7 +237,7 @@ def _host() -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether this machine has a process of this number."""
+    """Whether a process with this id runs on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -261,7 +261,7 @@ def save_json(path: str | os.PathLike[str] | UPath, value: Any) -> None:
 
 
 def load_json(path: Place) -> dict[str, Any] | None:
-    """The object of a JSON file; None if there is none, or it is damaged."""
+    """Reads the object of a JSON file; None if the file is missing or damaged."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -270,14 +270,14 @@ def load_json(path: Place) -> dict[str, Any] | None:
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """A value as JSON that every reader accepts: NaN and infinities become null.
+    """Serialises a value as strict JSON: NaN and infinities become null.
 
-    Through the standard library, for orjson would be one more package for every installation.
+    Uses the standard library, since orjson would be one more package for every installation.
 
     Args:
-        value: Dicts with string keys, lists and tuples of strings, numbers (also of numpy), paths,
+        value: Dicts with string keys, lists and tuples of strings, numbers (also NumPy's), paths,
             booleans and None.
-        indent: Spaces of a level; None gives one line.
+        indent: Spaces for each level; None gives one line.
 
     Example:
         >>> json_text({"mse": float("nan"), "steps": np.int32(3)})

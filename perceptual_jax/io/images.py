@@ -1,7 +1,7 @@
-"""Image files to arrays and back.
+"""Reads image files as arrays and writes them.
 
-Every file that Pillow opens becomes uint8 RGB of the picture as a viewer would show it: turned
-upright by its EXIF orientation, transparent parts over white, the first frame of several. Sizes
+Every file that Pillow opens is read as uint8 RGB, as a viewer would show it: turned upright by its
+EXIF orientation, transparent parts over white, the first frame of several. Sizes
 are checked from the header, before anything is decoded.
 """
 
@@ -31,23 +31,23 @@ class ImageError(Error, ValueError):
 def read_image(
     path: str | os.PathLike[str] | UPath, *, max_pixels: int = MAX_PIXELS, data: bytes | None = None
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Any image file as 8-bit RGB.
+    """Reads any image file as 8-bit RGB.
 
-    Grey images get three equal channels and transparent parts lie over white. Of more than 8
-    bits, integers are taken as 0 to 65535 and floats as 0 to 1. CMYK is converted without a
-    colour profile.
+    Grey images get three equal channels and transparent parts are composited over white. Beyond 8
+    bits, the range of integers is 0 to 65535 and that of floats 0 to 1. CMYK is converted without
+    a colour profile.
 
     Args:
-        path: The file. Its content decides how it is read, not its extension.
+        path: The file. Its content decides the format, not its extension.
         max_pixels: Larger images are refused before they are decoded.
-        data: The content, where it is at hand or comes from elsewhere.
+        data: The content of the file, if it is already read or does not come from a file.
 
     Raises:
-        ImageError: If the file is missing, is no image, is truncated or damaged, is too large, or
-            holds values outside its range. The message names the file.
+        ImageError: If the file is missing, is not an image, is truncated or damaged, is too large,
+            or holds values outside its range. The message names the file.
     """
     try:
-        # Pillow's warnings concern metadata and its own size limit, which is checked here.
+        # Pillow warns about metadata and its size limit, which `max_pixels` replaces.
         if data is None and isinstance(path, UPath):
             data = path.read_bytes()
         source: Any = path if data is None else io.BytesIO(data)
@@ -58,7 +58,7 @@ def read_image(
                     f"{width} x {height} pixels are more than the {max_pixels:,} that are read"
                 )
             return _to_rgb(ImageOps.exif_transpose(image))
-    except Exception as error:  # A decoder given a damaged file may raise anything.
+    except Exception as error:  # A decoder may raise anything for a damaged file.
         raise ImageError(f"cannot read {path}: {_reason(error)}") from error
 
 
@@ -91,7 +91,7 @@ def _grey(values: Shaped[np.ndarray, "h w"], *, white: int) -> UInt8[np.ndarray,
 
 
 def to_float(image: UInt8[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
-    """8-bit values to [-1, 1]; 0 becomes -1 and 255 becomes 1.
+    """Maps 8-bit values to [-1, 1]; 0 becomes -1 and 255 becomes 1.
 
     Example:
         >>> to_float(np.array([0, 51, 255], np.uint8))
@@ -101,9 +101,9 @@ def to_float(image: UInt8[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"
 
 
 def to_uint8(image: Float[Array | np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Values in [-1, 1] to 8 bits: rounded, clipped beyond the range, NaN becomes 0.
+    """Maps values in [-1, 1] to 8 bits: rounded, clipped beyond the range, NaN becomes 0.
 
-    Inverse of `to_float` on all 256 levels.
+    It is the inverse of `to_float` on all 256 levels.
 
     Example:
         >>> to_uint8(np.array([-1.0, -0.6, 7.0, np.nan]))
@@ -119,7 +119,7 @@ def write_png(path: str | os.PathLike[str] | UPath, image: UInt8[np.ndarray, "h 
 
 
 def reduce_picture(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The picture with `size` pixels of its shorter side, or as it is if it has fewer."""
+    """Reduces a picture to `size` pixels on its shorter side; smaller ones stay unchanged."""
     height, width, _ = image.shape
     scale = size / min(height, width)
     if scale >= 1:

@@ -1,10 +1,10 @@
-"""From what a user typed (files, folders, globs) to images and the names of their results.
+"""Resolves sources (files, folders, globs) to images and the names of their results.
 
-A name depends on its own file and on nothing else that is there, so a second run with more files
-finds the results of the first: the file's path below the folder that was given, without its
-extension, its folders joined by `__`. Only where files would share a name (`a.png` and `A.jpg`,
-or `x/a.png` of two folders) does each of them get `-` and 8 hexadecimal digits of its absolute
-path, so that also then it does not matter which came first.
+The name of a result is the file's path below the given folder, without its extension, with `__` for
+the separators. It does not depend on other files, so a second run with more files finds the results
+of the first. Only where files would share a name (`a.png` and `A.jpg`, or `x/a.png` of two folders)
+does each of them get `-` and 8 hexadecimal digits of a hash of its absolute path as a suffix, so
+that the order of the sources does not matter.
 """
 
 import functools
@@ -29,25 +29,25 @@ _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 """Formats that Pillow recognises but leaves to other programs."""
 
 _MAX_NAME_BYTES = 200
-"""File systems allow 255, and results append to a name."""
+"""Longest name in bytes: file systems allow 255, and results append to it."""
 
 
 class InputError(UsageError):
-    """No image to work on; the message is one sentence for the user."""
+    """There is no image to work on; the message is one sentence for the user."""
 
 
 class Input(NamedTuple):
     """An image file, or an image of a bundle, and the name of its results."""
 
     path: Place
-    """Where it is, absolute; of an image of a bundle what to call it."""
+    """The absolute path; for an image of a bundle, `Member.place`."""
     name: str
-    """Unique in the run, also where case is ignored. It may hold dots: append extensions to it."""
+    """Stem of the results: unique in the run, also where case is ignored. It may contain dots."""
     read: Callable[[], bytes] | None = None
-    """Its bytes, where they are not those of the file."""
+    """Reads the bytes of an image of a bundle; None for a file."""
 
     def read_bytes(self) -> bytes:
-        """The bytes of the image.
+        """Reads the bytes of the image.
 
         Raises:
             OSError: If they cannot be read.
@@ -58,17 +58,17 @@ class Input(NamedTuple):
             return self.read()
         except OSError:
             raise
-        except Exception as error:  # Whatever a store's driver or a dataset raises.
+        except Exception as error:  # A store's driver or a dataset may raise anything.
             raise OSError(str(error) or type(error).__name__) from error
 
 
 class Problem(NamedTuple):
-    """Something of what the user typed that gives no image."""
+    """A source that gives no image."""
 
     source: str
-    """What was typed, or the file in it."""
+    """The source as the user typed it, or a file below it."""
     reason: str
-    """Why, as the rest of a sentence that begins with `source`."""
+    """The reason, as the rest of a sentence that begins with `source`."""
 
 
 def collect_inputs(
@@ -77,24 +77,24 @@ def collect_inputs(
     out: str | os.PathLike[str] | UPath | None = None,
     reserved: Collection[str] = (),
 ) -> tuple[list[Input], list[Problem]]:
-    """The images that `sources` mean, each once, in the order of the sources, then by path.
+    """Collects the images of the sources, each once, in the order of the sources, then by path.
 
-    Of a folder (with all folders below it, each visited once however it is linked) and of a glob
-    (`*`, `?`, `[...]`, `**`), the visible files with an image's extension are taken; a file named
-    by itself is always taken. Tar shards, `tfds:` names and remote addresses give the images in
+    A folder (with all folders below it, each visited once however it is linked) and a glob (`*`,
+    `?`, `[...]`, `**`) give their visible files with an image's extension; a file that is named
+    itself is always an input. Tar shards, `tfds:` names and remote addresses give the images in
     them (`bundles`); `@FILE` is a text file with a source on each line. No image is opened.
 
     Args:
         sources: Files, folders, globs, bundles and lists.
-        out: Folder where results go. It is left out of folders and globs that contain it, and a
-            source in it is a problem, since a result could replace its own input.
+        out: Folder of the results. It is skipped in folders and globs that contain it, and a source
+            in it is a problem, since a result could replace its own input.
         reserved: Names that no input may get.
 
     Returns:
-        The inputs, and what gave none: missing files, folders or globs without an image.
+        The inputs, and the sources without any: missing files, folders or globs without an image.
 
     Raises:
-        InputError: If there is no input at all.
+        InputError: If there is no input.
     """
     found: dict[str, tuple[Place, str]] = {}
     readers: dict[Place, Callable[[], bytes]] = {}
@@ -119,7 +119,7 @@ def collect_inputs(
             if not os.path.isfile(file):
                 problems.append(Problem(str(file), "is not a file that can be read"))
                 continue
-            # Linked folders lead to the same file, but two names in one folder are two inputs.
+            # A file in a linked folder is the same input, but two names in one folder are two.
             identity = os.path.join(os.path.realpath(file.parent), file.name)
             found.setdefault(identity, (Path(os.path.abspath(file)), _base_name(root, file)))
     if not found:
@@ -130,7 +130,7 @@ def collect_inputs(
 
 
 def _listed(sources: Iterable[str | os.PathLike[str]], problems: list[Problem]) -> Iterator[str]:
-    """The sources, those of lists in their place; a list's paths are relative to its folder."""
+    """Yields the sources, with lists expanded; a list's paths are relative to its folder."""
     for source in [os.fspath(source) for source in sources]:
         if not source.startswith("@") or os.path.lexists(source):
             yield source
@@ -163,11 +163,11 @@ def _members(source: str, out: UPath | None, problems: list[Problem]) -> list[Me
 def _candidates(
     source: str, out: str | os.PathLike[str] | None, problems: list[Problem]
 ) -> tuple[Path, set[Path]]:
-    """The folder below which paths make names, and the files that a source means."""
+    """The folder to which names are relative, and the files that a source stands for."""
     path = Path(source)
-    seen = set() if out is None else {os.path.realpath(out)}
+    visited = set() if out is None else {os.path.realpath(out)}
     if os.path.isdir(source):
-        return path, set(_walk(path, seen, problems))
+        return path, set(_walk(path, visited, problems))
     if os.path.lexists(source):
         return path.parent, {path}
     literal = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
@@ -175,30 +175,30 @@ def _candidates(
     files = set()
     for match in _matches(root, pattern):
         if os.path.isdir(match):
-            files.update(_walk(match, seen, problems))
+            files.update(_walk(match, visited, problems))
         elif _is_image(match.name) and not (out is not None and _is_within(match, out)):
             files.add(match)
     return root, files
 
 
-def _walk(folder: Path, seen: set[str], problems: list[Problem]) -> Iterator[Path]:
-    """The images in a folder and below it; `seen` holds the real folders already visited."""
+def _walk(folder: Path, visited: set[str], problems: list[Problem]) -> Iterator[Path]:
+    """Yields the images below a folder, skipping the real paths in `visited` and adding to them."""
 
     def unreadable(error: OSError) -> None:
         problems.append(Problem(str(error.filename), f"cannot be listed: {error.strerror}"))
 
     for here, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         real = os.path.realpath(here)
-        if real in seen:
+        if real in visited:
             folders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(here, name) for name in files if _is_image(name))
 
 
 def _matches(root: Path, pattern: tuple[str, ...]) -> list[Path]:
-    """Visible files and folders that match, sorted."""
+    """Visible files and folders that match a pattern, sorted."""
     if not pattern:
         return []
     try:
@@ -242,7 +242,7 @@ def _base_name(root: Path, file: Path) -> str:
 
 
 def _shortened(base: str, file: Place) -> str:
-    """A name that file systems allow."""
+    """A name that is short enough for file systems and decodable."""
     raw = os.fsencode(base)
     name = raw.decode(errors="replace")
     if len(raw) <= _MAX_NAME_BYTES:
@@ -252,7 +252,7 @@ def _shortened(base: str, file: Place) -> str:
 
 def _unique_names(bases: dict[Place, str], reserved: Collection[str]) -> dict[Place, str]:
     names = dict(bases)
-    # A second round happens only if a file is called like another one with its digest.
+    # A second round is needed only if a file has the name of another one with its digest.
     while True:
         counts = Counter(_folded(name) for name in [*names.values(), *reserved])
         clashing = [path for path, name in names.items() if counts[_folded(name)] > 1]
@@ -263,7 +263,7 @@ def _unique_names(bases: dict[Place, str], reserved: Collection[str]) -> dict[Pl
 
 
 def _folded(name: str) -> str:
-    """Equal for names that some file system takes for one."""
+    """A normal form, equal for names that some file system does not distinguish."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

@@ -1,4 +1,4 @@
-"""Locks between processes that the system drops when their holder dies, however it dies."""
+"""Locks between processes, which the operating system drops when their holder dies."""
 
 import contextlib
 import errno
@@ -12,13 +12,13 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 @contextlib.contextmanager
 def file_lock(path: Path, *, timeout: float = 0.0, poll: float = 0.1) -> Iterator[bool]:
-    """Holds the lock of a file inside the `with` block, and says whether it does.
+    """Holds the lock of a file inside the `with` block, and yields whether it was acquired.
 
-    Where a file system has no locks, two processes are not told apart: the lock is always free.
-    A marker file in its place would outlive its holder.
+    Where a file system has no locks, processes do not exclude each other: the lock is always free.
+    A marker file instead would outlive its holder.
 
     Args:
-        path: The file; it and its folders are made, and stay.
+        path: The file; it and its folders are made, and not removed.
         timeout: Seconds to wait for another process that has the lock.
         poll: Seconds between two tries.
 

@@ -1,7 +1,7 @@
 """Degrades files: inputs for the tool, made from clean faces.
 
-With a profile, `degraded.jsonl` tells what was drawn for each picture and what failed, and where
-the last step is a JPEG the file itself is kept, for its header is what a restoration can read.
+With a profile, `degraded.jsonl` records the random draws of each picture and the failures. Where
+the last step is a JPEG, that file itself is written, since a restoration can read its header.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ RECORD = "degraded.jsonl"
 
 
 class Degraded(NamedTuple):
-    """What `degrade_files` wrote, and what it could not read."""
+    """The files that `degrade_files` wrote, and the inputs that it could not read."""
 
     written: tuple[Path, ...]
     failed: tuple[tuple[str, str], ...]
-    """Source and reason."""
+    """Pairs of source and reason."""
 
 
 def degrade_files(
@@ -45,16 +45,16 @@ def degrade_files(
 
     Args:
         inputs: Files, folders (with all folders below) and globs; pictures of any shape.
-        out: Folder.
+        out: Output folder.
         kind: A degradation and its level, such as `sr32`; see `corruptions.KINDS`.
-        profile: In its place, the name of a profile or a TOML file; see `profiles`.
-        seed: Of what is random. Each picture gets its own draw, whatever else is degraded.
-        progress: Called with the number of pictures done and the number of all.
+        profile: Instead of `kind`, the name of a profile or a TOML file; see `profiles`.
+        seed: Seed of all draws. The draw of a picture does not depend on the other inputs.
+        progress: Called with the number of pictures done and the total.
 
     Raises:
-        UsageError: If there is no such kind or profile, both or none is given, the seed is
-            negative, or `out` is no folder.
-        InputError: If there is no picture at all.
+        UsageError: If the kind or profile is unknown, both or neither are given, the seed is
+            negative, or `out` is not a folder.
+        InputError: If there is no picture among the inputs.
         WriteError: If a file cannot be written.
     """
     out = Path(out)
@@ -91,7 +91,7 @@ def degrade_files(
 def _degrader(
     kind: str | None, profile: str | os.PathLike[str] | None
 ) -> Callable[[UInt8[np.ndarray, "h w 3"], int], Degradation]:
-    """A function of an image and its own seed."""
+    """Builds the function that degrades an image with the seed of that image."""
     if profile is not None and kind is None:
         loaded = load_profile(profile)
         return lambda image, seed: apply_profile(loaded, image, np.random.default_rng(seed))
@@ -102,10 +102,10 @@ def _degrader(
     except ValueError as error:
         raise UsageError(str(error)) from error
 
-    def of_kind(image: UInt8[np.ndarray, "h w 3"], seed: int) -> Degradation:
+    def apply_kind(image: UInt8[np.ndarray, "h w 3"], seed: int) -> Degradation:
         return Degradation(degrade(image, kind, seed=seed), (), unknown_header(), None)
 
-    return of_kind
+    return apply_kind
 
 
 def _write(path: Path, degraded: Degradation) -> Path:
@@ -120,7 +120,7 @@ def _write(path: Path, degraded: Degradation) -> Path:
 
 def _success(name: str, path: Place, degraded: Degradation) -> dict[str, Any]:
     height, width, _ = degraded.image.shape
-    tables = degraded.header.tables  # Steps are whole numbers.
+    tables = degraded.header.tables  # Quantisation steps are whole numbers.
     return {
         "file": name,
         "source": _printable(path),
@@ -139,6 +139,6 @@ def _printable(path: str | Place) -> str:
 
 
 def _own_seed(image: UInt8[np.ndarray, "h w 3"], seed: int) -> int:
-    """A seed for this image, so that two images do not get the same noise."""
+    """Derives a seed from an image's content, so that two images do not get the same noise."""
     content = int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "little")
     return int(np.random.SeedSequence([seed, content]).generate_state(1, np.uint64)[0])

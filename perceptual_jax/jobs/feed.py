@@ -1,10 +1,10 @@
-"""Pictures on their way to the device: read ahead by threads, in batches of one shape.
+"""The loader: threads prefetch pictures, which are grouped into batches of one shape.
 
-    inputs -> read ahead, a bounded number -> groups of one canvas and data term -> full batches
+    inputs -> bounded prefetch -> groups of one canvas and data term -> full batches
 
 Every batch of a group has the same shape, so that each group compiles once; there are few groups,
-however many sizes of pictures there are. No picture is read twice. What is read ahead and what
-waits in groups is bounded, so memory does not grow with the number of pictures.
+however many sizes of pictures there are. No picture is read twice. The prefetched pictures and the
+incomplete groups are bounded, so memory does not grow with the number of pictures.
 """
 
 import math
@@ -21,48 +21,49 @@ from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.reading import Picture, read_picture, require_header
 
 AHEAD = 2
-"""Batches that are read while one is searched for."""
+"""Batches that are prefetched while the device restores one."""
 
 THREADS = 8
 
-EVEN = 4
-"""A job of so few full batches has batches of even size, so that little is computed in vain."""
+BALANCED_BATCHES = 4
+"""Jobs of at most so many full batches get batches of equal size, which need little padding."""
 
 
-class Kind(NamedTuple):
-    """What pictures of one batch have in common."""
+class BatchKey(NamedTuple):
+    """The properties that all pictures of a batch share."""
 
     canvas: int
-    """Pixels of a side of their arrays."""
+    """Side of their padded arrays in pixels."""
     degradation: str
+    """The data term: `l2`, `dct_box`, or the name or path of a model."""
 
 
 class Batch(NamedTuple):
-    """Pictures of one kind, read."""
+    """Loaded pictures that share a `BatchKey`."""
 
     pictures: tuple[Picture, ...]
-    """None, if all that was left to read has failed."""
+    """The loaded pictures; empty if every remaining input failed."""
     failed: tuple[tuple[Input, str], ...]
-    """Those since the last batch that cannot be read, and why."""
+    """Inputs since the last batch that cannot be read, with the reason."""
     full: int
-    """How many pictures there are in a full batch of the kind."""
+    """Number of pictures in a full batch of this key."""
     read_seconds: float
-    """Since the last batch, of all threads."""
+    """Seconds of reading since the last batch, summed over all threads."""
 
 
-def feed(
-    inputs: Sequence[Input], config: RestoreConfig, *, most: int, even: bool
+def load_batches(
+    inputs: Sequence[Input], config: RestoreConfig, *, max_pictures: int, balanced: bool
 ) -> Iterator[Batch]:
-    """The inputs in batches of one kind, read ahead of what is asked for.
+    """Yields the inputs in batches of one shape and data term, prefetching the next ones.
 
     Args:
-        inputs: Each is in one batch, as a picture or as failed.
-        config: Says how pictures are read, and which data term they are given.
-        most: Pictures in a batch.
-        even: Whether batches of a kind are evenly filled, for which all inputs are read before
-            the first batch; else all but the last are full.
+        inputs: The inputs. Each appears in one batch, as a picture or as a failure.
+        config: Decides how pictures are read, and which data term each gets.
+        max_pictures: Largest number of pictures in a batch.
+        balanced: Whether batches of a key have nearly equal sizes, for which all inputs are read
+            before the first batch; otherwise all but the last batch are full.
     """
-    groups: dict[Kind, list[Picture]] = {}
+    groups: dict[BatchKey, list[Picture]] = {}
     failed: list[tuple[Input, str]] = []
     seconds = 0.0
 
@@ -72,18 +73,19 @@ def feed(
         failed, seconds = [], 0.0
         return made
 
-    for source, read, took in _read_ahead(inputs, config, ahead=AHEAD * most):
+    for source, read, took in _read_ahead(inputs, config, ahead=AHEAD * max_pictures):
         seconds += took
         if isinstance(read, str):
             failed.append((source, read))
             continue
-        kind = Kind(canvas_of(read.pixels.shape[0]), read.look.degradation)
-        group = groups.setdefault(kind, [])
+        key = BatchKey(canvas_of(read.pixels.shape[0]), read.header_info.degradation)
+        group = groups.setdefault(key, [])
         group.append(read)
-        if len(group) == most and not even:
-            yield batch(groups.pop(kind), most)
+        if len(group) == max_pictures and not balanced:
+            yield batch(groups.pop(key), max_pictures)
     for group in groups.values():
-        full = math.ceil(len(group) / math.ceil(len(group) / most)) if even else most
+        size = len(group)
+        full = math.ceil(size / math.ceil(size / max_pictures)) if balanced else max_pictures
         for start in range(0, len(group), full):
             yield batch(group[start : start + full], full)
     if failed:
@@ -93,10 +95,10 @@ def feed(
 def _read_ahead(
     inputs: Sequence[Input], config: RestoreConfig, *, ahead: int
 ) -> Iterator[tuple[Input, Picture | str, float]]:
-    """Each input with what `_read` gives, in order, a number of them ahead of the caller.
+    """Yields each input with the result of `_read`, in order, prefetching `ahead` inputs.
 
-    Written here: grain would save ten lines, and cost every job an import of 0.5 s and 32 MB and
-    every installation a package that otherwise only a training needs.
+    Not through grain: it would save ten lines, but cost every job an import of 0.5 s and 32 MB, and
+    every installation a package that otherwise only training needs.
     """
     waiting: deque[tuple[Input, Future[tuple[Picture | str, float]]]] = deque()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="read") as pool:
@@ -115,13 +117,13 @@ def _read_ahead(
 
 
 def _read(source: Input, config: RestoreConfig) -> tuple[Picture | str, float]:
-    """A picture, or why there is none, and the seconds that reading took."""
+    """Reads a picture; returns it, or the reason of the failure, and the seconds that it took."""
     start = time.monotonic()
     try:
         picture = read_picture(
             source, max_size=config.data.max_size, degradation=config.degradation
         )
-        require_header(picture.look)
+        require_header(picture.header_info)
     except (ImageError, ConfigError) as error:
         reason = str(error).removeprefix(f"cannot read {source.path}: ")
         return reason, time.monotonic() - start

@@ -1,4 +1,4 @@
-"""Faces of a generator's prior, one for each seed: what a search can find, and clean examples."""
+"""Faces drawn from a generator's prior, one for each seed, as PNG files and a contact sheet."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -22,10 +22,10 @@ _CELL = 256
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds as users write them: numbers and ranges, with commas between.
+    """Parses comma-separated seeds: numbers and ranges.
 
     Raises:
-        UsageError: If the text is not of this form.
+        UsageError: If the text is not such a list.
 
     Example:
         >>> parse_seeds("0-3,20")
@@ -44,11 +44,11 @@ def parse_seeds(text: str) -> list[int]:
 def sample_image(
     generator: Generator, key: Key[Array, ""], *, psi: float = 1.0
 ) -> Float[Array, "h w 3"]:
-    """A face of the prior: the image of a standard normal z, with the generator's own noise.
+    """Draws a face from the prior: the image of a standard normal z, with the generator's noise.
 
     Args:
         generator: Any generator.
-        key: Consumed. Of a seed's face, `jax.random.key(seed)`.
+        key: Consumed; `generate_files` uses `jax.random.key(seed)`.
         psi: Truncation; 1 is the prior itself, 0 the mean face.
     """
     z = jax.random.normal(key, (generator.z_dim,))
@@ -66,22 +66,22 @@ def generate_files(
     report: Callable[[str], None] | None = None,
     progress: Callable[[float, int], None] | None = None,
 ) -> list[Path]:
-    """Writes `seed0000.png`, ... and a sheet of them, `index.png`.
+    """Writes `seed0000.png`, ... and their contact sheet, `index.png`.
 
     Args:
-        seeds: One face for each.
-        out: Folder.
+        seeds: One face is drawn for each.
+        out: Output folder.
         psi: Truncation, see `sample_image`.
         generator: A name of the catalogue, the path of a weights file, or the generator itself.
-        report: Gets lines for the user while a generator is fetched.
-        progress: Called with the number of faces written and the number of all.
+        report: Receives lines for the user while a generator is fetched.
+        progress: Called with the number of faces written and the total.
 
     Returns:
-        Paths of the faces.
+        The paths of the faces.
 
     Raises:
-        UsageError: If there is no seed or `out` is no folder.
-        WeightsError: If the generator cannot be had.
+        UsageError: If there is no seed or `out` is not a folder.
+        WeightsError: If the generator cannot be fetched or loaded.
         WriteError: If a file cannot be written.
     """
     out = Path(out)
@@ -111,7 +111,7 @@ def generate_files(
 
 
 def _reduced(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "_ _ 3"]:
-    """As large as a cell, so that many faces fit into memory."""
+    """Reduces an image to about a cell of the sheet, so that many faces fit into memory."""
     factor = max(image.shape[0] // _CELL, 1)
     height, width = (side // factor * factor for side in image.shape[:2])
     blocks = image[:height, :width].reshape(height // factor, factor, width // factor, factor, 3)

@@ -1,7 +1,7 @@
-"""The comparison sheet of a job's folder: what went in beside what came out.
+"""The comparison sheet of a job's folder: each input beside its restorations.
 
-Drawn from the folder alone (its `results.jsonl` and the pictures that are named there), so it is
-right after a job that only did what was missing, and can be drawn again at any time.
+It is drawn from the folder alone (its `results.jsonl` and the pictures that are named there), so it
+is also complete after a resumed job, and can be drawn again at any time.
 """
 
 import functools
@@ -16,12 +16,13 @@ from perceptual_jax.io.bundles import BundleError, read_again
 from perceptual_jax.io.files import Place, write_atomically
 from perceptual_jax.io.images import ImageError, read_image
 from perceptual_jax.io.inputs import Input
+from perceptual_jax.jobs import log
 from perceptual_jax.jobs.log import Record, read_lines
 from perceptual_jax.jobs.reading import read_picture
 from perceptual_jax.jobs.resume import INDEX, RESULTS
 
 MAX_SAMPLES = 8
-"""More samples of a picture are left out of the sheet."""
+"""Most samples of a picture that the sheet shows."""
 
 
 def write_index(out: Place) -> Place | None:
@@ -31,7 +32,7 @@ def write_index(out: Place) -> Place | None:
         out: Folder of a job.
 
     Returns:
-        The file; None, and no file, if no picture in the folder is restored.
+        The path of the sheet; None, without writing one, if no picture in the folder is restored.
 
     Raises:
         WriteError: If the file cannot be written.
@@ -78,9 +79,9 @@ def _restored(path: Place) -> UInt8[np.ndarray, "h w 3"] | None:
 
 
 def _degraded(record: Record) -> UInt8[np.ndarray, "h w 3"] | None:
-    """What the search looked at; None if the input is no longer there."""
-    place = record["input"]["path"]
-    source = Input(Path(place), record["name"], functools.partial(read_again, place))
+    """The input as the search got it; None if it can no longer be read."""
+    path = log.input_path(record)
+    source = Input(Path(path), record["name"], functools.partial(read_again, path))
     try:
         return read_picture(source, max_size=record["input"]["restored_from"][0]).pixels
     except (ImageError, BundleError):

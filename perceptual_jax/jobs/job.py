@@ -1,11 +1,11 @@
-"""A job: files in, restored faces out, in a folder that tells what was done and can be gone on.
+"""A job: restores files into a folder that records what was done, so that the job can be resumed.
 
-    list -> own share -> read ahead (feed) -> restore a batch -> write behind (loop) -> next batch
+    list inputs -> own share -> prefetch (feed) -> restore a batch -> write in threads (loop)
 
-An input that cannot be read or restored is a line in the results and never stops the others.
-What stops a job is what concerns all of them: wrong settings (before anything is written), a
-disk that is full, memory that does not suffice. Whatever stops it, every file that is there is
-whole, and the same call again goes on where it stopped, with this number of processes or another.
+An input that cannot be read or restored becomes a line in the results and never stops the others.
+A job stops only for errors that concern all inputs: wrong settings (before anything is written), a
+full disk, too little memory. Whatever stops it, every file in the folder is whole, and the same
+call resumes the job, with this number of processes or another.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from perceptual_jax.io.files import (
 )
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs import writing
-from perceptual_jax.jobs.feed import EVEN, Batch, feed
+from perceptual_jax.jobs.feed import BALANCED_BATCHES, Batch, load_batches
 from perceptual_jax.jobs.log import (
     Failure,
     Journal,
@@ -34,7 +34,7 @@ from perceptual_jax.jobs.log import (
 )
 from perceptual_jax.jobs.loop import Job, Writer, restore_all
 from perceptual_jax.jobs.plan import DEFAULT, JobOptions, Plan, make_plan
-from perceptual_jax.jobs.processes import hold
+from perceptual_jax.jobs.processes import hold_lease
 from perceptual_jax.jobs.resume import (
     RESULTS,
     Group,
@@ -76,32 +76,32 @@ def restore_files(
     report: Callable[[str], None] | None = None,
     progress: Callable[[float, int], None] | None = None,
 ) -> JobSummary:
-    """Restores files into a folder; what is finished there is not done again.
+    """Restores files into a folder; results that are finished there are not computed again.
 
     Args:
         inputs: Files, folders (with all folders below), globs, tar shards, `tfds:` names, remote
             addresses and lists of them, see `io.inputs`. Pictures are aligned face crops in
             FFHQ framing, square, of at least 4 pixels.
         out: Folder for the results, of this machine or of a store (`io.files`); `writing`, `resume`
-            and `log` say what is written.
-        config: What to do.
-        options: How to go about it.
-        generator: Takes the place of the one that the config names.
-        report: Gets lines for the user while a generator is fetched.
-        progress: Called now and then with the number of pictures done by this process, fractions
-            included, and the number of those it has to do.
+            and `log` describe the files.
+        config: Settings of the restorations.
+        options: Settings of the job.
+        generator: Replaces the generator that the config names.
+        report: Receives lines for the user: fetching, the choice of data terms.
+        progress: Called now and then with the number of pictures that this process has done,
+            fractions included, and the number that it has to restore.
 
     Raises:
         UsageError, ConfigError, InputError, WeightsError: Before anything is written.
-        WriteError, JobError: If the job cannot go on. What is finished stays.
+        WriteError, JobError: If the job cannot continue. Finished results stay.
     """
     started = time.monotonic()
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     plan = make_plan(sources, place_of(out), config, options, generator=generator, report=report)
     make_folder(plan.out)
-    with hold(plan.out, options.share) as beat:
+    with hold_lease(plan.out, options.share) as heartbeat:
         write_config(plan.out, plan.config)
-        with Journal(plan.out, options.share, beat, total=len(plan.todo)) as journal:
+        with Journal(plan.out, options.share, heartbeat, total=len(plan.todo)) as journal:
             for source, reason in plan.problems if options.share.index == 0 else ():
                 journal.add(writing.failure_record(None, source, reason), None)
             if plan.todo:
@@ -125,7 +125,7 @@ def _restore(
     report: Callable[[str], None] | None,
     progress: Callable[[float, int], None] | None,
 ) -> None:
-    """Restores what is to do, and writes it."""
+    """Restores the inputs of this process that are not finished, and writes the results."""
     config, generator, options = plan.config, plan.generator, plan.options
     every = options.snapshot_every
     job = Job(
@@ -139,7 +139,9 @@ def _restore(
         snapshots=Snapshots(plan.out, plan.settings, every) if every else None,
     )
     few = options.batch_size is None and options.share.count == 1
-    batches = _batches(job, plan.todo, even=few and len(plan.inputs) <= EVEN * job.most)
+    batches = _batches(
+        job, plan.todo, balanced=few and len(plan.inputs) <= BALANCED_BATCHES * job.max_pictures
+    )
     if report is not None:
         _report_bandwidth(job.prior, config, report)
         batches = _reported(batches, report)
@@ -147,7 +149,7 @@ def _restore(
         plan.out,
         config.noise,
         journal,
-        about=_about(plan.settings, config),
+        job_fields=_job_fields(plan.settings, config),
         redone=plan.redone,
         snapshots=job.snapshots,
     ) as writer:
@@ -155,45 +157,45 @@ def _restore(
 
 
 def _put_results_in_order(plan: Plan) -> None:
-    """One line for each input, in the order of the inputs."""
+    """Rewrites the results file with one line for each input, in the order of the inputs."""
     asked = [problem.source for problem in plan.problems] + [x.path for x in plan.inputs]
     records = {printable(x.path): plan.out / f"{x.name}.json" for x in plan.inputs}
     put_in_order(plan.out / RESULTS, map(printable, asked), records)
 
 
-def _about(settings: Settings, config: RestoreConfig) -> Record:
-    about = {"settings": settings._asdict(), "generator": config.generator}
-    return about | writing.environment()
+def _job_fields(settings: Settings, config: RestoreConfig) -> Record:
+    fields = {"settings": settings._asdict(), "generator": config.generator}
+    return fields | writing.environment()
 
 
-def _batches(job: Job, todo: Sequence[Input], *, even: bool) -> Iterator[Batch]:
-    """The inputs in batches; those whose search is in its middle first."""
+def _batches(job: Job, todo: Sequence[Input], *, balanced: bool) -> Iterator[Batch]:
+    """Yields the inputs in batches, those with a partial search first."""
     groups = [Group(list(todo), None)] if job.snapshots is None else job.snapshots.groups(todo)
     return itertools.chain.from_iterable(
-        feed(
+        load_batches(
             group.inputs,
             job.config,
-            most=min(job.most, group.pictures or job.most),
-            even=even and group.pictures is None,
+            max_pictures=min(job.max_pictures, group.pictures or job.max_pictures),
+            balanced=balanced and group.pictures is None,
         )
         for group in groups
     )
 
 
 def _reported(batches: Iterator[Batch], report: Callable[[str], None]) -> Iterator[Batch]:
-    """The batches; of each data term, its first picture and why it has this term are said."""
+    """Passes the batches through, reporting the first picture of each data term and the reason."""
     seen = set()
     for batch in batches:
         for picture in batch.pictures[:1]:
-            if picture.look.degradation not in seen:
-                seen.add(picture.look.degradation)
-                first = f"{printable(picture.input.path.name)} ({picture.look.reason})"
-                report(f"data term {picture.look.degradation}: {first}")
+            if picture.header_info.degradation not in seen:
+                seen.add(picture.header_info.degradation)
+                first = f"{printable(picture.input.path.name)} ({picture.header_info.reason})"
+                report(f"data term {picture.header_info.degradation}: {first}")
         yield batch
 
 
 def _report_bandwidth(prior: Prior, config: RestoreConfig, report: Callable[[str], None]) -> None:
-    """Says where the paper's number is not used, because the latents are not FFHQ's."""
+    """Reports a bandwidth that was scaled from the paper's, because the latents are not FFHQ's."""
     width = float(prior.bank.bandwidth)
     if config.prior.bandwidth == "paper" and width != PAPER_BANDWIDTH:
         report(

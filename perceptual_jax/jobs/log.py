@@ -1,15 +1,15 @@
-"""What a process notes while it works: results, failures, and how it is getting on.
+"""The log of a process: its results, its failures, and its progress.
 
     results.jsonl       a line for each input with a result, and for each that failed
-    failures.jsonl      those that failed, with why and what the file was
+    failures.jsonl      a line for each failed input: the reason, and the file's size and time
     .processes/*.json   counts and the seconds of each stage, every few seconds (`processes`)
 
-Of several processes each has its own files (`results-00001.jsonl`).
+With several processes, each has its own files (`results-00001.jsonl`).
 
-On this machine a line is added to the file at once, whole or not at all. A store's objects cannot
-be added to: there lines gather for some seconds and go out as a part of their own,
+On a local file system a line is appended at once, whole or not at all. Objects of a store cannot be
+appended to: there, lines are buffered for some seconds and written as a part of their own,
 `results.TIME.jsonl`, until the job ends and `put_in_order` makes one file of all parts. A process
-that is killed loses lines that had not gone out; the records that they repeat are there.
+that is killed loses its buffered lines, but not the records that they repeat.
 """
 
 import contextlib
@@ -36,16 +36,16 @@ from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.processes import Heartbeat, Share
 
 Record = dict[str, Any]
-"""What is known of one input: a line of `results.jsonl`; a file of its own if it has a result."""
+"""The record of one input: a line of `results.jsonl`, and a JSON file if there is a result."""
 
 
 class Failure(NamedTuple):
-    """An input that was not restored, or not to the end."""
+    """An input that was not restored, or whose search stopped early."""
 
     source: str
-    """Its path, or what the caller named."""
+    """The path of the input, or the source that the caller named."""
     reason: str
-    """One sentence."""
+    """One sentence for the user."""
 
 
 RESULTS, FAILURES = "results", "failures"
@@ -53,26 +53,26 @@ RESULTS, FAILURES = "results", "failures"
 _GATHER_S = 10.0
 
 
-def place(record: Record) -> str:
-    """Where a record's input is, or what the user typed: what tells records apart."""
+def input_path(record: Record) -> str:
+    """The path of a record's input, or the source that the user named; unique among records."""
     return record["input"]["path"]
 
 
 class Lines:
-    """Adds lines to a file, from any thread."""
+    """Appends lines to a file, from any thread."""
 
     def __init__(self, path: Place):
         """Writes nothing yet.
 
         Args:
-            path: The file; one that exists is added to.
+            path: The file; an existing one is appended to.
         """
         self._path, self._lock = path, threading.Lock()
         self._waiting: list[bytes] = []
         self._sent = time.monotonic()
 
     def add(self, record: Record) -> None:
-        """Adds a line, or some lines that have gathered.
+        """Appends a line; in a store, buffers it and writes the buffer when it is due.
 
         Raises:
             WriteError: If they cannot be written.
@@ -87,7 +87,7 @@ class Lines:
                 self._send()
 
     def flush(self) -> None:
-        """Writes lines that have gathered.
+        """Writes the buffered lines.
 
         Raises:
             WriteError: If they cannot be written.
@@ -115,7 +115,7 @@ def _append(path: Path, line: bytes) -> None:
 
 
 def read_lines(path: Place) -> Iterator[Record]:
-    """The lines of a file, one at a time; broken ones are left out."""
+    """Yields the records of a file line by line; damaged lines are skipped."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         for line in file:
             record = _parsed(line)
@@ -124,7 +124,7 @@ def read_lines(path: Place) -> Iterator[Record]:
 
 
 def read_all_lines(out: Place, stem: str) -> Iterator[Record]:
-    """The lines of all processes' files of a kind, and of all their parts."""
+    """Yields the records of the files of all processes whose names begin with `stem`."""
     for name in sorted(names_in(out)):
         if name.startswith(stem) and name.endswith(".jsonl"):
             yield from read_lines(out / name)
@@ -138,13 +138,13 @@ def _parsed(line: bytes) -> Record | None:
     return record if isinstance(record, dict) else None
 
 
-def put_in_order(path: Place, places: Iterable[str], fallbacks: Mapping[str, Place]) -> None:
-    """Rewrites a results file: one line for each place, those named first; others after them.
+def put_in_order(path: Place, paths: Iterable[str], fallbacks: Mapping[str, Place]) -> None:
+    """Rewrites a results file with one line for each input: first `paths`, then all others.
 
     Args:
         path: The file; read line by line, since it may be large.
-        places: Of the inputs, in their order.
-        fallbacks: For a place without a line, its record's file.
+        paths: Paths of the inputs, in their order, see `input_path`.
+        fallbacks: The record's file of an input, read if the input has no line.
 
     Raises:
         WriteError: If it cannot be written.
@@ -155,7 +155,7 @@ def put_in_order(path: Place, places: Iterable[str], fallbacks: Mapping[str, Pla
         def write(target: Any) -> None:
             with contextlib.ExitStack() as stack:
                 source = stack.enter_context(open(there, "rb")) if found else None
-                for one in dict.fromkeys([*places, *found]):
+                for one in dict.fromkeys([*paths, *found]):
                     if source is not None and one in found:
                         source.seek(found[one])
                         target.write(source.readline().rstrip(b"\n") + b"\n")
@@ -169,13 +169,13 @@ def put_in_order(path: Place, places: Iterable[str], fallbacks: Mapping[str, Pla
 
 @contextlib.contextmanager
 def _gathered(path: Place) -> Iterator[tuple[Path, list[Place]]]:
-    """The file with its parts as one file of this machine, and the parts."""
+    """The file and its parts joined in one local file, and the list of the parts."""
     if isinstance(path, Path):
         yield path, []
         return
     there = names_in(path.parent)
-    begin = f"{path.stem}."
-    names = [n for n in sorted(there) if n.startswith(begin) and n.endswith(".jsonl")]
+    prefix = f"{path.stem}."
+    names = [n for n in sorted(there) if n.startswith(prefix) and n.endswith(".jsonl")]
     parts: list[Place] = [path.parent / name for name in names if name != path.name]
     with tempfile.TemporaryDirectory(prefix="perceptual_jax-") as folder:
         whole = Path(folder) / path.name
@@ -187,61 +187,61 @@ def _gathered(path: Place) -> Iterator[tuple[Path, list[Place]]]:
 
 
 def _offsets(path: Path) -> dict[str, int]:
-    """Where in a file the last line of each place begins."""
+    """The byte offset of the last line of each input in a file."""
     found, at = {}, 0
     with contextlib.suppress(OSError), open(path, "rb") as file:
         for line in file:
             record = _parsed(line)
             with contextlib.suppress(TypeError, KeyError):
                 if record is not None:
-                    found[place(record)] = at
+                    found[input_path(record)] = at
             at += len(line)
     return found
 
 
 class Journal:
-    """Adds lines, from any thread, and keeps count of them."""
+    """Logs the records of a process, from any thread, and counts them."""
 
-    def __init__(self, out: Place, share: Share, beat: Heartbeat, total: int):
+    def __init__(self, out: Place, share: Share, heartbeat: Heartbeat, total: int):
         """Writes nothing yet.
 
         Args:
             out: The job's folder.
-            share: Of the job.
-            beat: From `processes.hold`.
-            total: Pictures that this process has to restore.
+            share: Which process of the job this is.
+            heartbeat: The process's heartbeat, from `processes.hold_lease`.
+            total: Number of pictures that this process has to restore.
         """
         self._results = Lines(out / share.file(RESULTS, ".jsonl"))
         self._failures = Lines(out / share.file(FAILURES, ".jsonl"))
         self.seconds: dict[str, float] = {}
-        """Of each stage."""
+        """Seconds spent in each stage."""
         self.total = total
         self.failures: list[Failure] = []
-        """Of this process, in the order in which they were noted."""
+        """Failures of this process, in the order in which they were logged."""
         self._counts, self._lock = {"done": 0, "failed": 0}, threading.Lock()
-        self._beat = beat
-        beat.note(total=total, seconds=self.seconds, **self._counts)
+        self._heartbeat = heartbeat
+        heartbeat.note(total=total, seconds=self.seconds, **self._counts)
 
     def __enter__(self) -> "Journal":
-        """Itself."""
+        """Returns this journal."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Writes lines that are still to be written.
+        """Writes the lines that are still buffered.
 
         Raises:
-            WriteError: If they cannot be.
+            WriteError: If they cannot be written.
         """
         self._results.flush()
         self._failures.flush()
 
     @property
     def done(self) -> int:
-        """Results of this process that are good."""
+        """Number of pictures that this process has restored."""
         return self._counts["done"]
 
     def add(self, record: Record, source: Input | None) -> None:
-        """Notes a record of an input; one that failed is also noted among the failures.
+        """Logs the record of an input; one that failed is also logged among the failures.
 
         Raises:
             WriteError: If it cannot be written.
@@ -250,23 +250,23 @@ class Journal:
         self._results.add(record)
         if failed:
             self._failures.add(failure_of(record, source))
-            self.failures.append(Failure(place(record), record["message"]))
+            self.failures.append(Failure(input_path(record), record["message"]))
         self._count("failed" if failed else "done")
 
     def _count(self, what: str) -> None:
         with self._lock:
             self._counts[what] += 1
-            self._beat.note(**self._counts)
+            self._heartbeat.note(**self._counts)
 
 
 def failure_of(record: Record, source: Input | None) -> Record:
-    """A line of the failures; the file's size and time tell whether it is still the same."""
-    line = {"path": place(record), "name": record["name"], "reason": record["message"]}
+    """A line of the failures; the file's size and time show whether it has changed since."""
+    line = {"path": input_path(record), "name": record["name"], "reason": record["message"]}
     return line | stamp_of(source) | {"time": time.time()}
 
 
 def stamp_of(source: Input | None) -> dict[str, float]:
-    """Size and time of change of an input's file, where there is one."""
+    """The size and modification time of an input's file; empty where there is no file."""
     if source is None:
         return {}
     try:
@@ -277,6 +277,6 @@ def stamp_of(source: Input | None) -> dict[str, float]:
 
 
 def quarantined(out: Place) -> dict[str, Record]:
-    """The last failure of each place, over all processes."""
+    """The last failure of each input by its path, over all processes."""
     lines = read_all_lines(out, FAILURES)
     return {line["path"]: line for line in lines if isinstance(line.get("path"), str)}

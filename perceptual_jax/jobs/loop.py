@@ -1,6 +1,6 @@
-"""The loop of a job: batches of pictures in, their results encoded and written behind.
+"""The loop of a job: restores batch after batch, while a pool of threads writes the results.
 
-Threads write while the device goes on with the next batch; what waits to be written is bounded.
+The threads write while the device restores the next batch; their queue is bounded.
 """
 
 import contextlib
@@ -33,14 +33,14 @@ from perceptual_jax.types import Generator, Restoration
 
 THREADS = 4
 WAITING = 64
-"""Results that may wait to be written; then the device waits, and memory stays bounded."""
+"""Longest queue of unwritten results; when it is full the loop waits, so memory stays bounded."""
 
 
 class Writer:
-    """Writes results behind the loop: some threads each take a picture's files, then its line.
+    """A writer pool: each of its threads writes the files of a picture, then its line in the log.
 
-    What waits to be written is bounded. Leaving the context waits for all of it, whatever ended
-    it: a result that the device has paid for is written.
+    Its queue is bounded. Leaving the context waits until the queue is empty, also after an error:
+    no finished result is lost.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Writer:
         noise: NoiseConfig,
         journal: Journal,
         *,
-        about: Record,
+        job_fields: Record,
         redone: Collection[str] = (),
         snapshots: Snapshots | None = None,
     ):
@@ -57,27 +57,27 @@ class Writer:
 
         Args:
             out: The job's folder.
-            noise: Settings of the job, see `writing.write_result`.
-            journal: Gets a record of each picture, and the seconds of writing, over all threads.
-            about: What every record says of the job.
-            redone: Names of pictures that an earlier job may have written a result of.
-            snapshots: Those of a picture that is written are removed.
+            noise: The noise settings of the job, see `writing.write_result`.
+            journal: Receives the record of each picture, and the threads' seconds of writing.
+            job_fields: Fields of the job that are added to every record.
+            redone: Names of pictures that may have a result of an earlier job.
+            snapshots: Snapshots of the job; a picture's are removed once it is written.
         """
         self._out, self._noise, self._journal = out, noise, journal
-        self._about, self._redone, self._snapshots = about, redone, snapshots
+        self._job_fields, self._redone, self._snapshots = job_fields, redone, snapshots
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="write")
         self._waiting: deque[Future[float]] = deque()
 
     def write(self, picture: Picture, result: Restoration, *, seconds: float) -> None:
-        """Hands over a picture's restorations; waits while too much is waiting.
+        """Queues a picture's restorations; blocks while the queue is full.
 
         Args:
             picture: The input.
             result: Its restorations, one for each sample, along the first axis.
-            seconds: What they took, for the record.
+            seconds: Seconds that the search took, for the record.
 
         Raises:
-            WriteError: If an earlier one could not be written.
+            WriteError: If an earlier result could not be written.
         """
         while self._waiting and (len(self._waiting) == WAITING or self._waiting[0].done()):
             self._conclude_first()
@@ -85,9 +85,9 @@ class Writer:
 
     def _write(self, picture: Picture, result: Restoration, seconds: float) -> float:
         begun, name = time.monotonic(), picture.input.name
-        about = self._about | {"seconds": seconds}
+        fields = self._job_fields | {"seconds": seconds}
         record = writing.write_result(
-            self._out, picture, result, self._noise, about, redone=name in self._redone
+            self._out, picture, result, self._noise, fields, redone=name in self._redone
         )
         self._journal.add(record, picture.input)
         if self._snapshots is not None:
@@ -98,7 +98,7 @@ class Writer:
         self._journal.seconds["writing"] += self._waiting.popleft().result()
 
     def __enter__(self) -> "Writer":
-        """Itself."""
+        """Returns this writer."""
         return self
 
     def __exit__(
@@ -107,10 +107,10 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Waits for all that was handed over.
+        """Waits until every queued result is written.
 
         Raises:
-            WriteError: If something could not be written, unless something else ended this.
+            WriteError: If a result could not be written, unless another error ended the context.
         """
         self._pool.shutdown(wait=True)
         while self._waiting and error is None:
@@ -118,31 +118,31 @@ class Writer:
 
 
 STAGES = ("reading", "wait for input", "search", "wait for output", "writing")
-"""Reading and writing are of all their threads, beside the others."""
+"""Stages of the loop. Reading and writing run beside the others and are summed over threads."""
 
 
 class JobError(Error, RuntimeError):
-    """A job that cannot go on; the message is one sentence for the user."""
+    """A job that cannot continue; the message is one sentence for the user."""
 
 
 class Job(NamedTuple):
-    """What all batches share."""
+    """The arguments that all batches share."""
 
     config: RestoreConfig
     generator: Generator
     prior: Prior
     models: Callable[[str], Likelihood | None]
-    """The learned data term of a name that pictures ask for; None if it is not a learned one."""
+    """Maps the name of a data term to its learned likelihood; None if the term is not learned."""
     seed: int
     samples: int
     size: int
-    """Restorations searched for at once."""
+    """Number of restorations searched at once."""
     snapshots: Snapshots | None = None
-    """None keeps no search in its middle."""
+    """Snapshots of partial searches; None takes none."""
 
     @property
-    def most(self) -> int:
-        """Pictures of a batch."""
+    def max_pictures(self) -> int:
+        """Largest number of pictures in a batch."""
         return max(1, self.size // self.samples)
 
 
@@ -155,18 +155,18 @@ def restore_all(
     trace: Path | None,
     progress: Callable[[float, int], None] | None,
 ) -> None:
-    """Restores batch after batch, and notes the seconds of each stage in the journal.
+    """Restores batch after batch, and logs the seconds of each stage in the journal.
 
-    While the device searches, the next pictures are read and the last ones written. Where either
-    cannot keep up, the device waits for input, or for output.
+    While the device searches, the next pictures are read and the last results written. Where either
+    is slower than the search, the loop waits for input, or for output.
 
     Args:
-        job: What all batches share.
-        batches: From `feed`.
-        writer: Gets the results.
-        journal: Gets the inputs that cannot be read, and the seconds.
+        job: The arguments that all batches share.
+        batches: Batches of pictures, from `load_batches`.
+        writer: Receives the results.
+        journal: Receives the inputs that cannot be read, and the seconds.
         trace: Folder for a profiler's trace of the second batch.
-        progress: Called with the number of pictures done and of all.
+        progress: Called with the number of pictures done, fractions included, and the total.
 
     Raises:
         JobError: If a batch does not fit in memory.
@@ -185,14 +185,14 @@ def restore_all(
         if batch.pictures:
             first, count = done + len(batch.failed), len(batch.pictures)
 
-            def on_share(share: float, first: int = first, count: int = count) -> None:
-                show(first + share * count, total)
+            def on_fraction(fraction: float, first: int = first, count: int = count) -> None:
+                show(first + fraction * count, total)
 
             begun = time.monotonic()
-            with _traced(trace if number == 1 else None), clock.of("search"):
-                results = _restore_batch(job, batch, on_share)
+            with _traced(trace if number == 1 else None), clock.time("search"):
+                results = _restore_batch(job, batch, on_fraction)
             each = (time.monotonic() - begun) / count
-            with clock.of("wait for output"):
+            with clock.time("wait for output"):
                 for picture, result in zip(batch.pictures, results, strict=True):
                     writer.write(picture, result, seconds=each)
         done += len(batch.failed) + len(batch.pictures)
@@ -200,13 +200,13 @@ def restore_all(
 
 
 class _Clock:
-    """Adds up the seconds of stages."""
+    """Accumulates the seconds of each stage."""
 
     def __init__(self, seconds: dict[str, float]):
         self.seconds = seconds
 
     @contextlib.contextmanager
-    def of(self, stage: str) -> Iterator[None]:
+    def time(self, stage: str) -> Iterator[None]:
         start = time.monotonic()
         try:
             yield
@@ -215,7 +215,7 @@ class _Clock:
 
     def iterate(self, items: Iterator[Batch], stage: str) -> Iterator[Batch]:
         while True:
-            with self.of(stage):
+            with self.time(stage):
                 item = next(items, None)
             if item is None:
                 return
@@ -236,18 +236,18 @@ def _restore_batch(
     batch: Batch,
     progress: Callable[[float], None],
 ) -> list[Restoration]:
-    """The restorations of each picture of a batch, one for each sample along the first axis."""
+    """Restores each picture of a batch, with its samples along the first axis."""
     pictures = batch.pictures
-    # Pictures that are missing from a full batch are made up for, so that a size compiles once.
+    # A partial batch is padded by repeating its last picture, so that each size compiles once.
     rows = [
         Row(picture, sample)
         for picture in [*pictures, *[pictures[-1]] * (batch.full - len(pictures))]
         for sample in range(job.samples)
     ]
-    degradation = pictures[0].look.degradation
+    degradation = pictures[0].header_info.degradation
     config = dataclasses.replace(job.config, degradation=degradation)
     given = on_canvases(
-        [row.picture.pixels for row in rows], [row.picture.look.header for row in rows]
+        [row.picture.pixels for row in rows], [row.picture.header_info.header for row in rows]
     )
     search = build_search(
         config,
@@ -259,11 +259,11 @@ def _restore_batch(
     contents, samples = zip(*((row.picture.content, row.sample) for row in rows), strict=True)
     keys = restoration_keys(contents, samples, seed=job.seed)
     size = math.ceil(len(rows) / math.ceil(len(rows) / job.size))
-    kept = None if job.snapshots is None else job.snapshots.of_batch(rows)
+    batch_snapshots = None if job.snapshots is None else job.snapshots.for_batch(rows)
 
     def on_progress(piece: Progress) -> None:
-        if kept is not None:
-            kept.note(piece)
+        if batch_snapshots is not None:
+            batch_snapshots.save_if_due(piece)
         progress(piece.share)
 
     try:
@@ -273,7 +273,7 @@ def _restore_batch(
             keys,
             batch_size=size,
             on_progress=on_progress,
-            resume=None if kept is None else kept.load,
+            resume=None if batch_snapshots is None else batch_snapshots.load,
         )
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
@@ -281,7 +281,7 @@ def _restore_batch(
             raise JobError(message) from error
         raise
 
-    def of(i: int) -> Restoration:
+    def restoration_of(i: int) -> Restoration:
         return jax.tree.map(lambda x: x[i * job.samples : (i + 1) * job.samples], result)
 
-    return [of(i) for i in range(len(pictures))]
+    return [restoration_of(i) for i in range(len(pictures))]

@@ -1,4 +1,4 @@
-"""What a job has to do: its options, its inputs, and what is in its folder already.
+"""The plan of a job: its options, its inputs, and the results that its folder already has.
 
 Everything that may be refused is refused here, before anything is written.
 """
@@ -27,37 +27,37 @@ from perceptual_jax.types import Generator
 
 ALONE = Share()
 SAMPLE_SPREAD = 0.5
-"""`prior.spread` of samples, where the config would start them all at the mean."""
+"""`prior.spread` for several samples, where the config would start them all at the mean."""
 
 
 @dataclasses.dataclass(frozen=True)
 class JobOptions:
-    """How a job goes about its inputs; what it makes of them is the config's matter.
+    """The settings of a job that do not belong to the restorations, which the config describes.
 
     Raises:
         UsageError: If a number is out of its range.
     """
 
     samples: int = 1
-    """Restorations of each picture, from different starts."""
+    """Number of restorations of each picture, from different starts."""
     seed: int = 0
     """Seed of all draws, from 0 to 2^32 - 1."""
     batch_size: int | None = None
-    """Pictures searched at once; by memory if None."""
+    """Number of pictures searched at once; if None, as many as fit in memory."""
     overwrite: bool = False
-    """Redo pictures that are finished, whatever settings they were done with."""
+    """Restore finished pictures again, whatever settings they were restored with."""
     retry_failed: bool = False
-    """Try inputs again that failed before, though their files have not changed."""
+    """Retry inputs that failed before, though their files have not changed."""
     snapshot_every: int | None = None
-    """Steps after which a search in its middle is kept, to be resumed from there; for searches that
-    take very long. None: never."""
+    """Steps between two snapshots of a search, from which an interrupted job resumes it; for very
+    long searches. None takes no snapshots."""
     share: Share = ALONE
-    """Which of several processes this is; each restores its own pictures."""
+    """Which process of the job this is; each restores its own pictures."""
     trace: Path | None = None
     """Folder for a JAX profiler's trace of the second batch."""
 
     def __post_init__(self) -> None:
-        """Checks the ranges."""
+        """Checks the ranges of the numbers."""
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"seed must be from 0 to {2**32 - 1}, got {self.seed}")
         for name in ("samples", "batch_size", "snapshot_every"):
@@ -70,7 +70,7 @@ DEFAULT = JobOptions()
 
 
 class Plan(NamedTuple):
-    """What a job has to do, known before anything is written."""
+    """The work of a job, known before anything is written."""
 
     out: Place
     config: RestoreConfig
@@ -79,17 +79,17 @@ class Plan(NamedTuple):
     models: Callable[[str], Likelihood | None]
     settings: Settings
     inputs: list[Input]
-    """Those of all processes."""
+    """The inputs of all processes."""
     problems: list[Problem]
-    """Of what the user named and is no input."""
+    """Sources that the user named and that give no input."""
     todo: list[Input]
-    """Those that this process has to restore."""
+    """The inputs that this process has to restore."""
     redone: frozenset[str]
-    """Names of those that an earlier job may have written a result of."""
+    """Names of the inputs in `todo` that may have a result of an earlier job."""
     kept: int
-    """Pictures that an earlier job has restored."""
+    """Number of pictures that an earlier job has restored."""
     failures: list[Failure]
-    """Of an earlier job, of inputs that are not tried again."""
+    """Failures of an earlier job whose inputs are not retried."""
 
 
 def make_plan(
@@ -101,18 +101,18 @@ def make_plan(
     generator: Generator | None,
     report: Callable[[str], None] | None,
 ) -> Plan:
-    """Looks at the inputs, the config, the generator and what is in the folder.
+    """Collects the inputs, loads the generator, and compares both with the results in the folder.
 
     Args:
-        sources: As of `restore_files`, of which all others are as well.
-        out: The folder.
-        config: What to do.
-        options: How to go about it.
-        generator: Takes the place of the one that the config names.
-        report: Gets lines for the user while a generator is fetched.
+        sources: The inputs, see `restore_files`.
+        out: The job's folder.
+        config: Settings of the restorations.
+        options: Settings of the job.
+        generator: Replaces the generator that the config names.
+        report: Receives lines for the user while a generator is fetched.
 
     Raises:
-        UsageError, ConfigError, InputError, WeightsError: If it cannot be done.
+        UsageError, ConfigError, InputError, WeightsError: If the job cannot be started.
     """
     check_folder(out)
     everything, problems = collect_inputs(sources, out=out, reserved=[Path(INDEX).stem])
@@ -135,7 +135,7 @@ def make_plan(
     todo, skipped = split_quarantined(left, out, retry=options.retry_failed or options.overwrite)
     models = functools.cache(functools.partial(_load_model, dtype=config.dtype))
     if config.degradation != "auto":
-        models(config.degradation)  # a file that is none is refused before anything is written
+        models(config.degradation)  # refuses a wrong file before anything is written
     bad = [_failure_of(out / f"{name}.json") for name, good in finished.items() if not good]
     return Plan(
         out=out,
@@ -154,7 +154,7 @@ def make_plan(
 
 
 def from_different_starts(config: RestoreConfig, *, samples: int) -> RestoreConfig:
-    """The config, spread out if it would start several samples of a picture at one point."""
+    """The config, with a spread if it would start all samples of a picture at one point."""
     if samples == 1 or config.prior.start == "random" or config.prior.spread > 0:
         return config
     prior = dataclasses.replace(config.prior, spread=SAMPLE_SPREAD)
@@ -164,15 +164,15 @@ def from_different_starts(config: RestoreConfig, *, samples: int) -> RestoreConf
 def split_quarantined(
     inputs: Sequence[Input], out: Place, *, retry: bool
 ) -> tuple[list[Input], list[Failure]]:
-    """The inputs to try, and those that failed before and whose files are still the same."""
+    """Splits off the inputs that failed before and whose files have not changed since."""
     known = {} if retry else quarantined(out)
     todo, skipped = [], []
     for source in inputs:
-        place = printable(source.path)
-        failure = known.get(place)
+        path = printable(source.path)
+        failure = known.get(path)
         stamp = {} if failure is None else stamp_of(source)
         if failure is not None and stamp and stamp.items() <= failure.items():
-            skipped.append(Failure(place, failure["reason"]))
+            skipped.append(Failure(path, failure["reason"]))
         else:
             todo.append(source)
     return todo, skipped
@@ -180,7 +180,7 @@ def split_quarantined(
 
 def _failure_of(path: Place) -> Failure:
     record = load_json(path) or {"input": {"path": str(path)}, "message": "it is gone"}
-    return Failure(log.place(record), record["message"])
+    return Failure(log.input_path(record), record["message"])
 
 
 def _load_model(name: str, *, dtype: Any) -> Likelihood | None:

@@ -1,13 +1,13 @@
-"""Which process of a job restores what, and its place in the job's folder.
+"""The division of a job among processes, and the lease that each holds in the job's folder.
 
-A picture belongs to the process that the hash of its name falls to: a matter of the name and of
-the number of processes alone. So any number of processes can go on with what any other number
-began, and none of them has to hear of another.
+The hash of a picture's name decides which process restores it; it depends on the name and the
+number of processes alone. So any number of processes can resume the job that any other number
+began, and none of them has to communicate with another.
 
-A place in the folder is of one living process at a time, free again when it dies. On this
-machine's file systems the operating system drops a lock when its holder dies, however it dies.
-Stores have no locks: there a process lives as long as it renews what it says of itself, and one
-that fell silent is given `LEASE_S` before its place is another's.
+Each process index is leased to one living process at a time, and free again when that one dies. On
+local file systems the lease is a lock, which the operating system drops when its holder dies,
+however it dies. Stores have no locks: there a process renews its lease by a heartbeat, a state file
+that it rewrites every few seconds, and a lease that was not renewed for `LEASE_S` has expired.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ from perceptual_jax.io.locks import file_lock
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """One process among those of a job; the default is the only one."""
+    """One process among those of a job; the default is a job of a single process."""
 
     index: int = 0
     count: int = 1
@@ -71,36 +71,36 @@ def join(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> Share:
-    """Meets the other processes through JAX's multi-controller runtime, if asked for.
+    """Finds this process's index through JAX's multi-controller runtime, if asked for.
 
     Args:
-        distributed: Find the others: on TPU pods, under SLURM and Open MPI.
-        coordinator: Address and port of the first process, to name them all by hand.
-        num_processes: With it, how many there are.
-        process_id: With it, which one this is, from 0.
+        distributed: Discover the other processes: on TPU pods, under SLURM and Open MPI.
+        coordinator: Address and port of the first process, where they are not discovered.
+        num_processes: With `coordinator`, the number of processes.
+        process_id: With `coordinator`, the index of this process, from 0.
 
     Returns:
-        Which process this is.
+        The share of this process.
 
     Raises:
-        UsageError: If they are incomplete, or the others are not found.
+        UsageError: If the arguments are incomplete, or the other processes are not found.
     """
-    by_hand = (coordinator, num_processes, process_id)
-    if not distributed and by_hand == (None, None, None):
+    explicit = (coordinator, num_processes, process_id)
+    if not distributed and explicit == (None, None, None):
         return Share()
-    if not distributed and None in by_hand:
+    if not distributed and None in explicit:
         raise UsageError(
             "coordinator, num_processes and process_id go together; name all three, or use "
             "--distributed alone"
         )
     import jax
 
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
+    jax.config.update("jax_enable_preemption_service", False)  # it would handle SIGTERM itself
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
         share = Share(jax.process_index(), jax.process_count())
-        # Nothing more is exchanged. Left alone, no process is ended by the death of another, and
-        # none that is done waits for the others.
+        # The processes exchange nothing more. Without the runtime, the death of one does not end
+        # the others, and a finished one does not wait for them.
         jax.distributed.shutdown()
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -109,43 +109,43 @@ def join(
 
 
 _FOLDER = ".processes"
-"""In a job's folder: a state for each process, and a lock where there are locks."""
+"""Folder of a job's process states, with a lock for each where the file system has locks."""
 
 LEASE_S = 60.0
-"""In a store, a process that has said nothing for so long is dead."""
+"""Seconds after which a lease in a store has expired if no heartbeat renewed it."""
 
 _RENEW_S = 10.0
-_BEAT_S = 2.0
+_WRITE_S = 2.0
 _SETTLE_S = 0.5
 
 
 class Heartbeat:
-    """Says in a file, every few seconds, how its process is getting on."""
+    """Writes the state of its process to a file, every few seconds, in a thread."""
 
-    def __init__(self, path: Place, about: dict[str, Any]):
+    def __init__(self, path: Place, constant: dict[str, Any]):
         """Writes nothing yet.
 
         Args:
             path: The file.
-            about: What stays as it is.
+            constant: Values that do not change.
         """
         self._path = path
-        self._about = about | {"token": uuid.uuid4().hex}
-        self._now: dict[str, Any] = {"started": time.time()}
+        self._constant = constant | {"token": uuid.uuid4().hex}
+        self._current: dict[str, Any] = {"started": time.time()}
         self._ended = threading.Event()
-        self._every = _BEAT_S if isinstance(path, Path) else _RENEW_S
+        self._every = _WRITE_S if isinstance(path, Path) else _RENEW_S
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
-    def note(self, **now: Any) -> None:
-        """Values that the file will have from its next writing on."""
-        self._now |= now
+    def note(self, **values: Any) -> None:
+        """Sets values of the state; the next heartbeat writes them."""
+        self._current |= values
 
     def is_own(self) -> bool:
-        """Whether the file is still what this process wrote."""
-        return read_state(self._path).get("token") == self._about["token"]
+        """Whether the file was last written by this process."""
+        return read_state(self._path).get("token") == self._constant["token"]
 
     def __enter__(self) -> "Heartbeat":
-        """Writes the file.
+        """Writes the file and starts the thread.
 
         Raises:
             WriteError: If it cannot be written.
@@ -155,7 +155,7 @@ class Heartbeat:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Writes how it ended, as far as that can be written."""
+        """Stops the thread and marks the state as ended, if the file can still be written."""
         self._ended.set()
         self._thread.join()
         with contextlib.suppress(WriteError):
@@ -167,23 +167,25 @@ class Heartbeat:
                 self._write()
 
     def _write(self, **more: Any) -> None:
-        save_json(self._path, self._about | self._now | {"updated": time.time()} | more)
+        save_json(self._path, self._constant | self._current | {"updated": time.time()} | more)
 
 
 @contextlib.contextmanager
-def hold(
-    out: Place, share: Share, *, lease: float = LEASE_S, settle: float = _SETTLE_S
+def hold_lease(
+    out: Place, share: Share, *, duration: float = LEASE_S, settle: float = _SETTLE_S
 ) -> Iterator[Heartbeat]:
-    """Keeps a process's place in a job's folder.
+    """Holds the lease of a process in a job's folder.
 
     Args:
-        out: The folder.
-        share: The place.
-        lease: In a store, seconds after which a process that has said nothing is dead.
-        settle: In a store, seconds after which of two that begin at once the last to write is seen.
+        out: The job's folder.
+        share: The process whose lease it is.
+        duration: In a store, seconds after which a lease that was not renewed has expired.
+        settle: In a store, seconds to wait after writing the state, so that of two processes that
+            begin at once the first sees that the other has overwritten it.
 
     Raises:
-        UsageError: If another living process has this place, or is one of another number.
+        UsageError: If another living process holds this lease, or belongs to a job of another
+            number of processes.
         WriteError: If the folder cannot be written to.
     """
     folder = out / _FOLDER
@@ -191,31 +193,31 @@ def hold(
         folder.mkdir(exist_ok=True)
         remove_leftovers(out)
     for index in _indices(folder):
-        _look_at_other(out, index, share, lease)
-    about = {"host": socket.gethostname(), "pid": os.getpid(), "processes": share.count}
+        _refuse_conflict(out, index, share, duration)
+    constant = {"host": socket.gethostname(), "pid": os.getpid(), "processes": share.count}
     state = _state(folder, share.index)
     with contextlib.ExitStack() as stack:
         if isinstance(folder, Path):
-            # It waits, for another one may just be looking whether this place is taken.
+            # The timeout is for other processes, which take the lock to test whether it is held.
             free = stack.enter_context(file_lock(_lock(folder, share.index), timeout=0.3))
         else:
-            free = not _lives(folder, share.index, lease)
+            free = not _is_leased(folder, share.index, duration)
         if not free:
-            raise UsageError(_taken(out, read_state(state), lease))
-        beat = stack.enter_context(Heartbeat(state, about))
+            raise UsageError(_conflict(out, read_state(state), duration))
+        heartbeat = stack.enter_context(Heartbeat(state, constant))
         if isinstance(folder, UPath):
-            time.sleep(settle)  # of two that begin at once, the last to write stays
-            if not beat.is_own():
-                raise UsageError(_taken(out, read_state(state), lease))
-        yield beat
+            time.sleep(settle)  # of two that begin at once, the last to write wins
+            if not heartbeat.is_own():
+                raise UsageError(_conflict(out, read_state(state), duration))
+        yield heartbeat
 
 
 def states(out: Place) -> list[dict[str, Any]]:
-    """What the processes of a job last said of themselves, and whether each is alive."""
+    """The last state of each process of a job, with its index and whether it is alive."""
     folder, found = out / _FOLDER, []
     for index in _indices(folder):
         if state := read_state(_state(folder, index)):
-            found.append(state | {"process": index, "alive": _lives(folder, index, LEASE_S)})
+            found.append(state | {"process": index, "alive": _is_leased(folder, index, LEASE_S)})
     return found
 
 
@@ -224,15 +226,15 @@ def read_state(path: Place) -> dict[str, Any]:
     return load_json(path) or {}
 
 
-def _look_at_other(out: Place, index: int, share: Share, lease: float) -> None:
-    """Refuses if this place of another one is taken, unless by one of the same job."""
+def _refuse_conflict(out: Place, index: int, share: Share, duration: float) -> None:
+    """Refuses if another living process belongs to a job of another number of processes."""
     folder = out / _FOLDER
     if index == share.index:
         return
-    if not _lives(folder, index, lease):
-        if index >= share.count:  # of an earlier run with more processes
+    if not _is_leased(folder, index, duration):
+        if index >= share.count:  # left by an earlier run with more processes
             _state(folder, index).unlink(missing_ok=True)
-    elif not _agrees(_state(folder, index), share):
+    elif not _has_count(_state(folder, index), share):
         count = read_state(_state(folder, index)).get("processes")
         raise UsageError(
             f"{out} is being written to by {count} processes at this moment; wait for them, or "
@@ -240,16 +242,16 @@ def _look_at_other(out: Place, index: int, share: Share, lease: float) -> None:
         )
 
 
-def _taken(out: Place, state: dict[str, Any], lease: float) -> str:
+def _conflict(out: Place, state: dict[str, Any], duration: float) -> str:
     advice = "wait for it, or choose another folder"
     if isinstance(out, UPath):
-        advice = f"wait for it ({lease:.0f} s after it died), or choose another folder"
+        advice = f"wait for it ({duration:.0f} s after it died), or choose another folder"
     who = f"({state.get('host')}, pid {state.get('pid')})"
     return f"{out} is being written to by another process {who}; {advice}"
 
 
-def _agrees(state: Place, share: Share) -> bool:
-    """Whether a living process is of the same number; it says so just after it has begun."""
+def _has_count(state: Place, share: Share) -> bool:
+    """Whether a living process is one of `share.count`; waits for its first heartbeat."""
     for _ in range(30):
         if read_state(state).get("processes") == share.count:
             return True
@@ -270,7 +272,7 @@ def _indices(folder: Place) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isdecimal())
 
 
-def _lives(folder: Place, index: int, lease: float) -> bool:
+def _is_leased(folder: Place, index: int, duration: float) -> bool:
     if isinstance(folder, Path):
         path = _lock(folder, index)
         if not path.exists():
@@ -278,6 +280,6 @@ def _lives(folder: Place, index: int, lease: float) -> bool:
         with file_lock(path) as free:
             return not free
     state = read_state(_state(folder, index))
-    if not state or state.get("ended") or time.time() - state["updated"] > lease:
+    if not state or state.get("ended") or time.time() - state["updated"] > duration:
         return False
     return state["host"] != socket.gethostname() or is_alive(state["pid"])

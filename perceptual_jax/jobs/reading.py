@@ -1,9 +1,9 @@
-"""An input on its way into a search: read, checked, reduced, and given its data term and its key.
+"""Reads inputs: checks and reduces the picture, chooses its data term, and derives its random key.
 
-How an input came about, as far as its file tells, decides which data term suits it:
+The file's header decides which data term fits the degradation of an input:
 
-    a picture of less than 128 pixels            l2: it is small because it was downscaled
-    a JPEG of a quality that was trained on      jpeg: with the tables and the grid of its header
+    a picture of less than 128 pixels            l2: probably it was downscaled
+    a JPEG of a quality that was trained on      jpeg: with the tables and grid of its header
     anything else                                blind
 """
 
@@ -28,7 +28,7 @@ from perceptual_jax.io.inputs import Input
 from perceptual_jax.types import JpegHeader, unknown_header
 
 SMALL = 128
-"""Pixels of a side below which a picture is taken for a downscaled one."""
+"""Side in pixels below which a picture is assumed to be downscaled."""
 
 LEARNED_QUALITY = 65
 """Highest JPEG quality that the `jpeg` model is used for; it was trained up to 60."""
@@ -36,29 +36,29 @@ LEARNED_QUALITY = 65
 _ORIENTATION = 0x0112
 
 
-class Look(NamedTuple):
-    """What a file's header says."""
+class HeaderInfo(NamedTuple):
+    """The information in a file's header, and the data term that it suggests."""
 
     side: int
-    """Pixels of the longer side; 0 if there is nothing to be read."""
+    """Longer side in pixels; 0 if the header cannot be read."""
     header: JpegHeader
-    """Of a JPEG that is used as it is stored; else unknown."""
+    """The JPEG header, if the picture is used as it is stored; else unknown."""
     degradation: str
     """The data term: `l2`, `dct_box`, or the name or path of a model."""
     reason: str
-    """Why, for the user."""
+    """The reason for the choice, for the user."""
 
 
-def look_at(
+def inspect_header(
     source: Input | Path, degradation: str, *, max_size: int, data: bytes | None = None
-) -> Look:
+) -> HeaderInfo:
     """Reads a picture's header and chooses its data term.
 
     Args:
         source: The picture.
-        degradation: The config's: `auto`, or what is to be used whatever the file says.
+        degradation: The config's: `auto`, or the data term to use whatever the header says.
         max_size: Larger pictures are reduced, which destroys a JPEG's grid.
-        data: Its bytes, if they are at hand.
+        data: The bytes of the file, if they are already read.
     """
     side, header, what = 0, None, "a picture"
     with (
@@ -72,24 +72,24 @@ def look_at(
         if upright and side <= max_size:
             header = read_header(image)
     if degradation != "auto":
-        return Look(side, header or unknown_header(), degradation, "asked for")
+        return HeaderInfo(side, header or unknown_header(), degradation, "asked for")
     if side < SMALL:
-        return Look(side, unknown_header(), "l2", f"{what}: small, so downscaled")
+        return HeaderInfo(side, unknown_header(), "l2", f"{what}: small, so downscaled")
     if header is None:
-        return Look(side, unknown_header(), "blind", f"{what}: no JPEG's header to go by")
+        return HeaderInfo(side, unknown_header(), "blind", f"{what}: no JPEG's header to go by")
     quality = quality_of(np.asarray(header.tables))
     if quality > LEARNED_QUALITY:
-        return Look(side, header, "blind", f"{what}: quality {quality}, hardly compressed")
-    return Look(side, header, "jpeg", f"{what}: quality {quality}, by its tables")
+        return HeaderInfo(side, header, "blind", f"{what}: quality {quality}, hardly compressed")
+    return HeaderInfo(side, header, "jpeg", f"{what}: quality {quality}, by its tables")
 
 
-def require_header(look: Look) -> None:
-    """Makes sure that a JPEG's box can be known.
+def require_header(info: HeaderInfo) -> None:
+    """Checks that the data term `dct_box` has the quantisation tables that it needs.
 
     Raises:
-        ConfigError: If it cannot.
+        ConfigError: If they are unknown.
     """
-    if look.degradation == "dct_box" and not (look.header.tables > 0).all():
+    if info.degradation == "dct_box" and not (info.header.tables > 0).all():
         raise ConfigError(
             "degradation dct_box needs a JPEG whose header can be read, no larger than "
             "data.max_size; use blind for other pictures"
@@ -97,19 +97,19 @@ def require_header(look: Look) -> None:
 
 
 class Picture(NamedTuple):
-    """An input that was read."""
+    """An input's picture in memory."""
 
     input: Input
     sha256: str
-    """Of the file."""
+    """SHA-256 of the file."""
     size: tuple[int, int]
     """Width and height in the file, in pixels."""
     pixels: UInt8[np.ndarray, "h w 3"]
-    """What is restored: reduced if the file's picture is too large."""
+    """The picture to restore, reduced if the file's is too large."""
     content: int
-    """Of the pixels, see `content_of`."""
-    look: Look
-    """What the file's header says of how it degraded."""
+    """Hash of the pixels, see `content_of`."""
+    header_info: HeaderInfo
+    """The information in the file's header."""
 
 
 def input_sha256(source: Input) -> str | None:
@@ -124,7 +124,7 @@ def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> 
     """Reads an input; a picture above `max_size` pixels is reduced to it by averaging areas.
 
     Raises:
-        ImageError: If it cannot be read, is not square, or is smaller than 4 pixels.
+        ImageError: If the picture cannot be read, is not square, or is smaller than 4 pixels.
     """
     try:
         data = source.read_bytes()
@@ -143,13 +143,13 @@ def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> 
         mean = resample_matrix(width, max_size, filter="area")
         pixels = np.einsum("ah,bw,hwc->abc", mean, mean, pixels, optimize=True)
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    look = look_at(source, degradation, max_size=max_size, data=data)
+    info = inspect_header(source, degradation, max_size=max_size, data=data)
     digest = hashlib.sha256(data).hexdigest()
-    return Picture(source, digest, (width, height), pixels, content_of(pixels), look)
+    return Picture(source, digest, (width, height), pixels, content_of(pixels), info)
 
 
 def content_of(pixels: UInt8[np.ndarray, "h w 3"]) -> int:
-    """Stands for a picture's content: the first 4 bytes of SHA-256("HEIGHT WIDTH " + pixels)."""
+    """A 32-bit hash of a picture: the first 4 bytes of SHA-256("HEIGHT WIDTH " + pixels)."""
     height, width, _ = pixels.shape
     digest = hashlib.sha256(f"{height} {width} ".encode() + pixels.tobytes()).digest()
     return int.from_bytes(digest[:4], "little")
@@ -158,16 +158,16 @@ def content_of(pixels: UInt8[np.ndarray, "h w 3"]) -> int:
 def restoration_keys(
     contents: Sequence[int], samples: Sequence[int], *, seed: int
 ) -> Key[Array, " n"]:
-    """The keys of restorations: matters of the picture's content, the seed and the sample.
+    """The random keys of restorations, from the picture's content, the seed and the sample.
 
         fold_in(fold_in(key(seed), content), sample)
 
-    So a result depends neither on the picture's name nor on what else is in its job.
+    So a result depends neither on the picture's name nor on the other inputs of the job.
 
     Args:
-        contents: Of each restoration's picture, from `content_of`.
-        samples: Its number among those of its picture.
-        seed: Of the job, from 0 to 2^32 - 1.
+        contents: The content hash of each restoration's picture, from `content_of`.
+        samples: The number of each restoration among the samples of its picture, from 0.
+        seed: The job's seed, from 0 to 2^32 - 1.
     """
     return _keys(np.uint32(seed), np.array(contents, np.uint32), np.array(samples, np.uint32))
 

@@ -1,21 +1,21 @@
-"""What an earlier job left in a folder, and how the next one goes on from there.
+"""Resuming a job from the results and the snapshots that an earlier one left in the folder.
 
-Finished pictures are not done again. Results of different settings never mix and nothing is
-replaced, unless the user says overwrite. So a job is refused, before it writes anything, where the
-folder holds
+Finished pictures are not restored again. Results of different settings never mix and nothing is
+replaced, unless the user asks to overwrite. So a job is refused, before it writes anything, where
+the folder holds
 
 - results of another config, generator, seed or number of samples;
 - under the name of one of its inputs the result of another picture;
-- files of its results' names, but no job's config.
+- files that have the names of its results, but no job's config.
 
-Searches may also be kept in their middle, so that a process that was killed goes on from there.
+Partial searches may also be saved, so that a job resumes them after a process was killed.
 
     .snapshots/NAME.SAMPLE.npz      after every K steps: the search's state and its terms so far
 
-For searches that take long beside the minutes between two interruptions. A restoration is one
-row of the batch it is searched for in, so each has a file of its own, and any batch of any
-process can go on with it. Plain arrays, not a checkpoint of orbax: that one wants its processes to
-stay together, which those of a job do not.
+Snapshots are for searches that take longer than the time between two interruptions. A restoration
+is one row of the batch in which it is searched, and each row has a file of its own, so that any
+batch of any process can resume it. The files are plain arrays and not orbax checkpoints, since
+orbax expects its processes to coordinate, which those of a job do not.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ from perceptual_jax.restoration.batch import Progress
 from perceptual_jax.restoration.search import Snapshot
 
 CONFIG, RESULTS, INDEX = "config.toml", "results.jsonl", "index.png"
-"""Files of a whole job; `index` draws the last one."""
+"""Names of the files that describe a whole job; `index` draws the last one."""
 
 _THREADS, _CHUNK = 8, 4096
 _ADVICE = "choose another folder, or overwrite"
@@ -63,20 +63,21 @@ def finished_inputs(
     config: RestoreConfig,
     settings: Settings,
 ) -> dict[str, bool]:
-    """The names of those inputs that an earlier job with the same settings has finished.
+    """Finds the inputs that an earlier job with the same settings has finished.
 
     Args:
-        out: The folder.
-        there: The names of all that is in it.
-        inputs: Of this job.
-        config: Of this job.
-        settings: Of this job.
+        out: The job's folder.
+        there: The names of all files in the folder.
+        inputs: The inputs of this job.
+        config: The config of this job.
+        settings: The settings of this job.
 
     Returns:
-        For each whether its result is good; one whose search broke off is finished as well.
+        For each finished name, whether its status is OK; a search that stopped early is finished
+        as well.
 
     Raises:
-        UsageError: If the folder is not one that this job may write to.
+        UsageError: If the folder holds results that this job must not mix with or replace.
     """
     if CONFIG not in there:
         _refuse_foreign_files(out, there, inputs)
@@ -96,7 +97,7 @@ def finished_inputs(
 
 
 def _finished(out: Place, there: set[str], settings: Settings, source: Input) -> bool | None:
-    """Whether an input's result is good; None if there is none, or not all of it."""
+    """Whether the status of an input's result is OK; None if it is missing or incomplete."""
     path = out / f"{source.name}.json"
     record = load_json(path)
     if record is None:
@@ -114,7 +115,7 @@ def _finished(out: Place, there: set[str], settings: Settings, source: Input) ->
 
 
 def write_config(out: Place, config: RestoreConfig) -> None:
-    """Writes `config.toml`, unless there is one that says the same in its own words.
+    """Writes `config.toml`, unless there is one with equal settings.
 
     Raises:
         WriteError: If it cannot be written.
@@ -185,32 +186,32 @@ _SNAPSHOTS = ".snapshots"
 
 
 class Row(NamedTuple):
-    """A restoration among those of a batch."""
+    """One restoration of a batch."""
 
     picture: Picture
     sample: int
 
     @property
     def file(self) -> str:
-        """The name of its snapshot."""
+        """The name of the restoration's snapshot."""
         return f"{self.picture.input.name}.{self.sample}.npz"
 
 
 class Group(NamedTuple):
-    """Inputs that go through batches together."""
+    """Inputs that share their batches."""
 
     inputs: list[Input]
     pictures: int | None
-    """Pictures in the batch that was in its middle; None for inputs without snapshots."""
+    """Number of pictures in the interrupted batch; None for inputs without snapshots."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Snapshots:
-    """Those in a job's folder.
+    """The snapshots in a job's folder.
 
     Attributes:
         out: The job's folder.
-        settings: Of the job; searches of other settings are not resumed.
+        settings: The settings of the job; searches of other settings are not resumed.
         every: Steps between two snapshots of a search.
     """
 
@@ -219,7 +220,7 @@ class Snapshots:
     every: int
 
     def groups(self, inputs: Sequence[Input]) -> list[Group]:
-        """The batches that were in their middle, the furthest first, then all other inputs."""
+        """Groups the inputs: interrupted batches, the most advanced first, then all others."""
         there = names_in(self._folder)
         batches: dict[tuple[int, str, int], dict[int, Input]] = {}
         others = []
@@ -237,12 +238,12 @@ class Snapshots:
         ]
         return [*groups, Group(others, None)] if others else groups
 
-    def of_batch(self, rows: Sequence[Row]) -> "BatchSnapshots":
-        """Those of a batch with these rows."""
+    def for_batch(self, rows: Sequence[Row]) -> "BatchSnapshots":
+        """The snapshots of a batch with these rows."""
         return BatchSnapshots(self, rows)
 
     def load(self, rows: Sequence[Row]) -> Snapshot | None:
-        """Where the search for these rows is, if all of them are at the same step."""
+        """Loads the partial search for these rows; None unless all of them are at the same step."""
         saved = []
         for row in rows:
             arrays = _read(self._folder / row.file)
@@ -252,27 +253,29 @@ class Snapshots:
         if len({int(arrays["step"]) for arrays in saved}) != 1:
             return None
 
-        def stacked(kind: str) -> dict[str, np.ndarray]:
-            names = sorted(name for name in saved[0] if name.startswith(kind))
-            return {n.removeprefix(kind): np.stack([arrays[n] for arrays in saved]) for n in names}
+        def stacked(prefix: str) -> dict[str, np.ndarray]:
+            names = sorted(name for name in saved[0] if name.startswith(prefix))
+            return {
+                n.removeprefix(prefix): np.stack([arrays[n] for arrays in saved]) for n in names
+            }
 
         return Snapshot(int(saved[0]["step"]), list(stacked("leaf.").values()), stacked("trace."))
 
     def save(self, rows: Sequence[Row], snapshot: Snapshot, *, batch: Sequence[Row]) -> None:
-        """Writes where the search for these rows is.
+        """Saves the partial search for these rows.
 
         Args:
             rows: The rows of `snapshot`.
-            snapshot: State and terms of their search.
+            snapshot: The state and terms of the search.
             batch: All rows of the batch that they belong to, in order.
 
         Raises:
-            WriteError: If it cannot be written.
+            WriteError: If a snapshot cannot be written.
         """
         if isinstance(self._folder, Path):
             self._folder.mkdir(exist_ok=True)
         files = [row.file for row in batch]
-        about = {
+        shared = {
             "step": np.array(snapshot.step),
             "batch": np.array(hashlib.sha256(json_text(files).encode()).hexdigest()),
             "pictures": np.array(sum(row.sample == 0 for row in batch)),
@@ -281,18 +284,18 @@ class Snapshots:
         def write(i: int) -> None:
             row = rows[i]
             arrays = {"key": np.array(self._key(row)), "row": np.array(files.index(row.file))}
-            arrays |= about
+            arrays |= shared
             arrays |= {f"leaf.{n:03d}": leaf[i] for n, leaf in enumerate(snapshot.leaves)}
             arrays |= {f"trace.{name}": term[i] for name, term in snapshot.trace.items()}
             save_npz(self._folder / row.file, arrays)
 
         with ThreadPoolExecutor(_THREADS) as pool:
-            # Rows that only fill up a batch repeat a picture; the first of them is its own.
+            # Rows that pad a batch repeat a picture; only the first of them is saved.
             first = {row.file: i for i, row in reversed(list(enumerate(rows)))}
             list(pool.map(write, first.values()))
 
     def remove(self, rows: Sequence[Row]) -> None:
-        """Removes those of searches that are done."""
+        """Removes the snapshots of finished searches."""
         for row in rows:
             with contextlib.suppress(OSError):
                 (self._folder / row.file).unlink(missing_ok=True)
@@ -302,12 +305,12 @@ class Snapshots:
         return self.out / _SNAPSHOTS
 
     def _key(self, row: Row) -> str:
-        about = [*self.settings, row.picture.sha256, row.sample]
-        return hashlib.sha256(json_text(about).encode()).hexdigest()
+        identity = [*self.settings, row.picture.sha256, row.sample]
+        return hashlib.sha256(json_text(identity).encode()).hexdigest()
 
 
 class BatchSnapshots:
-    """The snapshots of one batch: loads where its searches are, and saves them now and then."""
+    """The snapshots of one batch, loaded when it starts and saved at intervals."""
 
     def __init__(self, snapshots: Snapshots, rows: Sequence[Row]):
         """Loads nothing yet."""
@@ -315,13 +318,13 @@ class BatchSnapshots:
         self._saved: dict[Sequence[int], int] = {}
 
     def load(self, numbers: Sequence[int]) -> Snapshot | None:
-        """Where the search for these rows of the batch is; None: at its beginning."""
+        """Loads the partial search for these rows of the batch; None if there is none."""
         snapshot = self._snapshots.load([self._rows[i] for i in numbers])
         self._saved[tuple(numbers)] = 0 if snapshot is None else snapshot.step
         return snapshot
 
-    def note(self, piece: Progress) -> None:
-        """Saves a search where it is, if enough steps were taken since the last time."""
+    def save_if_due(self, piece: Progress) -> None:
+        """Saves the search if `every` steps were taken since its last snapshot."""
         numbers = tuple(piece.rows)
         if piece.step - self._saved.get(numbers, 0) >= self._snapshots.every:
             rows = [self._rows[i] for i in numbers]
@@ -330,7 +333,7 @@ class BatchSnapshots:
 
 
 def remove_empty_snapshots(out: Place) -> None:
-    """Removes the folder of snapshots if nothing is in it and nobody writes into it any more."""
+    """Removes the folder of snapshots if it is empty."""
     if isinstance(out, Path):
         with contextlib.suppress(OSError):
             (out / _SNAPSHOTS).rmdir()

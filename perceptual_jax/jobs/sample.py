@@ -1,4 +1,4 @@
-"""Likelihoods and files: samples written, pictures inspected."""
+"""Applies likelihoods to files: writes samples, inspects pictures."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -31,21 +31,21 @@ def sample_file(
     seed: int = 0,
     progress: Callable[[float, int], None] | None = None,
 ) -> tuple[Path, ...]:
-    """Writes samples of what a picture degrades to.
+    """Writes samples of degraded versions of a picture, drawn from a likelihood.
 
     Args:
         image: A clean picture.
-        out: PNG; of several samples, `_0`, `_1`, ... is added to its name.
-        model: See `models.load_model`.
-        samples: How many.
-        size: Pixels of the shorter side that a larger picture is reduced to.
-        quality: JPEG quality that the model is told, with colour at half the resolution.
-        temperature: See `sampling.sample_degraded`.
-        seed: Of all draws.
-        progress: Called with the number of samples done and of all.
+        out: The PNG file; for several samples, `_0`, `_1`, ... is appended to its name.
+        model: The model, see `models.load_model`.
+        samples: Number of samples.
+        size: Shorter side in pixels to which a larger picture is reduced.
+        quality: JPEG quality that conditions the model, with chroma subsampling 4:2:0.
+        temperature: The temperature, see `sampling.sample_degraded`.
+        seed: Seed of all draws.
+        progress: Called with the number of samples done and the total.
 
     Raises:
-        UsageError: If a number is out of its range, or there is no such model.
+        UsageError: If a number is out of its range, or the model is unknown.
         ImageError: If the picture cannot be read.
         WriteError: If a file cannot be written.
     """
@@ -82,18 +82,18 @@ def inspect_files(
     model: str = "jpeg",
     report: Callable[[str], None],
 ) -> tuple[tuple[str, str], ...]:
-    """Reports a line for each picture: what its pixels say of how it degraded.
+    """Reports the most probable degradation of each picture, by its pixels, in a line.
 
     Args:
         inputs: Files, folders (with all folders below) and globs.
-        model: See `models.load_model`.
-        report: Gets the lines.
+        model: The model, see `models.load_model`.
+        report: Receives the lines.
 
     Returns:
-        Source and reason of those that cannot be inspected.
+        Pairs of source and reason for inputs that cannot be inspected.
 
     Raises:
-        UsageError, InputError: If there is no such model, or no picture at all.
+        UsageError, InputError: If the model is unknown, or there is no picture.
     """
     likelihood = load_model(model)
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
@@ -112,7 +112,7 @@ def inspect_files(
 
 
 def describe(belief: Belief) -> str:
-    """A belief in words."""
+    """Describes a belief in words."""
     chance = f"probability {belief.probability:.3f}, {belief.bits:.2f} bits/dim"
     if belief.quality is None or belief.phase is None or belief.subsampling is None:
         return f"profile other: no trace of a JPEG's grid ({chance})"

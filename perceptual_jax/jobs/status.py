@@ -1,7 +1,7 @@
-"""One view of a job that many processes work on, also while they do, and one table of its results.
+"""The status of a job with all its processes, also while they run, and a table of its results.
 
-It reads what the processes write anyway: their lines of results and failures, and what each says
-of itself every few seconds.
+It is computed from the files that the processes write anyway: their results, their failures and
+their heartbeats.
 """
 
 import csv
@@ -18,11 +18,11 @@ from perceptual_jax.jobs.log import RESULTS, Record, read_all_lines
 from perceptual_jax.jobs.processes import states
 
 _DEVICE = ("wait for input", "search", "wait for output")
-"""Stages that exclude each other; reading and writing go on beside them."""
+"""Stages that exclude each other; reading and writing run beside them."""
 
 
 class Worker(NamedTuple):
-    """A process of a job."""
+    """The status of one process of a job."""
 
     number: int
     alive: bool
@@ -30,25 +30,25 @@ class Worker(NamedTuple):
     failed: int
     left: int
     per_minute: float
-    """Pictures since it started."""
+    """Pictures per minute since the process started."""
     seconds_left: float | None
-    """None if it has done nothing yet."""
+    """Estimated seconds until the process is done; None before its first picture."""
     slowest: str
-    """The stage that took most of its time, with the share of it."""
+    """The stage that took most of the time, with its fraction of it, for the user."""
 
 
 class Overview(NamedTuple):
-    """A job at a moment."""
+    """The status of a job."""
 
     done: int
-    """Pictures with a good result, over all runs."""
+    """Pictures restored with status OK, over all runs."""
     failed: int
     left: int
-    """Of the processes' last runs."""
+    """Pictures that the last runs of the processes have not reached."""
     workers: tuple[Worker, ...]
 
     def lines(self) -> Iterator[str]:
-        """For the user."""
+        """Yields the status as lines for the user."""
         yield f"done {self.done}, failed {self.failed}, left {self.left}"
         for worker in self.workers:
             state = "running" if worker.alive else "ended"
@@ -60,18 +60,18 @@ class Overview(NamedTuple):
 
 
 def overview(out: Place) -> Overview:
-    """How a job stands.
+    """Computes the status of a job.
 
     Args:
-        out: Its folder.
+        out: The job's folder.
 
     Raises:
-        UsageError: If it is no job's folder.
+        UsageError: If the folder is not a job's.
     """
     _require_job(out)
     status: dict[str, bool] = {}
     for record in read_results(out):
-        status[log.place(record)] = record["status"] == "OK"
+        status[log.input_path(record)] = record["status"] == "OK"
     workers = tuple(_worker(state) for state in states(out))
     counts = Counter(status.values())
     return Overview(counts[True], counts[False], sum(w.left for w in workers), workers)
@@ -84,7 +84,7 @@ def _worker(state: dict[str, Any]) -> Worker:
     rate = (done + failed) / elapsed if elapsed > 0 else 0.0
     seconds = {stage: state.get("seconds", {}).get(stage, 0.0) for stage in _DEVICE}
     slowest = max(seconds, key=lambda stage: seconds[stage])
-    share = seconds[slowest] / max(sum(seconds.values()), 1e-9)
+    fraction = seconds[slowest] / max(sum(seconds.values()), 1e-9)
     return Worker(
         number=state["process"],
         alive=state["alive"],
@@ -93,16 +93,16 @@ def _worker(state: dict[str, Any]) -> Worker:
         left=left,
         per_minute=60 * rate,
         seconds_left=left / rate if rate else None,
-        slowest=f"{share:.0%} of the time it was in: {slowest}"
-        if share > 0
+        slowest=f"{fraction:.0%} of the time it was in: {slowest}"
+        if fraction > 0
         else "nothing restored yet",
     )
 
 
 def read_results(out: Place) -> Iterator[Record]:
-    """What all processes noted of their results, in no order; a place may come more than once.
+    """Yields the records of all processes, in no order; an input may occur more than once.
 
-    A process that was killed may have left a record without its line: it comes last.
+    A process that was killed may have left a record without its line; such records come last.
     """
     named = set()
     for record in read_all_lines(out, RESULTS):
@@ -115,27 +115,27 @@ def read_results(out: Place) -> Iterator[Record]:
 
 
 def merge(out: Place) -> tuple[Place, ...]:
-    """Writes `results.csv` and `results.parquet`: a row a result.
+    """Writes `results.csv` and `results.parquet` with a row for each restoration.
 
     Args:
-        out: Folder of a job, best one that has ended.
+        out: The job's folder, preferably when the job has ended.
 
     Returns:
-        The files.
+        The paths of the two files.
 
     Raises:
-        UsageError: If it is no job's folder, or holds no result.
-        WriteError: If they cannot be written.
+        UsageError: If the folder is not a job's, or holds no result.
+        WriteError: If the files cannot be written.
     """
     _require_job(out)
-    last = {log.place(record): record for record in read_results(out)}
-    rows = [row for place in sorted(last) for row in _rows(last[place])]
+    last = {log.input_path(record): record for record in read_results(out)}
+    rows = [row for path in sorted(last) for row in _rows(last[path])]
     if not rows:
         raise UsageError(f"{out} has no result yet")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     table = out / "results.csv"
     write_atomically(table, lambda file: _write_csv(file, columns, rows))
-    import pyarrow  # here, for no other verb needs it and it takes 0.1 s
+    import pyarrow  # imported here, since only this verb needs it and it takes 0.1 s
     import pyarrow.parquet
 
     arrays = {name: [row.get(name) for row in rows] for name in columns}
@@ -145,20 +145,20 @@ def merge(out: Place) -> tuple[Place, ...]:
 
 
 def _rows(record: Record) -> Iterator[dict[str, Any]]:
-    about = {
+    shared = {
         "name": record["name"],
-        "path": log.place(record),
+        "path": log.input_path(record),
         "status": record["status"],
         "message": record["message"],
         "sha256": record["input"].get("sha256"),
         "term": record.get("degradation", {}).get("term"),
         "seconds": record.get("seconds"),
     }
-    about |= record.get("settings", {})
+    shared |= record.get("settings", {})
     restorations = record.get("restorations") or [{}]
     for sample, one in enumerate(restorations):
         plain = {k: one.get(k) for k in ("image", "consistency_psnr", "best_step") if k in one}
-        yield about | {"sample": sample} | plain | one.get("terms", {})
+        yield shared | {"sample": sample} | plain | one.get("terms", {})
 
 
 def _write_csv(file: Any, columns: list[str], rows: list[dict[str, Any]]) -> None:
@@ -176,7 +176,7 @@ def _require_job(out: Place) -> None:
 
 
 def watch(out: Place, every: float) -> Iterator[Overview]:
-    """An overview now and every so many seconds, until no process is alive."""
+    """Yields an overview now and every `every` seconds, until no process is alive."""
     while True:
         view = overview(out)
         yield view

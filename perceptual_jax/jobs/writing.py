@@ -1,12 +1,12 @@
-"""What a job writes for each picture, and how the next job knows what is finished.
+"""The files that a job writes for each picture, and how a resumed job finds the finished ones.
 
     NAME.png    the restored picture; with samples NAME_s00.png, NAME_s01.png, ..., NAME_spread.png
     NAME.npz    styles [k d] and best_step, with samples [s k d] and [s]; noise maps if drawn
     NAME.json   the record
 
-The record is written last, so a picture is finished if and only if its record is there and the
-files that it names are. `results.jsonl` gathers the records, one line for each input, those that
-failed included; a job adds whole lines to it and at its end puts them in the order of the inputs.
+The record is written last, so a picture is finished if and only if its record and the files that
+it names exist. `results.jsonl` gathers the records, one line for each input, failures included; a
+job appends whole lines to it and at its end puts them in the order of the inputs.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ from perceptual_jax.types import Generator, Restoration, Status
 
 
 class Settings(NamedTuple):
-    """What decides a result besides the picture; equal settings give equal results."""
+    """All that determines a result besides the picture; equal settings give equal results."""
 
     config_sha256: str
-    """Of the config as TOML."""
+    """SHA-256 of the config as TOML."""
     generator_sha256: str
-    """Of the weights, see `generator_sha256`."""
+    """SHA-256 of the generator's weights, see `generator_sha256`."""
     degradation_sha256: str
-    """Of the learned data terms that may be used, see `models.files_sha256`."""
+    """SHA-256 of the learned data terms that may be used, see `models.files_sha256`."""
     seed: int
     samples: int
 
@@ -47,13 +47,13 @@ def settings_of(
     seed: int,
     samples: int,
 ) -> Settings:
-    """The settings of a job, config and generator by their hashes."""
+    """Collects the settings of a job, with the hashes of the config and the generator."""
     config_sha256 = hashlib.sha256(to_toml(config).encode()).hexdigest()
     return Settings(config_sha256, generator_sha256(generator), degradation_sha256, seed, samples)
 
 
 def generator_sha256(generator: Generator) -> str:
-    """SHA-256 of a generator's weights: of every array's place, type, shape and bytes."""
+    """SHA-256 of a generator's weights: of the path, dtype, shape and bytes of every array."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(generator):
         array = np.asarray(leaf)
@@ -79,19 +79,19 @@ def write_result(
     picture: Picture,
     result: Restoration,
     noise: NoiseConfig,
-    about: Record,
+    fields: Record,
     *,
     redone: bool = True,
 ) -> Record:
-    """Writes the files of one picture, its record last, in place of what an earlier job wrote.
+    """Writes the files of one picture, its record last, replacing those of an earlier job.
 
     Args:
-        out: Folder.
+        out: The job's folder.
         picture: The input.
         result: Its restorations, one for each sample, along the first axis.
-        noise: Decides whether noise maps are written: not if they are the generator's own.
-        about: What the record says besides: settings, versions, seconds.
-        redone: Whether an earlier job may have written a result of this name.
+        noise: The noise settings; the generator's own noise maps are not written.
+        fields: Further fields of the record: settings, versions, seconds.
+        redone: Whether there may be a result of this name by an earlier job.
 
     Returns:
         The record.
@@ -110,21 +110,21 @@ def write_result(
     files = [*images]
     for file, image in zip(images, result.image, strict=True):
         write_png(out / file, to_uint8(image))
-    record = _describe(picture, result, images) | about
+    record = _describe(picture, result, images) | fields
     if samples > 1:
         spread = spread_map(np.asarray(result.image))
         files.append(f"{name}_spread.png")
-        # A few pixels of hair differ so much that beside them the rest would be black.
+        # A few pixels of hair differ so much that, scaled by the maximum, the rest would be black.
         white = float(np.quantile(spread, 0.99))
         write_png(out / files[-1], _grey(spread, white))
         record["spread"] = {"mean": spread.mean(), "max": spread.max(), "white": white}
     if result.fit.bits is not None:
         files.append(f"{name}_nll.png")
         side = picture.pixels.shape[0]
-        bits = np.asarray(result.fit.bits[0, :side, :side])
-        white = max(float(np.quantile(bits, 0.99)), 1.0)
-        write_png(out / files[-1], _grey(bits, white))
-        record["nll_map"] = {"mean": bits.mean(), "white": white}
+        bits_per_dim = np.asarray(result.fit.bits[0, :side, :side])
+        white = max(float(np.quantile(bits_per_dim, 0.99)), 1.0)
+        write_png(out / files[-1], _grey(bits_per_dim, white))
+        record["nll_map"] = {"mean": bits_per_dim.mean(), "white": white}
     files.append(f"{name}.npz")
     save_npz(out / files[-1], latents(result, noise))
     record["files"] = files
@@ -149,9 +149,9 @@ def spread_map(images: np.ndarray) -> np.ndarray:
 
 
 def _grey(values: np.ndarray, white: float) -> UInt8[np.ndarray, "h w 3"]:
-    """Black for 0, white from the value `white` on."""
-    share = values / max(white, 1e-12)
-    return to_uint8(np.repeat(share[:, :, None] * 2 - 1, 3, axis=2))
+    """Maps values to grey: 0 to black, `white` and above to white."""
+    fraction = values / max(white, 1e-12)
+    return to_uint8(np.repeat(fraction[:, :, None] * 2 - 1, 3, axis=2))
 
 
 def _describe(picture: Picture, result: Restoration, images: list[str]) -> Record:
@@ -178,17 +178,20 @@ def _describe(picture: Picture, result: Restoration, images: list[str]) -> Recor
             "size": list(picture.size),
             "restored_from": [width, height],
         },
-        "degradation": {"term": picture.look.degradation, "reason": picture.look.reason},
+        "degradation": {
+            "term": picture.header_info.degradation,
+            "reason": picture.header_info.reason,
+        },
         "restorations": restorations,
     }
 
 
 def latents(result: Restoration, noise: NoiseConfig) -> dict[str, np.ndarray]:
-    """What gives a picture again: its styles, and its noise unless that is the generator's own.
+    """The latents that reproduce a picture: styles, and noise maps unless they are the generator's.
 
     Args:
-        result: Restorations of one picture, along the first axis; of a single one it is left out.
-        noise: Settings that they were made with.
+        result: Restorations of one picture along the first axis, which a single one drops.
+        noise: The noise settings of the job.
     """
     arrays = {"styles": result.styles, "best_step": result.best_step}
     if noise != NoiseConfig():
@@ -198,6 +201,6 @@ def latents(result: Restoration, noise: NoiseConfig) -> dict[str, np.ndarray]:
 
 
 def failure_record(name: str | None, source: str | Place, message: str) -> Record:
-    """The line of an input that could not be restored, with its name if it got one."""
-    about = {"path": printable(source)}
-    return {"name": name, "status": "FAILED", "message": message, "input": about}
+    """The record of an input that could not be restored; the name is None if it has none."""
+    origin = {"path": printable(source)}
+    return {"name": name, "status": "FAILED", "message": message, "input": origin}

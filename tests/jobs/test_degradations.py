@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from perceptual_jax.config import ConfigError
-from perceptual_jax.jobs.reading import look_at, require_header
+from perceptual_jax.jobs.reading import inspect_header, require_header
 
 
 def save(path, size, **options):
@@ -26,23 +26,25 @@ def save(path, size, **options):
     ],
 )
 def test_what_auto_chooses(tmp_path, name, size, options, degradation):
-    look = look_at(save(tmp_path / name, size, **options), "auto", max_size=256)
-    assert (look.degradation, look.side) == (degradation, size)
-    assert (look.header.tables > 0).all() == (degradation == "jpeg" or "95" in str(options))
-    assert f"{size} pixels" in look.reason
+    info = inspect_header(save(tmp_path / name, size, **options), "auto", max_size=256)
+    assert (info.degradation, info.side) == (degradation, size)
+    assert (info.header.tables > 0).all() == (degradation == "jpeg" or "95" in str(options))
+    assert f"{size} pixels" in info.reason
 
 
 def test_a_turned_jpeg_has_another_grid(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    look = look_at(save(tmp_path / "a.jpg", 200, quality=10, exif=exif), "auto", max_size=256)
-    assert look.degradation == "blind"
+    info = inspect_header(
+        save(tmp_path / "a.jpg", 200, quality=10, exif=exif), "auto", max_size=256
+    )
+    assert info.degradation == "blind"
 
 
 def test_what_is_asked_for_is_used(tmp_path):
     path = save(tmp_path / "a.png", 64)
-    assert look_at(path, "jpeg", max_size=256).degradation == "jpeg"
+    assert inspect_header(path, "jpeg", max_size=256).degradation == "jpeg"
     with pytest.raises(ConfigError, match="dct_box needs a JPEG whose header can be read"):
-        require_header(look_at(path, "dct_box", max_size=256))
-    require_header(look_at(save(tmp_path / "a.jpg", 64), "dct_box", max_size=256))
-    assert look_at(tmp_path / "none.png", "auto", max_size=256).side == 0
+        require_header(inspect_header(path, "dct_box", max_size=256))
+    require_header(inspect_header(save(tmp_path / "a.jpg", 64), "dct_box", max_size=256))
+    assert inspect_header(tmp_path / "none.png", "auto", max_size=256).side == 0

@@ -11,8 +11,8 @@ from perceptual_jax.config import ConfigError
 from perceptual_jax.errors import UsageError
 from perceptual_jax.io.images import ImageError, to_float
 from perceptual_jax.io.inputs import Input
-from perceptual_jax.jobs.feed import AHEAD, feed
-from perceptual_jax.jobs.reading import content_of, look_at, read_picture, restoration_keys
+from perceptual_jax.jobs.feed import AHEAD, load_batches
+from perceptual_jax.jobs.reading import content_of, inspect_header, read_picture, restoration_keys
 from tests.helpers.job_files import CONFIG, picture, pixels_of
 
 
@@ -26,31 +26,41 @@ def inputs(tmp_path):
     return [Input(tmp_path / f"{name}.png", name) for name in names]
 
 
-def fed(inputs, *, even):
+def fed(inputs, *, balanced):
     config = dataclasses.replace(CONFIG, degradation="l2")
     return [
         ("".join(p.input.name for p in b.pictures), [s.name for s, _ in b.failed], b.full)
-        for b in feed(inputs, config, most=4, even=even)
+        for b in load_batches(inputs, config, max_pictures=4, balanced=balanced)
     ]
 
 
 def test_a_batch_goes_on_as_soon_as_it_is_full(inputs):
-    assert fed(inputs, even=False) == [("0134", ["none"], 4), ("258", ["gone"], 4), ("67", [], 4)]
+    assert fed(inputs, balanced=False) == [
+        ("0134", ["none"], 4),
+        ("258", ["gone"], 4),
+        ("67", [], 4),
+    ]
 
 
 def test_few_pictures_are_spread_evenly(inputs):
-    assert fed(inputs, even=True) == [("013", ["none", "gone"], 3), ("467", [], 3), ("258", [], 3)]
+    assert fed(inputs, balanced=True) == [
+        ("013", ["none", "gone"], 3),
+        ("467", [], 3),
+        ("258", [], 3),
+    ]
 
 
 def test_failures_without_a_picture_are_not_lost(inputs):
-    assert fed(inputs[-1:], even=False) == [("", ["gone"], 0)]
+    assert fed(inputs[-1:], balanced=False) == [("", ["gone"], 0)]
 
 
 def test_whatever_a_store_raises_is_a_failure_of_that_input():
     def read():
         raise RuntimeError("503: slow down")
 
-    (batch,) = feed([Input(Path("a.png"), "a", read)], CONFIG, most=4, even=False)
+    (batch,) = load_batches(
+        [Input(Path("a.png"), "a", read)], CONFIG, max_pictures=4, balanced=False
+    )
     ((source, reason),) = batch.failed
     assert (source.name, reason) == ("a", "503: slow down")
 
@@ -64,7 +74,7 @@ def test_a_bounded_number_is_read_ahead(tmp_path):
         return data
 
     inputs = [Input(tmp_path / str(i), str(i), read) for i in range(1000)]
-    batches = feed(inputs, CONFIG, most=4, even=False)
+    batches = load_batches(inputs, CONFIG, max_pictures=4, balanced=False)
     for i in range(1, 4):
         assert len(next(batches).pictures) == 4
         assert len(reads) <= (i + AHEAD) * 4 + 1
@@ -83,8 +93,8 @@ def test_large_pictures_are_reduced_by_areas(tmp_path):
 
 def test_sides_come_from_the_header(tmp_path):
     picture(tmp_path / "a.png", 0, width=5, height=7)
-    assert look_at(tmp_path / "a.png", "auto", max_size=256).side == 7
-    assert look_at(tmp_path / "none.png", "auto", max_size=256).side == 0
+    assert inspect_header(tmp_path / "a.png", "auto", max_size=256).side == 7
+    assert inspect_header(tmp_path / "none.png", "auto", max_size=256).side == 0
     with pytest.raises(ImageError, match="got 5x7"):
         read_picture(Input(tmp_path / "a.png", "a"), max_size=8)
 

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from perceptual_jax.errors import UsageError
-from perceptual_jax.jobs.processes import Share, hold
+from perceptual_jax.jobs.processes import Share, hold_lease
 from perceptual_jax.jobs.status import merge, overview
 from tests.helpers.job_files import contents, picture
 
@@ -22,13 +22,13 @@ def test_a_finished_job_at_a_glance(folder):
 
 
 def test_a_running_job_is_seen_to_run(folder):
-    with hold(folder, Share()):
+    with hold_lease(folder, Share()):
         assert overview(folder).workers[0].alive
         with pytest.raises(UsageError, match="written to by another process"):  # noqa: SIM117
-            with hold(folder, Share()):
+            with hold_lease(folder, Share()):
                 pass
         with pytest.raises(UsageError, match="written to by 1 processes at this moment"):  # noqa: SIM117
-            with hold(folder, Share(1, 2)):
+            with hold_lease(folder, Share(1, 2)):
                 pass
     assert not overview(folder).workers[0].alive
 

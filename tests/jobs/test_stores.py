@@ -16,7 +16,7 @@ from upath import UPath
 
 from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import WriteError, load_json, place_of
-from perceptual_jax.jobs import processes as holding
+from perceptual_jax.jobs import processes
 from perceptual_jax.jobs.index import write_index
 from perceptual_jax.jobs.processes import Share
 from perceptual_jax.jobs.status import merge, overview
@@ -119,17 +119,17 @@ def test_a_store_that_fails_stops_the_job_and_keeps_what_is_there(store, again, 
 
 def test_in_a_store_a_place_is_free_when_its_holder_fell_silent(store):
     out = UPath("memory://out")
-    hold = functools.partial(holding.hold, settle=0.0)
+    hold_lease = functools.partial(processes.hold_lease, settle=0.0)
     taken = pytest.raises(UsageError, match=r"another process .*60 s after")
-    with hold(out, Share()), taken, hold(out, Share()):
+    with hold_lease(out, Share()), taken, hold_lease(out, Share()):
         pass
-    with hold(out, Share()):  # The first gave it back.
+    with hold_lease(out, Share()):  # The first gave it back.
         pass
     state = {"host": "elsewhere", "pid": 1, "processes": 1, "updated": time.time() - 30}
     store.pipe("/out/.processes/00000.json", json.dumps(state).encode())
-    with pytest.raises(UsageError, match="elsewhere, pid 1"), hold(out, Share()):
+    with pytest.raises(UsageError, match="elsewhere, pid 1"), hold_lease(out, Share()):
         pass
-    with hold(out, Share(), lease=20.0):
+    with hold_lease(out, Share(), duration=20.0):
         pass
 
 
