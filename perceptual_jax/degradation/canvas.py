@@ -19,8 +19,8 @@ from perceptual_jax.types import Given, JpegHeader
 def canvas_of(side: int) -> int:
     """Pixels of a side of the array that holds a picture: few sizes for all pictures.
 
-    Where a draft, or the size at which pictures are compared, is larger than the picture, so it is
-    than its canvas, for both are powers of 2.
+    The sizes of drafts and of comparisons are powers of 2. One that is larger than a picture is not
+    smaller than its canvas either.
 
     Example:
         >>> [canvas_of(side) for side in (4, 30, 32, 100, 129, 250, 256, 600)]
@@ -34,8 +34,8 @@ def canvas_of(side: int) -> int:
 
 def on_canvas(pixels: UInt8[np.ndarray, "h h 3"]) -> UInt8[np.ndarray, "c c 3"]:
     """A picture in the upper left of its canvas, its edge repeated over the rest."""
-    more = canvas_of(pixels.shape[0]) - pixels.shape[0]
-    return np.pad(pixels, ((0, more), (0, more), (0, 0)), mode="edge")
+    padding = canvas_of(pixels.shape[0]) - pixels.shape[0]
+    return np.pad(pixels, ((0, padding), (0, padding), (0, 0)), mode="edge")
 
 
 def on_canvases(
@@ -44,8 +44,8 @@ def on_canvases(
     """Square pictures of one canvas, as a batch.
 
     Args:
-        pictures: Of 8 bits; `canvas_of` must be the same for all of them.
-        headers: One for each picture.
+        pictures: Square uint8 pictures; `canvas_of` must be the same for all of them.
+        headers: The JPEG header of each picture.
     """
     levels = np.stack([on_canvas(picture) for picture in pictures])
     return Given(
@@ -64,7 +64,7 @@ def canvas_matrix(
 ) -> Float[Array, "rows columns"]:
     """`resample_matrix` of sizes that may be traced, for lines that fill a part of a canvas.
 
-    Distances between pixels are fractions of whole numbers, taken exactly, so float32 is as good
+    Distances between pixels are quotients of integers, computed exactly, so float32 is as accurate
     as float64 here.
 
     Args:
@@ -106,9 +106,9 @@ def canvas_mean(
     """Mean over the part of a canvas that is filled.
 
     Args:
-        values: Of the whole canvas, or of the first of `every` rows each.
-        side: Pixels of the part.
-        every: See `values`.
+        values: Values at the pixels of the canvas, or of every `every`-th row from the first on.
+        side: Pixels of a side of the filled part.
+        every: Distance in pixels between the rows of `values`.
     """
     rows = jnp.arange(values.shape[0]) * every < side
     columns = jnp.arange(values.shape[1]) < side

@@ -19,14 +19,16 @@ from perceptual_jax.types import JpegHeader
 
 
 class Kind(NamedTuple):
-    """One way to degrade."""
+    """A degradation that is named in `KINDS`."""
 
     apply: Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
-    """(image, level, generator) -> degraded image."""
+    """The function (image, level, generator) -> degraded image."""
     lowest: int
+    """Smallest valid level."""
     highest: int
+    """Largest valid level."""
     level: str
-    """What the number after the name means."""
+    """Meaning of the level, the number after the name."""
 
 
 def degrade(
@@ -37,7 +39,7 @@ def degrade(
     Args:
         image: Clean image.
         kind: A name of `KINDS` and its level, such as `sr32`.
-        seed: Of what is random; the same seed gives the same image.
+        seed: Seed of the noise; the same seed gives the same image.
 
     Raises:
         ValueError: If there is no such kind, or an image is too small for it.
@@ -118,45 +120,48 @@ class JpegFile(NamedTuple):
     """A picture as a JPEG file holds it."""
 
     image: Picture
-    """Decoded."""
+    """The decoded picture."""
     header: JpegHeader
     encoded: bytes
+    """The file's content."""
 
 
 def jpeg(image: Picture, *, quality: int, subsampling: str, progressive: bool = False) -> JpegFile:
-    """JPEG and back, with the file between.
+    """Encodes as JPEG and decodes; the file is part of the result.
 
     Args:
-        image: Of any size that a JPEG can have.
-        quality: 1 to 100, libjpeg's.
-        subsampling: Of chroma: 4:4:4, 4:2:2 or 4:2:0.
-        progressive: Coarse to fine in the file; the pixels are the same.
+        image: Image of any size that a JPEG can have.
+        quality: libjpeg's quality, 1 to 100.
+        subsampling: Subsampling of chroma: 4:4:4, 4:2:2 or 4:2:0.
+        progressive: Whether the file is a progressive JPEG; the pixels are the same.
 
     Raises:
         ValueError: If the image is too large for the format.
+        RuntimeError: If Pillow cannot read the header of its own file.
     """
     options = {"quality": quality, "subsampling": subsampling, "progressive": progressive}
     file = _encode(image, "JPEG", **options)
     decoded = Image.open(file)
     header = read_header(decoded)
-    assert header is not None
+    if header is None:
+        raise RuntimeError("this Pillow wrote a JPEG whose header it cannot read")
     return JpegFile(np.array(decoded), header, file.getvalue())
 
 
 def jpeg2000(image: Picture, *, rate: float) -> Picture:
-    """JPEG 2000 and back, `rate` times smaller than the pixels."""
+    """Encodes as JPEG 2000, `rate` times smaller than the pixels, and decodes."""
     options = {"quality_mode": "rates", "quality_layers": [rate], "irreversible": True}
     return _through(image, "JPEG2000", **options)
 
 
 def jpeg2000_decibels(image: Picture, *, decibels: float) -> Picture:
-    """JPEG 2000 and back, of about this PSNR: easy places do not pay for busy ones."""
+    """Encodes as JPEG 2000 of about a given PSNR and decodes; smooth images get smaller files."""
     options = {"quality_mode": "dB", "quality_layers": [decibels], "irreversible": True}
     return _through(image, "JPEG2000", **options)
 
 
 def webp(image: Picture, *, quality: int) -> Picture:
-    """Lossy WebP and back.
+    """Encodes as lossy WebP and decodes.
 
     Raises:
         ValueError: If the image is too large for the format.
@@ -165,7 +170,7 @@ def webp(image: Picture, *, quality: int) -> Picture:
 
 
 def avif(image: Picture, *, quality: int) -> Picture:
-    """AVIF and back.
+    """Encodes as AVIF and decodes.
 
     Raises:
         ValueError: If this Pillow was built without AVIF, or the image is too large for it.
@@ -176,7 +181,7 @@ def avif(image: Picture, *, quality: int) -> Picture:
 
 
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 32_768}
-"""Pixels that a format holds, or for AVIF that its decoder reads."""
+"""Largest side in pixels that a format can store, or for AVIF that its decoder reads."""
 
 
 def _through(image: Picture, format: str, **options: Any) -> Picture:
@@ -186,7 +191,7 @@ def _through(image: Picture, format: str, **options: Any) -> Picture:
 def _encode(image: Picture, format: str, **options: Any) -> io.BytesIO:
     height, width, _ = image.shape
     limit = _LONGEST_SIDE.get(format)
-    # Said here, for every library says it by another kind of error.
+    # Checked here, because every codec raises a different error for it.
     if limit is not None and max(height, width) > limit:
         raise ValueError(
             f"the image is too large: {format} holds sides of up to {limit} pixels, "
@@ -198,7 +203,7 @@ def _encode(image: Picture, format: str, **options: Any) -> io.BytesIO:
 
 
 def resize(image: Picture, size: tuple[int, int], *, filter: str) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Resampled to (height, width) by one of `FILTERS`."""
+    """The image resampled to (height, width) by one of `FILTERS`."""
     return np.array(Image.fromarray(image).resize((size[1], size[0]), FILTERS[filter]))
 
 
@@ -213,20 +218,20 @@ def gaussian_noise(
 def poisson_noise(
     image: Picture, rng: np.random.Generator, *, scale: float, channels: str
 ) -> Picture:
-    """Shot noise: `scale` 1 is that of 255 photons at white, of variance scale^2 times that."""
-    bright = image.astype(np.float64)
+    """Shot noise, of scale^2 times the variance of 255 photons at white."""
+    photons = image.astype(np.float64)
     if channels == "grey":
-        bright = bright @ np.array([[0.299], [0.587], [0.114]])
-    return _to_levels(image + scale * (rng.poisson(bright) - bright))
+        photons = photons @ np.array([[0.299], [0.587], [0.114]])
+    return _to_levels(image + scale * (rng.poisson(photons) - photons))
 
 
 def fade(image: Picture, *, contrast: float, saturation: float, warmth: float) -> Picture:
     """Faded colours: less contrast around a light grey, less saturation, a yellow cast.
 
     Args:
-        image: Of any size.
-        contrast: What is left, 1 for all.
-        saturation: What is left, 1 for all.
+        image: Image of any size.
+        contrast: Fraction of the contrast that remains.
+        saturation: Fraction of the saturation that remains.
         warmth: Levels that red gains and blue loses.
     """
     grey = image @ np.array([[0.299], [0.587], [0.114]])
@@ -235,7 +240,7 @@ def fade(image: Picture, *, contrast: float, saturation: float, warmth: float) -
 
 
 def shift_colours(image: Picture, rng: np.random.Generator, *, amount: float) -> Picture:
-    """Every channel moves by its own draw from -amount to amount, in levels."""
+    """Adds to every channel an independent uniform draw from -amount to amount, in levels."""
     return _to_levels(image + rng.uniform(-amount, amount, size=3))
 
 
@@ -254,4 +259,4 @@ KINDS: dict[str, Kind] = {
     "blur": Kind(_blur, 1, 100, "standard deviation in pixels"),
     "noise": Kind(_noise, 1, 255, "standard deviation in levels of 255"),
 }
-"""Every kind by its name."""
+"""Every named degradation, by the name before its level."""

@@ -54,16 +54,16 @@ def quality_of(tables: Float[np.ndarray, "2 8 8"]) -> int:
         37
     """
     steps = np.log(np.maximum(np.asarray(tables), 1))
-    away = [np.abs(np.log(standard_tables(q)) - steps).mean() for q in range(1, 101)]
-    return int(np.argmin(away)) + 1
+    distances = [np.abs(np.log(standard_tables(q)) - steps).mean() for q in range(1, 101)]
+    return int(np.argmin(distances)) + 1
 
 
 def read_header(image: Image.Image) -> JpegHeader | None:
     """The header of a JPEG as Pillow opened it; None for another format, CMYK or stored RGB.
 
     Args:
-        image: Straight from `PIL.Image.open`: a converted copy has lost its tables. The phase is
-            that of the picture as stored; turning it upright moves the grid.
+        image: The image that `PIL.Image.open` returned: a converted copy has lost its tables. The
+            phase is that of the picture as stored; rotating it upright moves the grid.
     """
     tables = getattr(image, "quantization", None)
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or not tables:

@@ -55,7 +55,7 @@ def blocks_dct(plane: Float[Array, "h w"]) -> Float[Array, "r s 8 8"]:
 
 
 def _transform(blocks: Float[Array, "n r 8 s 8"], matrix: np.ndarray) -> Float[Array, "n r 8 s 8"]:
-    """The matrix on both axes of every block, which stays where it lies in its plane."""
+    """The matrix applied to both axes of every block, without moving blocks in their plane."""
     m = matrix.astype(np.float32)
     blocks = jnp.einsum("ka,nrasb->nrksb", m, blocks, precision=_EXACT)
     return jnp.einsum("nrksb,lb->nrksl", blocks, m, precision=_EXACT)
@@ -82,8 +82,8 @@ def triangle_upsample(plane: Float[Array, "h w"], axis: int) -> Float[Array, "h2
 def _round(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Rounding, with the gradient of x - sin(2 pi x) / (2 pi), a staircase with smooth corners.
 
-    Its own gradient is zero wherever there is one. The staircase never decreases, is exact at
-    whole and half numbers and has the mean slope 1.
+    The gradient of rounding itself is zero wherever it exists. The staircase never decreases, is
+    exact at integers and half-integers and has the mean slope 1.
     """
     return jnp.round(x)
 
@@ -92,16 +92,17 @@ _round.defjvp(lambda x, d: (_round(x[0]), (1 - jnp.cos(2 * jnp.pi * x[0])) * d[0
 
 
 def _round_away(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`_round`, but halves go away from zero as libjpeg's do.
+    """`_round`, but halves are rounded away from zero as in libjpeg.
 
-    Whole levels make halves common in the mean of a block; the nudge is above float32's errors.
+    Integer levels make halves common in the mean of a block; the offset of 1e-4 exceeds float32's
+    errors.
     """
     return _round(x + 1e-4 * jnp.sign(x))
 
 
 @jax.custom_jvp
 def _whole(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The next whole number, halves up; of slope 1, since its steps are of a single level."""
+    """The nearest integer, halves up; its gradient is 1, since its steps are single levels."""
     return jnp.floor(x + 0.5)
 
 
@@ -111,7 +112,7 @@ _whole.defjvp(lambda x, d: (_whole(x[0]), d[0]))
 def on_grid(image: Float[Array, "h w c"], phase: Int[Array, " 2"]) -> Float[Array, "h2 w2 c"]:
     """The image with its edges repeated until the grid begins at the first pixel.
 
-    The result is of whole 16-px cells, large enough for every phase; `off_grid` cuts it back.
+    The result consists of whole 16-px cells, enough of them for every phase; `off_grid` crops it.
     """
     height, width, channels = image.shape
     size = [-(-side // GRID) * GRID + GRID for side in (height, width)]
@@ -132,33 +133,33 @@ def off_grid(
 def requantise(image: Float[Array, "h w 3"], header: JpegHeader) -> Float[Array, "h w 3"]:
     """The image as a JPEG with this header would show it.
 
-    Between the stages all is rounded to whole levels as libjpeg does it. Of the coefficients of
-    faces at quality 50, 0.7 in 1000 are then not the file's, and 3 without; one is enough to
-    change a whole block, so this is 4 and 18 blocks in 100 of any channel.
+    Between the stages all values are rounded to integer levels as in libjpeg. For faces at quality
+    50, 0.7 in 1000 coefficients then differ from the file's, and 3 in 1000 without this rounding.
+    One of them changes a whole block, so 4 or 18 blocks in 100 of a channel differ.
 
     Args:
-        image: In [-1, 1].
-        header: May be traced. With unknown tables the image comes back unchanged; an unknown
-            subsampling is taken for 4:2:0, an unknown phase for (0, 0).
+        image: Image in [-1, 1].
+        header: Header of the JPEG; may be traced. With unknown tables the image is returned
+            unchanged; an unknown subsampling is taken for 4:2:0, an unknown phase for (0, 0).
 
     Returns:
-        In [-1, 1], clipped as a decoder does. The gradient is that of a smooth staircase in place
-        of the coefficients' rounding; it stops only here and where a plane leaves its 8 bits.
+        The image in [-1, 1], clipped as a decoder does. Its gradient replaces the rounding of
+        coefficients by a smooth staircase; it is zero only where the result or a plane is clipped.
     """
-    kind = jnp.asarray(header.subsampling)
+    subsampling = jnp.asarray(header.subsampling)
     tables = jnp.maximum(jnp.asarray(header.tables, jnp.float32), 1.0)
     steps = jnp.stack([tables[0], tables[1], tables[1]])[:, None, :, None, :]
     ycc = _whole(to_ycc(on_grid(image, jnp.asarray(header.phase))))
-    # libjpeg repeats rows below the picture only after it has halved them.
+    # libjpeg repeats the last row below the picture only after subsampling.
     last = jnp.maximum(jnp.asarray(header.phase)[0], 0) + image.shape[0] - 1
-    chromas = [_packed(ycc[:, :, i], kind, last) for i in (1, 2)]
+    chromas = [_packed(ycc[:, :, i], subsampling, last) for i in (1, 2)]
     planes = jnp.stack([ycc[:, :, 0], *chromas])
     _, h, w = planes.shape
     coefficients = _transform(planes.reshape(3, h // 8, 8, w // 8, 8), _DCT)
     coded = _transform(_round_away(coefficients / steps) * steps, _DCT.T).reshape(3, h, w)
     # Exact halves are common here, and float32 puts some of them just below.
     coded = jnp.clip(_whole(coded + 1e-4), -128.0, 127.0)
-    chromas = [_unpacked(coded[i], kind) for i in (1, 2)]
+    chromas = [_unpacked(coded[i], subsampling) for i in (1, 2)]
     shown = from_ycc(jnp.stack([coded[0], *chromas], axis=-1))
     shown = _whole(127.5 * (shown + 1)) / 127.5 - 1
     shown = off_grid(
@@ -170,13 +171,13 @@ def requantise(image: Float[Array, "h w 3"], header: JpegHeader) -> Float[Array,
 def _packed(
     plane: Float[Array, "h w"], subsampling: Int[Array, ""], last: Int[Array, ""]
 ) -> Float[Array, "h w"]:
-    """A chroma plane, subsampled into its upper left corner: one DCT then serves every kind.
+    """A chroma plane, subsampled into its upper left corner: one DCT serves every subsampling.
 
-    `last` is the picture's last row.
+    `last` is the row of the plane that holds the picture's last row.
     """
     h, w = plane.shape
     wide, half = subsample(plane, 1, 2), subsample(plane, 2, 2)
-    # libjpeg's halves go down and up by turns from column to column.
+    # libjpeg rounds halves down and up in alternate columns.
     wide = _whole(wide - _by_turns(w // 2, 0.5, 0.0))
     half = _whole(half - _by_turns(w // 2, 0.25, 0.0))
     half = half[jnp.minimum(jnp.arange(h // 2), last // 2)]
@@ -186,7 +187,7 @@ def _packed(
 
 
 def _unpacked(plane: Float[Array, "h w"], subsampling: Int[Array, ""]) -> Float[Array, "h w"]:
-    """The inverse of `_packed`, as smooth as the decoder makes it."""
+    """The inverse of `_packed`, by the decoder's triangle filter."""
     h, w = plane.shape
     wide = triangle_upsample(plane[:, : w // 2], 1)
     half = triangle_upsample(triangle_upsample(plane[: h // 2, : w // 2], 0), 1)
@@ -196,10 +197,10 @@ def _unpacked(plane: Float[Array, "h w"], subsampling: Int[Array, ""]) -> Float[
 
 
 def _by_turns(size: int, even: float, odd: float) -> Float[Array, "1 size"]:
-    """A row that alternates."""
+    """A row that alternates between two values, from column 0 on."""
     return jnp.where(jnp.arange(size) % 2 == 0, even, odd)[None]
 
 
 def _chosen(subsampling: Int[Array, ""], full: Array, wide: Array, half: Array) -> Array:
-    """One of the three by a header's subsampling."""
+    """The plane of the header's subsampling: 4:4:4, 4:2:2, or 4:2:0 also if it is unknown."""
     return jnp.where(subsampling == 0, full, jnp.where(subsampling == 1, wide, half))

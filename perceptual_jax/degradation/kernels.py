@@ -21,26 +21,26 @@ Kernel = Float[np.ndarray, "k k"]
 
 
 def gaussian(sigma: float, minor: float, angle: float, *, shape: float = 1.0) -> Kernel:
-    """A Gaussian, or a generalised one.
+    """A Gaussian kernel, or a generalised one.
 
     Args:
         sigma: Standard deviation along the angle, in pixels.
-        minor: Across it.
-        angle: In degrees.
-        shape: 1 is the Gaussian; smaller has longer tails, larger is flatter.
+        minor: Standard deviation across the angle, in pixels.
+        angle: Angle in degrees.
+        shape: Exponent; 1 is the Gaussian, smaller values have longer tails, larger are flatter.
     """
     radius2, _ = _radius2(sigma, minor, angle)
     return _normalised(np.exp(-0.5 * radius2**shape))
 
 
 def plateau(sigma: float, minor: float, angle: float, *, shape: float) -> Kernel:
-    """A flat top with algebraic tails."""
+    """A kernel with a flat top and algebraic tails; see `gaussian` for the arguments."""
     radius2, _ = _radius2(sigma, minor, angle)
     return _normalised(1 / (1 + radius2**shape))
 
 
 def motion(length: float, angle: float) -> Kernel:
-    """A line of uniform weight, as a camera that moves draws: anti-aliased by sampling."""
+    """A motion blur: a line of uniform weight, `length` pixels long, anti-aliased by sampling."""
     reach = math.ceil(length / 2)
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
     steps = np.linspace(-length / 2, length / 2, 16 * reach + 1)
@@ -63,8 +63,8 @@ def sinc(cutoff: float, *, size: int = 21) -> Kernel:
     """A circular low-pass filter, which rings as an over-sharpened picture does.
 
     Args:
-        cutoff: In radians a pixel, up to pi.
-        size: Of the kernel, odd.
+        cutoff: Cut-off frequency in radians per pixel, up to pi.
+        size: Pixels of a side of the kernel; odd.
     """
     offsets = np.arange(size) - size // 2
     radius = np.hypot(offsets[:, None], offsets[None])
@@ -74,7 +74,7 @@ def sinc(cutoff: float, *, size: int = 21) -> Kernel:
 
 
 def convolve(image: UInt8[np.ndarray, "h w 3"], kernel: Kernel) -> UInt8[np.ndarray, "h w 3"]:
-    """The image filtered, its edges mirrored; rounded to levels."""
+    """The image filtered by a kernel, with mirrored edges, rounded to 8-bit levels."""
     reach = len(kernel) // 2
     padded = np.pad(image.astype(np.float32), ((reach,) * 2, (reach,) * 2, (0, 0)), "symmetric")
     size = padded.shape[:2]

@@ -1,4 +1,4 @@
-"""The operations that a profile can name, and what their parameters may be."""
+"""The operations that a profile can name, and the ranges of their parameters."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -19,9 +19,9 @@ class Run(NamedTuple):
 
     image: Picture
     header: JpegHeader
-    """Of the last JPEG, if nothing came after it."""
+    """Header of the last JPEG, if no operation came after it; else unknown."""
     encoded: bytes | None
-    """That JPEG's file."""
+    """File of that JPEG; None if there is none."""
     size: tuple[int, int]
     """Height and width of the clean image."""
     rng: np.random.Generator
@@ -29,17 +29,17 @@ class Run(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """What a parameter may be: a number of a range, or one of several words."""
+    """The valid values of a parameter: the numbers of a range, or one of several words."""
 
     low: float = 0.0
     high: float = 0.0
     whole: bool = False
     words: tuple[str, ...] = ()
     default: Any = None
-    """Where a profile does not name it; None if it must."""
+    """Value where a profile does not give one; None if it must."""
 
     def problem(self, value: Any) -> str | None:
-        """What a profile's value should be, if it is not."""
+        """What a profile's value should be, for an error message; None if it is valid."""
         if self.words:
             values = value if isinstance(value, list) else [value]
             fits = bool(values) and all(word in self.words for word in values)
@@ -56,7 +56,7 @@ class Parameter:
         return None if fits else f"a {noun} {span}, or [lowest, highest] of such"
 
     def draw(self, value: Any, rng: np.random.Generator) -> Any:
-        """A value of what a profile allows."""
+        """A random value of the range or the list that a profile gives."""
         if not isinstance(value, list):
             return value
         if self.words:

@@ -40,7 +40,7 @@ class ProfileError(UsageError):
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """An operation and where its parameters are drawn from."""
+    """An operation, and the values or ranges that its parameters are drawn from."""
 
     operation: str
     parameters: Mapping[str, Any]
@@ -76,15 +76,15 @@ class Profile:
 
 
 class Degradation(NamedTuple):
-    """What a profile made of an image."""
+    """The result of a profile on an image."""
 
     image: UInt8[np.ndarray, "h w 3"]
     record: tuple[dict[str, Any], ...]
-    """What was done, in order, with the parameters that were drawn."""
+    """Operations in the order of their application, with the parameters that were drawn."""
     header: JpegHeader
-    """Of the last JPEG, if nothing came after it; else unknown."""
+    """Header of the last JPEG, if no operation came after it; else unknown."""
     encoded: bytes | None
-    """That JPEG's file, of which `image` is the decoded picture."""
+    """File of that JPEG, of which `image` is the decoded picture; None if there is none."""
 
 
 def profile_names() -> tuple[str, ...]:
@@ -107,9 +107,9 @@ def apply_profile(
     """Degrades an image.
 
     Args:
-        profile: What may be done.
+        profile: Profile to draw the operations from.
         image: Clean image.
-        rng: Its state decides everything random.
+        rng: Source of all randomness; its state advances.
 
     Raises:
         ValueError: If the image is too small for what was drawn.
@@ -172,7 +172,7 @@ def _load(path: Path, *, depth: int) -> Profile:
 
 
 class _Place(NamedTuple):
-    """Where in a profile a node is."""
+    """Location of a node: the folder of its profile, and the depth of its nesting."""
 
     folder: Path
     depth: int
@@ -182,7 +182,7 @@ class _Place(NamedTuple):
 
 
 def _nodes(values: Any, where: str, place: _Place, *own: str) -> tuple[Node, ...]:
-    """Nodes of a list, whose tables may have a probability and the keys `own`."""
+    """Nodes from a list of tables, which may have a probability and the keys `own`."""
     if not isinstance(values, list) or not values:
         raise ProfileError(f"{where} must be a list of at least one step, got {values!r}")
     shared = ("probability", *own)

@@ -3,12 +3,12 @@
 So resampling is linear, differentiable and exact at any factor. The matrices are made on the host
 in float64; or, where sizes are traced, under JAX (`canvas_matrix`).
 
-Pictures of different sizes can share one compiled program: each fills a part of an equally large
-canvas, up and left, and the rest repeats its edge. Then sizes are numbers of the program, not of
-its shapes.
+Pictures of different sizes can share one compiled program: each fills the upper left part of an
+equally large canvas, and the rest repeats its edge. Then sizes are values in the program, not
+shapes.
 
-Written here, for `jax.image.resize` with its antialiased cubic is the same but at the borders,
-where it renormalises the kernel and PULSE reflects the picture, and it has no means over areas.
+`jax.image.resize` with its antialiased cubic differs at the borders, where it renormalises the
+kernel and PULSE reflects the picture, and it has no means over areas; so both are written here.
 
 Source: Menon et al., "PULSE", CVPR 2020, and its public code (the antialiased downscale); Keys,
 "Cubic convolution interpolation for digital image processing", 1981 (the kernel, a = -1/2).
@@ -122,15 +122,15 @@ def resample(
     image: Float[Array, "h w c"], rows: Float[Array, "h2 h"], columns: Float[Array, "w2 w"]
 ) -> Float[Array, "h2 w2 c"]:
     """Image times a resampling matrix along each axis."""
-    # Accelerators round the factors of a float32 product to fewer bits unless told otherwise,
-    # and the loss is a small difference of its results.
+    # By default accelerators round the factors of a float32 product to fewer bits, and the loss is
+    # a small difference of its results.
     exact = jax.lax.Precision.HIGHEST
     image = jnp.einsum("ah,hwc->awc", rows, image, precision=exact)
     return jnp.einsum("bw,awc->abc", columns, image, precision=exact)
 
 
 def resize(image: Float[Array, "h w c"], size: tuple[int, int]) -> Float[Array, "h2 w2 c"]:
-    """By averaging areas where it shrinks, bicubic where it grows.
+    """The image at another size: by averaging areas where it shrinks, bicubic where it grows.
 
     Example:
         >>> resize(jnp.ones((8, 8, 3)), (4, 4)).shape
@@ -143,7 +143,7 @@ def resize(image: Float[Array, "h w c"], size: tuple[int, int]) -> Float[Array, 
 def match_size(
     image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The image averaged over areas to a size."""
+    """The image resampled to a size by averaging areas, rounded to 8-bit levels."""
     if image.shape[:2] == size:
         return image
     rows, columns = (

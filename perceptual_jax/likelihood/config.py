@@ -11,32 +11,32 @@ class PixelCNNConfig(Checked):
     """Sizes and switches of the network. Hashable: static under `jax.jit`."""
 
     channels: Size = 32
-    """Of both streams."""
+    """Channels of both streams."""
     blocks: Size = 3
-    """Gated blocks in each stream; they reach 2 blocks + 3 rows up."""
+    """Number of gated blocks in each stream; the context reaches 2 blocks + 3 rows up."""
     components: Size = 5
-    """Of the mixture."""
+    """Number of components of the mixture."""
     component: Literal["logistic", "gaussian"] = "logistic"
-    """Kind of the mixture's components."""
+    """Distribution of the mixture's components."""
     encoder: Literal["none", "local"] = "local"
-    """The condition itself, or features of it that see 9 pixels and more around."""
+    """Features of the condition: its pixels, or an encoder that sees 9 pixels and more around."""
     encoder_channels: Size = 32
-    """Of the encoder, at half the resolution."""
+    """Channels of the encoder, at half the resolution."""
     injection: Literal["both", "rightward", "late"] = "late"
-    """Where the condition enters."""
+    """Where the condition enters the network, see `pixelcnn`."""
     fusion_blocks: Count = 1
-    """Gated 1x1 blocks after the streams, where `injection` is late."""
+    """Number of gated 1x1 blocks after the streams, for late injection only."""
     phase: Literal["none", 8, 16] = 16
-    """Pixels after which the grid repeats that a pixel's place is told in."""
+    """Period in pixels of the grid in which a pixel's position conditions the network."""
     quality: Literal["none", "table"] = "table"
-    """Whether the quantisation tables are told, where they are known."""
+    """Whether the quantisation tables condition the network, if they are known."""
     mean: Literal["plain", "condition", "anchored"] = "anchored"
-    """Means of the mixture: free, or what is added to the pixel of the condition, or to that or
-    a neighbour in the degraded image."""
+    """Means of the mixture: free, relative to the condition's pixel, or relative to that or to a
+    neighbour in the degraded image."""
     min_log_scale: float = -10.0
     """Smallest log-scale of a component; -7 is PixelCNN++'s, a floor of 0.039 bits/dim."""
     dropout: Share = 0.0
-    """Share of activations dropped in each block in training."""
+    """Fraction of activations dropped in each block in training."""
 
 
 PRESETS = {
@@ -54,4 +54,4 @@ PRESETS = {
     ),
     "fast": PixelCNNConfig(),
 }
-"""The paper's network, and the one that is shipped."""
+"""The configs of the paper's network and of the shipped models."""

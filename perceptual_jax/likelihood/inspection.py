@@ -1,17 +1,17 @@
-"""What a likelihood believes about a picture: was it a JPEG, of which quality, on which grid?
+"""Posterior over JPEG headers of a picture: was it a JPEG, of which quality, on which grid?
 
 A JPEG that is compressed again with its own tables, on its own grid, hardly changes. So with the
-picture itself as the condition, the likelihood of the picture is by far the highest under the
-header that it really had, also where the file no longer has one. Probabilities are over the
-headers that were compared, each as likely as any other beforehand:
+picture itself as the condition, the likelihood of the picture is by far the highest under its true
+header, also where the file no longer has one. Probabilities are over the headers that were
+compared, under a uniform prior:
 
     p(header | picture) = softmax(log p(picture | picture, header))
 
-All grids and qualities are first sifted without the network: on its own grid the coefficients of
-a JPEG are multiples of its steps, on others they lie anywhere. What is left is compared by the
+All grids and qualities are first screened without the network: on its own grid the coefficients of
+a JPEG are multiples of its steps, on others they are not. The best candidates are compared by the
 likelihood.
 
-Source: Fan and de Queiroz, "Identification of bitmap compression history", 2003 (the sifting).
+Source: Fan and de Queiroz, "Identification of bitmap compression history", 2003 (the screening).
 """
 
 from typing import NamedTuple
@@ -27,37 +27,39 @@ from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.types import Given, JpegHeader, unknown_header
 
 WINDOW = 128
-"""Pixels of a side that are looked at: the part of the picture with most detail."""
+"""Pixels of a side of the window that is inspected, the part of the picture with most detail."""
 
 QUALITIES = tuple(range(3, 96))
-"""Those that are sifted: of better ones a trace is hardly left."""
+"""Qualities that are screened; higher ones leave too little trace in the coefficients."""
 
 _CANDIDATES = 5
-"""Grids and qualities that are compared by the likelihood."""
+"""Number of pairs of grid and quality that are compared by the likelihood."""
 
 
 class Belief(NamedTuple):
-    """A header, and how probable it is among those compared."""
+    """A header and its posterior probability among those compared."""
 
     quality: int | None
-    """None: no JPEG, or one whose grid is gone."""
+    """Quality of the JPEG; None for no JPEG, or one whose grid is lost."""
     subsampling: int | None
+    """Subsampling of chroma as in `JpegHeader`; None with `quality`."""
     phase: tuple[int, int] | None
-    """Row and column of the picture's first pixel in the 16-px grid."""
+    """Row and column of the picture's first pixel in the 16-px grid; None with `quality`."""
     bits: float
-    """Bits/dim of the picture under it, the picture itself being the condition."""
+    """NLL of the picture under this header in bits/dim, with the picture itself as condition."""
     probability: float
+    """Posterior probability, in [0, 1]."""
 
 
 def inspect_picture(model: Likelihood, image: UInt8[np.ndarray, "h w 3"]) -> tuple[Belief, ...]:
-    """Beliefs about a picture, the most probable first.
+    """Possible headers of a picture, the most probable first.
 
     Args:
-        model: A likelihood that knows tables and grids, such as the shipped `jpeg`.
-        image: Of at least 32 pixels a side.
+        model: A likelihood conditioned on tables and grids, such as the shipped `jpeg`.
+        image: A picture of at least 32 pixels a side.
 
     Raises:
-        ValueError: If the picture is smaller than that.
+        ValueError: If the picture is smaller than 32 pixels a side.
     """
     height, width, _ = image.shape
     if min(height, width) < 32:
@@ -70,7 +72,7 @@ def inspect_picture(model: Likelihood, image: UInt8[np.ndarray, "h w 3"]) -> tup
     def compare(quality: int, subsampling: int, row: int, column: int) -> None:
         key = (quality, subsampling, row, column)
         if key not in compared and 1 <= quality <= 100:
-            compared[key] = float(_bits(model, pixels, _header(*key)))
+            compared[key] = float(_nll(model, pixels, _header(*key)))
 
     for quality, row, column in sift(pixels):
         compare(quality, 0, row, column)
@@ -81,31 +83,32 @@ def inspect_picture(model: Likelihood, image: UInt8[np.ndarray, "h w 3"]) -> tup
         quality, *where = min(compared, key=lambda key: compared[key])
         compare(quality - step, *where)
         compare(quality + step, *where)
-    nothing = float(_bits(model, pixels, unknown_header()))
-    return _beliefs(compared, nothing, corner, pixels.size)
+    without_jpeg = float(_nll(model, pixels, unknown_header()))
+    return _beliefs(compared, without_jpeg, corner, pixels.size)
 
 
 def _beliefs(
     compared: dict[tuple[int, int, int, int], float],
-    nothing: float,
+    without_jpeg: float,
     corner: tuple[int, int],
     dims: int,
 ) -> tuple[Belief, ...]:
-    bits = np.array([*compared.values(), nothing])
-    nats = -(bits - bits.min()) * np.log(2) * dims
-    probabilities = np.exp(nats) / np.exp(nats).sum()
+    """Beliefs from the bits/dim of every header and of no JPEG, the most probable first."""
+    bits = np.array([*compared.values(), without_jpeg])
+    log_likelihoods = -(bits - bits.min()) * np.log(2) * dims
+    probabilities = np.exp(log_likelihoods) / np.exp(log_likelihoods).sum()
     beliefs = [
         Belief(q, s, ((row - corner[0]) % 16, (column - corner[1]) % 16), b, float(p))
         for (q, s, row, column), b, p in zip(compared, bits, probabilities, strict=False)
     ]
-    beliefs.append(Belief(None, None, None, nothing, float(probabilities[-1])))
+    beliefs.append(Belief(None, None, None, without_jpeg, float(probabilities[-1])))
     return tuple(sorted(beliefs, key=lambda belief: belief.bits))
 
 
 def _window(
     image: UInt8[np.ndarray, "h w 3"],
 ) -> tuple[Float[Array, "h2 w2 3"], tuple[int, int]]:
-    """The part of a picture with most detail, and its first row and column."""
+    """The window of a picture with most detail, and its first row and column."""
     height, width, _ = image.shape
     rows, columns = (min(WINDOW, side // 16 * 16) for side in (height, width))
     detail = np.abs(np.diff(image.astype(np.float32), axis=1)).mean(axis=2)
@@ -132,36 +135,36 @@ def sift(pixels: Float[Array, "h w 3"]) -> list[tuple[int, int, int]]:
     tables = jnp.stack([jnp.asarray(standard_tables(quality)[0]) for quality in QUALITIES])
     scores = np.asarray(_lattice_scores(pixels, tables))
     order = np.argsort(-scores, axis=None)[:_CANDIDATES]
-    places = zip(*np.unravel_index(order, scores.shape), strict=True)
-    return [(QUALITIES[int(q)], int(i), int(j)) for i, j, q in places]
+    indices = zip(*np.unravel_index(order, scores.shape), strict=True)
+    return [(QUALITIES[int(q)], int(i), int(j)) for i, j, q in indices]
 
 
 @jax.jit
 def _lattice_scores(
     pixels: Float[Array, "h w 3"], tables: Float[Array, "q 8 8"]
 ) -> Float[Array, "8 8 q"]:
-    """How surely luma's coefficients are multiples of the steps, on every grid.
+    """Scores of luma's coefficients as multiples of the steps, on every grid.
 
         sum of cos(2 pi c / step) / sqrt(n / 2)    over the n of c / step that do not round to 0
 
-    which is about standard normal where they lie anywhere.
+    The score is about standard normal where the coefficients are not on the lattice.
     """
     luma = to_ycc(pixels)[:, :, :1]
     phases = jnp.stack(jnp.meshgrid(jnp.arange(8), jnp.arange(8), indexing="ij"), axis=-1)
 
-    def on(phase: Array) -> Array:
+    def score_grid(phase: Array) -> Array:
         # Blocks that the window's edge cuts are left out.
         blocks = blocks_dct(on_grid(luma, phase)[:, :, 0])[1:-3, 1:-3]
 
-        def of(table: Array) -> Array:
+        def score_table(table: Array) -> Array:
             steps = blocks / table[None, None]
             counted = jnp.abs(steps) > 0.5
             total = jnp.sum(jnp.where(counted, jnp.cos(2 * jnp.pi * steps), 0.0))
             return total / jnp.sqrt(jnp.maximum(jnp.sum(counted), 1) / 2)
 
-        return jax.lax.map(of, tables)
+        return jax.lax.map(score_table, tables)
 
-    return jax.lax.map(on, phases.reshape(64, 2)).reshape(8, 8, len(tables))
+    return jax.lax.map(score_grid, phases.reshape(64, 2)).reshape(8, 8, len(tables))
 
 
 def _header(quality: int, subsampling: int, row: int, column: int) -> JpegHeader:
@@ -170,5 +173,6 @@ def _header(quality: int, subsampling: int, row: int, column: int) -> JpegHeader
 
 
 @jax.jit
-def _bits(model: Likelihood, pixels: Array, header: JpegHeader) -> Array:
+def _nll(model: Likelihood, pixels: Array, header: JpegHeader) -> Array:
+    """NLL in bits/dim of a picture under a header, with the picture itself as condition."""
     return model.evaluate(model.prepare(Given(pixels, header)), pixels)[0]

@@ -1,4 +1,4 @@
-"""Layers of the PixelCNN: weight-normalised convolutions that see only what comes before.
+"""Layers of the PixelCNN: weight-normalised causal convolutions.
 
 Activations are [n h w c]. A pixel comes before another if it is in a row above, or to the left in
 the same row. All convolutions here keep the size of the map, and compute in the dtype of their
@@ -9,7 +9,7 @@ Flax's own `nnx.WeightNorm` has no initialisation from data, and normalises at e
     w = g v / |v|,   g = scale / std(x * v / |v|),   b = -g mean(x * v / |v|)
 
 so that every layer starts with outputs of mean 0 and standard deviation `scale` on a real batch
-(`initialized`), and kernels are multiplied out for good once training is over (`fold`).
+(`initialized`), and the normalised kernels are computed once after training (`fold`).
 
 Source: Salimans et al., "PixelCNN++", 2017; Salimans and Kingma, "Weight normalization", 2016.
 """
@@ -25,7 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 Keys = Iterator[Key[Array, ""]]
-"""Fresh keys, one for each parameter in the order in which they are made, or for each dropout."""
+"""Independent PRNG keys, one for each random parameter in order of creation, or each dropout."""
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
@@ -33,7 +33,7 @@ Network = TypeVar("Network", bound=nnx.Module)
 
 
 def key_stream(key: Key[Array, ""]) -> Keys:
-    """Endless keys, each a function of `key` and its place."""
+    """An endless stream of keys, each a function of `key` and its index."""
     return (jax.random.fold_in(key, i) for i in itertools.count(1))
 
 
@@ -64,11 +64,11 @@ class Conv(nnx.Module):
         Args:
             fan_in: Channels of the input.
             out: Channels of the output.
-            keys: One is taken.
-            kernel: Rows and columns.
+            keys: PRNG keys; one is taken.
+            kernel: Rows and columns of the kernel.
             padding: Zeros above and below, left and right, that keep the size of the map.
-            dilation: Distance of the taps.
-            scale: Standard deviation of the outputs that `initialized` asks for.
+            dilation: Distance of the taps in pixels.
+            scale: Standard deviation of the outputs after `initialized`.
         """
         self.v = nnx.Param(0.05 * jax.random.normal(next(keys), (*kernel, fan_in, out)))
         self.g = nnx.Param(jnp.ones(out))
@@ -80,7 +80,7 @@ class Conv(nnx.Module):
 
     @property
     def is_folded(self) -> bool:
-        """Whether the kernel is multiplied out."""
+        """Whether the layer holds its effective kernel instead of direction and norm."""
         return hasattr(self, "w")
 
     @property
@@ -91,7 +91,7 @@ class Conv(nnx.Module):
         return self.g[...][None, None, None] * _direction(self.v[...])
 
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h w o"]:
-        """The convolution and the bias."""
+        """The convolution plus the bias."""
         if self.initializing:
             self._set_norm_and_bias(x)
         y = self._correlate(x, self.kernel)
@@ -118,41 +118,41 @@ class Conv(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """A plain product, without weight norm or bias, for inputs that may all be equal."""
+    """A matrix product without weight norm or bias, for inputs that may all be equal."""
 
     def __init__(self, fan_in: int, out: int, keys: Keys):
         """Draws random weights; one key is taken."""
         self.w = nnx.Param(0.05 * jax.random.normal(next(keys), (fan_in, out)))
 
     def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
-        """The product."""
+        """The product of the inputs and the matrix."""
         return x @ self.w[...].astype(x.dtype)
 
 
 class Table(nnx.Module):
-    """Free parameters, standard normal at first."""
+    """An array of parameters, drawn from a standard normal distribution."""
 
     def __init__(self, shape: tuple[int, ...], keys: Keys):
-        """Draws them; one key is taken."""
+        """Draws the parameters; one key is taken."""
         self.w = nnx.Param(jax.random.normal(next(keys), shape))
 
 
 def initialized(network: Network, run: Callable[[Network], object]) -> Network:
-    """The network with norms and biases from the activations that reach each layer.
+    """A copy of the network with norms and biases from the activations that reach each layer.
 
     Args:
-        network: Any network of `Conv`s, not folded. It stays as it is.
-        run: Evaluates the network it is given on a real batch.
+        network: Any network of `Conv`s, not folded; it is not modified.
+        run: Function that evaluates its argument, a network, on a real batch.
     """
-    begun = nnx.clone(network)
-    begun.set_attributes(Conv, initializing=True)
-    run(begun)
-    begun.set_attributes(Conv, initializing=False)
-    return begun
+    scaled = nnx.clone(network)
+    scaled.set_attributes(Conv, initializing=True)
+    run(scaled)
+    scaled.set_attributes(Conv, initializing=False)
+    return scaled
 
 
 def fold(network: Network) -> Network:
-    """The same network with every normalised kernel multiplied out: no `v` and `g`, but `w`."""
+    """A copy of the network with the effective kernels `w` in place of `v` and `g`."""
     folded = nnx.clone(network)
     for layer in _convolutions(folded):
         if not layer.is_folded:
@@ -162,7 +162,7 @@ def fold(network: Network) -> Network:
 
 
 def unfold(network: Network) -> Network:
-    """A network that can be trained on and folds to this one: the inverse of `fold`."""
+    """A trainable network that folds to this one: the inverse of `fold`."""
     unfolded = nnx.clone(network)
     for layer in _convolutions(unfolded):
         if layer.is_folded:
@@ -182,48 +182,48 @@ def _direction(v: Array) -> Array:
 
 
 def above(kernel: tuple[int, int]) -> Padding:
-    """Padding of a down-shifted convolution: it sees its own row and those above, both sides."""
+    """Padding of a down-shifted convolution: own row and rows above, columns on both sides."""
     rows, columns = kernel
     return ((rows - 1, 0), ((columns - 1) // 2, (columns - 1) // 2))
 
 
 def above_left(kernel: tuple[int, int]) -> Padding:
-    """Padding of a down-right-shifted convolution: own row and above, own column and left."""
+    """Padding of a down-right-shifted convolution: own row and above, own column and left of it."""
     rows, columns = kernel
     return ((rows - 1, 0), (columns - 1, 0))
 
 
 def around(kernel: tuple[int, int], *, dilation: int = 1) -> Padding:
-    """Padding of a convolution that sees all sides."""
+    """Padding of a centred convolution, which is not causal."""
     rows, columns = (dilation * (k - 1) // 2 for k in kernel)
     return ((rows, rows), (columns, columns))
 
 
 def shift_down(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """Every row takes the place of the one below; the first becomes 0."""
+    """Shifts every row one down; the first row becomes 0."""
     return jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
 
 
 def shift_right(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """Every column takes the place of the next one; the first becomes 0."""
+    """Shifts every column one to the right; the first column becomes 0."""
     return jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
 
 
 def concat_elu(x: Float[Array, "*n c"]) -> Float[Array, "*n c2"]:
-    """ELU of x and of -x side by side: twice the channels, no dead units."""
-    below = jnp.exp(-jnp.abs(x)) - 1  # One exponential serves both halves.
-    halves = [jnp.where(x > 0, x, below), jnp.where(x > 0, below, -x)]
+    """ELU of x and of -x, concatenated: twice the channels, no dead units."""
+    negative = jnp.exp(-jnp.abs(x)) - 1  # One exponential serves both halves.
+    halves = [jnp.where(x > 0, x, negative), jnp.where(x > 0, negative, -x)]
     return jnp.concatenate(halves, axis=-1)
 
 
 def gate(x: Float[Array, "*n c"], pre: Float[Array, "*n c2"]) -> Float[Array, "*n c"]:
-    """The end of a gated block: x + A sigmoid(B), with [A, B] the halves of `pre`."""
+    """The gate of a block: x + A sigmoid(B), with [A, B] the halves of `pre`."""
     a, b = jnp.split(pre, 2, axis=-1)
     return x + a * jax.nn.sigmoid(b)
 
 
 def space_to_depth(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c4"]:
-    """Two by two pixels become one of four times the channels; odd sizes get a zero edge."""
+    """Rearranges blocks of 2x2 pixels into channels; odd sizes are padded with zeros."""
     n, h, w, c = x.shape
     x = jnp.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)))
     x = x.reshape(n, (h + 1) // 2, 2, (w + 1) // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
@@ -231,7 +231,7 @@ def space_to_depth(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c4"]:
 
 
 def depth_to_space(x: Float[Array, "n h2 w2 c4"], size: tuple[int, int]) -> Float[Array, "n h w c"]:
-    """The inverse of `space_to_depth`, cut to `size`."""
+    """The inverse of `space_to_depth`, cropped to `size`."""
     n, h, w, c = x.shape
     x = x.reshape(n, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(n, 2 * h, 2 * w, c // 4)[:, : size[0], : size[1]]

@@ -1,6 +1,6 @@
-"""The learned data term: how many bits the degraded image costs, given the restored one.
+"""The learned data term: the NLL of the degraded image, given the restored one.
 
-    evaluate = -log2 p(degraded | restored) / (3 h w)        bits for each dimension (R, G or B)
+    evaluate = -log2 p(degraded | restored) / (3 h w)        bits/dim; dimensions are R, G and B
 
 `prepare` computes everything that depends on the degraded image alone, once for a whole search;
 `evaluate` is the rest, with a gradient into the restored image only.
@@ -25,7 +25,7 @@ from perceptual_jax.types import Given, JpegHeader
 
 
 class Observation(NamedTuple):
-    """What depends on the degraded image alone, from `Likelihood.prepare`."""
+    """The part of the data term that depends on the degraded image alone, see `prepare`."""
 
     context: Context
     matrix: Float[Array, "h r"] | None = None
@@ -41,21 +41,21 @@ class Observation(NamedTuple):
 )
 @dataclasses.dataclass(frozen=True)
 class Likelihood:
-    """A trained network as a data term: an immutable pytree, static but for its parameters."""
+    """A trained network as a data term: an immutable pytree whose leaves are its parameters."""
 
     network: PixelCNN
-    """The network, best folded (`layers.fold`)."""
+    """The network, folded for speed (`layers.fold`)."""
     min_log_scale: float | None = None
-    """Raises the smallest log-scale: with a scale of exp(-10) a single pixel can have a slope of
-    22,000, and a search is better led by a tempered likelihood. None leaves the network's."""
+    """Lower bound of log-scales, which tempers the likelihood: with a scale of exp(-10) the
+    gradient of a single pixel can be 22,000. None is the bound of the network's config."""
     every: int = 1
-    """`evaluate` takes the first of so many rows each. Neighbouring rows tell nearly the same of
-    the restored image, so 2 halves the cost of a search's step and changes it little."""
+    """Distance of the rows that `evaluate` takes. Neighbouring rows carry nearly the same
+    information, so 2 halves the cost of a search's step and changes the result little."""
     condition_size: int = 0
-    """The restored image is seen at this many pixels of a side (the paper: 256), then brought to
-    the degraded image's own size; 0 goes there at once."""
+    """Pixels of a side to which the restored image is reduced (the paper: 256) before it is
+    resampled to the degraded image's size; 0 for no intermediate size."""
     dtype: str = "float32"
-    """Of the body; the head and the mixture are float32 always."""
+    """Type of the body's activations; the head and the mixture are float32 always."""
 
     @property
     def config(self) -> PixelCNNConfig:
@@ -63,10 +63,10 @@ class Likelihood:
         return self.network.config
 
     def prepare(self, given: Given, resolution: int | None = None) -> Observation:
-        """What depends on the degraded image alone.
+        """Computes all that depends on the degraded image alone.
 
         Args:
-            given: The degraded image on the grid of 8-bit levels, and what is known of its JPEG.
+            given: The degraded image on the grid of 8-bit levels, and the header of its JPEG.
             resolution: Pixels of a side of the restored images to come, where the degraded image
                 fills a part of a canvas; else they may have any size.
 
@@ -86,21 +86,21 @@ class Likelihood:
             return Observation(context)
         if resolution is None:
             raise ValueError("an image on a canvas needs the resolution of the images to come")
-        seen = min(self.condition_size or resolution, resolution)
-        matrix = canvas_matrix(seen, side, (degraded.shape[0], seen), filter="area")
+        size = min(self.condition_size or resolution, resolution)
+        matrix = canvas_matrix(size, side, (degraded.shape[0], size), filter="area")
         return Observation(context, matrix, side)
 
     def evaluate(
         self, cache: Observation, image: Float[Array, "h w 3"]
     ) -> tuple[Float[Array, ""], Float[Array, "h2 w2"]]:
-        """The term and where it comes from.
+        """The term's value and its map over the pixels.
 
         Args:
             cache: Result of `prepare`.
-            image: Restored image in [-1, 1]; brought to the degraded image's size.
+            image: Restored image in [-1, 1]; resampled to the degraded image's size.
 
         Returns:
-            Bits for each dimension, and for each pixel of the rows taken, whose mean it is.
+            Bits/dim of the image, and of each pixel of the rows taken, whose mean it is.
         """
         if self.condition_size and self.condition_size < image.shape[0]:
             image = resize(image, (self.condition_size, self.condition_size))

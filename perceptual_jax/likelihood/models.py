@@ -1,7 +1,7 @@
 """Trained likelihoods as files: those that come with the package, and users' own.
 
-A file holds the folded weights and, in its metadata, the network's config and what it was
-trained on (`weights/README.md` is the card of the shipped ones).
+A file holds the folded weights and, in its metadata, the network's config and its training data
+(`weights/README.md` is the model card of the shipped ones).
 """
 
 import dataclasses
@@ -38,9 +38,9 @@ def save_model(path: str | os.PathLike[str], model: Likelihood, about: dict[str,
     """Writes a likelihood.
 
     Args:
-        path: The file.
-        model: With a folded network.
-        about: What else is known of it: data, profile, steps.
+        path: Path of the file.
+        model: A likelihood with a folded network.
+        about: Further metadata, such as data, profile and steps of the training.
 
     Raises:
         WriteError: If it cannot be written.
@@ -62,8 +62,8 @@ def load_model(
     Args:
         name_or_path: A name of `shipped_models`, or the path of a file that ends in
             `.safetensors`.
-        dtype: Of the network's body.
-        min_log_scale: See `Likelihood`.
+        dtype: Type of the activations of the network's body.
+        min_log_scale: Lower bound of log-scales, see `Likelihood`.
 
     Raises:
         UsageError: If there is no such name.
@@ -95,7 +95,7 @@ def load_model(
 
 
 def files_sha256(degradation: str) -> str:
-    """SHA-256 of the model files that a config's `degradation` can lead to."""
+    """SHA-256 of the model files that a config's `degradation` can select."""
     digest = hashlib.sha256()
     if degradation == "auto":
         paths = list(shipped_models().values())
@@ -110,7 +110,7 @@ def files_sha256(degradation: str) -> str:
 
 
 def model_path(name_or_path: str | os.PathLike[str]) -> Path:
-    """Where a likelihood is.
+    """Path of the file of a likelihood.
 
     Raises:
         UsageError: If it is neither a shipped one's name nor the path of a file.

@@ -1,20 +1,20 @@
-"""The conditional PixelCNN++: how probable each pixel of a degraded image is, given the others.
+"""The conditional PixelCNN++: the distribution of each pixel, given those before it.
 
     p(degraded | restored) = prod over pixels p(x_ij | pixels before it, restored)
 
 Two streams read the degraded image causally: `u` sees the rows above, `ul` the rows above and the
-pixels to the left. The condition (the restored image) is known as a whole, so nothing need hide
-any of it: `encoder="local"` looks at it from all sides. Where the condition enters:
+pixels to the left. The condition (the restored image) is fully known and needs no causal masking:
+`encoder="local"` is made of centred convolutions. `injection` is where the condition enters:
 
     both        into every gate of both streams (the paper)
     rightward   into the gates of `ul` only: `u` depends on the degraded image alone
     late        into gated 1x1 blocks after the streams: both depend on the degraded image alone
 
-What depends on the degraded image alone is a `Context`, computed once for a whole search.
+All that depends on the degraded image alone is a `Context`, computed once for a whole search.
 
-A JPEG's header, where there is one, conditions the gates as well: the place of each pixel in the
+A JPEG's header, where there is one, conditions the gates as well: the position of each pixel in the
 16-px grid (`phase`), the quantisation tables (`quality`); and the encoder then also sees the
-condition as that JPEG would show it.
+condition requantised as in that JPEG.
 
 Source: the paper, Section 3.2; Salimans et al., "PixelCNN++", 2017; van den Oord et al.,
 "Conditional image generation with PixelCNN decoders", 2016 (conditions inside the gate).
@@ -34,14 +34,14 @@ from perceptual_jax.generator.arrays import named_params, with_params
 from perceptual_jax.likelihood.conditioning import (
     TABLE_CHANNELS,
     TABLE_FEATURES,
+    ConditionedConv,
     EncoderConv,
     EncoderEnd,
     FirstLayers,
     GatedBlock,
+    JpegFeatures,
     LeftBlock,
     PhaseTable,
-    SeeingConv,
-    Side,
     anchors_of,
     condition_channels,
     condition_of,
@@ -70,9 +70,10 @@ class Context(NamedTuple):
 
     degraded: Float[Array, "n h w 3"]
     header: JpegHeader
-    side: Side
+    jpeg: JpegFeatures
+    """Features of the header."""
     streams: dict[str, Any]
-    """Activations, as far as they do not depend on the condition."""
+    """Activations of the streams that do not depend on the condition."""
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -81,18 +82,18 @@ class Context(NamedTuple):
 
 
 class PixelCNN(nnx.Module):
-    """The network. Immutable once made; the paths of its parameters are their names in files."""
+    """The network, immutable by convention. Paths of its parameters are their names in files."""
 
     def __init__(self, config: PixelCNNConfig, key: Key[Array, ""]):
         """Draws random parameters; `init_network` also scales them by a batch.
 
         Args:
-            config: Sizes and switches.
-            key: Consumed.
+            config: Config of the network.
+            key: PRNG key; consumed.
         """
         keys, c, injection = key_stream(key), config.channels, config.injection
         pictures = condition_channels(config)
-        seen = pictures if config.encoder == "none" else c
+        fan_in = pictures if config.encoder == "none" else c
         self.config = config
         self.phase = None if config.phase == "none" else PhaseTable(config.phase, keys)
         quality = config.quality == "table"
@@ -100,9 +101,9 @@ class PixelCNN(nnx.Module):
         self.u0 = Conv(4, c, keys, kernel=(2, 3), padding=above((2, 3)))
         self.ul0 = FirstLayers(c, keys)
         for i in range(1, config.blocks + 1):
-            sees_u, sees_ul = injection == "both", injection != "late"
-            u = GatedBlock(config, keys, kernel=(2, 3), seen=sees_u * seen)
-            ul = LeftBlock(config, keys, seen=sees_ul * seen)
+            into_u, into_ul = injection == "both", injection != "late"
+            u = GatedBlock(config, keys, kernel=(2, 3), fan_in=into_u * fan_in)
+            ul = LeftBlock(config, keys, fan_in=into_ul * fan_in)
             setattr(self, f"u{i}", u)
             setattr(self, f"ul{i}", ul)
         if config.encoder == "local":
@@ -111,7 +112,7 @@ class PixelCNN(nnx.Module):
             self.encoder2 = encoder_conv(config, keys, dilation=2)
             self.encoder = EncoderEnd(config, pictures, keys)
         if injection == "late":
-            self.join = SeeingConv(c, seen, keys)
+            self.join = ConditionedConv(c, fan_in, keys)
             for i in range(1, config.fusion_blocks + 1):
                 setattr(self, f"fuse{i}", GatedBlock(config, keys))
         scale = 1.0 if config.mean == "plain" else 0.1
@@ -119,40 +120,42 @@ class PixelCNN(nnx.Module):
 
     @property
     def stream_blocks(self) -> list[tuple[GatedBlock, LeftBlock]]:
-        """The blocks of the streams `u` and `ul`, side by side."""
-        places = range(1, self.config.blocks + 1)
-        return [(getattr(self, f"u{i}"), getattr(self, f"ul{i}")) for i in places]
+        """The blocks of the streams `u` and `ul`, in pairs."""
+        numbers = range(1, self.config.blocks + 1)
+        return [(getattr(self, f"u{i}"), getattr(self, f"ul{i}")) for i in numbers]
 
     @property
     def fusion_blocks(self) -> list[GatedBlock]:
-        """The blocks after the streams, where the injection is late."""
+        """The blocks after the streams; none unless the injection is late."""
         late = self.config.injection == "late"
-        places = range(1, self.config.fusion_blocks + 1) if late else ()
-        return [getattr(self, f"fuse{i}") for i in places]
+        numbers = range(1, self.config.fusion_blocks + 1) if late else ()
+        return [getattr(self, f"fuse{i}") for i in numbers]
 
-    def side(self, header: JpegHeader, size: tuple[int, int], dtype: jnp.dtype) -> Side:
-        """What the gates are told of images of a size (height, width)."""
+    def jpeg_features(
+        self, header: JpegHeader, size: tuple[int, int], dtype: jnp.dtype
+    ) -> JpegFeatures:
+        """Features of the header that condition the gates, for a size (height, width)."""
         phase = table = None
         if self.phase is not None:
             phase = self.phase(jnp.asarray(header.phase), size, dtype)
         if self.table is not None:
-            # All images of a batch may have one table, so no layer here can be scaled by its
-            # outputs.
+            # All images of a batch may have one table, so weight norm cannot be initialised from
+            # the outputs of this layer.
             table = jax.nn.elu(self.table(table_features(header).astype(dtype)))
-        return Side(phase, table)
+        return JpegFeatures(phase, table)
 
     def encode(
         self,
-        side: Side,
+        jpeg: JpegFeatures,
         restored: Float[Array, "n h w 3"],
         requantised: Float[Array, "n h w 3"],
         dtype: jnp.dtype,
     ) -> Float[Array, "n h w c"]:
-        """Features of the condition, as the gates read them."""
+        """Features of the condition, which the layers `seen` take."""
         x = condition_of(self.config, restored, requantised).astype(dtype)
         if self.config.encoder == "none":
             return x
-        y = self.encoder0.encode(x, side)
+        y = self.encoder0.encode(x, jpeg)
         for layer in (self.encoder1, self.encoder2):
             y = y + layer(jax.nn.elu(y))
         return self.encoder(y, x)
@@ -169,37 +172,37 @@ class PixelCNN(nnx.Module):
 
         Args:
             degraded: Degraded images in [-1, 1].
-            header: With a leading axis n.
+            header: Headers of their JPEGs, with a leading axis n.
             dtype: Type of the activations.
-            dropout_keys: None keeps all activations.
+            dropout_keys: PRNG keys of the dropout; None turns it off.
         """
         dtype, keys = jnp.dtype(dtype), dropout_keys
-        side = self.side(header, (degraded.shape[1], degraded.shape[2]), dtype)
+        jpeg = self.jpeg_features(header, (degraded.shape[1], degraded.shape[2]), dtype)
         x = marked(degraded).astype(dtype)
-        # The only layers that must not see their own pixel: all later ones may.
+        # Only the first layers must exclude the pixel itself: later ones read their outputs.
         u, ul = shift_down(self.u0(x)), self.ul0(x)
         blocks = self.stream_blocks
         streams: dict[str, Any]
         if self.config.injection == "both":
-            # Of the first block of each stream the condition changes the gate only.
+            # In the first block of each stream only the gate depends on the condition.
             first_u, first_ul = blocks[0]
             pre_gate = first_u.pre_gate(first_u.features(u), keys)
             streams = {"u": u, "ul": ul, "pre_gate": pre_gate, "first": first_ul.features(ul)}
         elif self.config.injection == "rightward":
             aux = []
             for u_block, ul_block in blocks:
-                u = u_block(u, u_block.side_bias(side, dtype), keys)
+                u = u_block(u, u_block.jpeg_bias(jpeg, dtype), keys)
                 aux.append(ul_block.auxiliary(u))
             first = blocks[0][1]
             pre_gate = first.pre_gate(first.features(ul) + aux[0], keys)
             streams = {"ul": ul, "aux": aux[1:], "pre_gate": pre_gate}
         else:
             for u_block, ul_block in blocks:
-                u = u_block(u, u_block.side_bias(side, dtype), keys)
-                bias, aux = ul_block.side_bias(side, dtype), ul_block.auxiliary(u)
+                u = u_block(u, u_block.jpeg_bias(jpeg, dtype), keys)
+                bias, aux = ul_block.jpeg_bias(jpeg, dtype), ul_block.auxiliary(u)
                 ul = ul_block(ul, bias, keys, aux=aux)
             streams = {"joined": self.join(jax.nn.elu(ul))}
-        return Context(degraded, header, side, streams)
+        return Context(degraded, header, jpeg, streams)
 
     def mixture(
         self,
@@ -213,12 +216,12 @@ class PixelCNN(nnx.Module):
         """The distribution of every pixel of the degraded image, given those before it.
 
         Args:
-            context: Result of `context`, whose type of activations is kept.
-            restored: The condition, at the degraded image's size.
-            min_log_scale: Takes the place of the config's (tempering).
-            every: Only the first of so many rows each, where the injection is late: what comes
-                after the streams costs as much less.
-            dropout_keys: None keeps all activations.
+            context: Result of `context`; its type of activations is used here too.
+            restored: The condition in [-1, 1], at the degraded image's size.
+            min_log_scale: Lower bound of log-scales in place of the config's (tempering).
+            every: Distance of the rows that are computed, for late injection only; it divides the
+                cost of the layers after the streams.
+            dropout_keys: PRNG keys of the dropout; None turns it off.
 
         Returns:
             Mixtures [n h w ...], in float32 whatever the type of the body.
@@ -229,30 +232,30 @@ class PixelCNN(nnx.Module):
         config, keys = self.config, dropout_keys
         if every > 1 and config.injection != "late":
             raise ValueError(f"only a late injection can leave out rows, got {config.injection}")
-        side, streams, dtype = context.side, context.streams, context.dtype
+        jpeg, streams, dtype = context.jpeg, context.streams, context.dtype
         requantised = restored
         if config.quality == "table":
             requantised = jax.vmap(requantise)(restored, context.header)
-        seen = self.encode(side, restored, requantised, dtype)[:, ::every]
+        condition = self.encode(jpeg, restored, requantised, dtype)[:, ::every]
         if config.injection == "both":
             (first_u, first_ul), *rest = self.stream_blocks
-            u = gate(streams["u"], streams["pre_gate"] + first_u.bias(side, seen))
+            u = gate(streams["u"], streams["pre_gate"] + first_u.bias(jpeg, condition))
             pre_gate = first_ul.pre_gate(streams["first"] + first_ul.auxiliary(u), keys)
-            ul = gate(streams["ul"], pre_gate + first_ul.bias(side, seen))
+            ul = gate(streams["ul"], pre_gate + first_ul.bias(jpeg, condition))
             for u_block, ul_block in rest:
-                u = u_block(u, u_block.bias(side, seen), keys)
-                ul = ul_block(ul, ul_block.bias(side, seen), keys, aux=ul_block.auxiliary(u))
+                u = u_block(u, u_block.bias(jpeg, condition), keys)
+                ul = ul_block(ul, ul_block.bias(jpeg, condition), keys, aux=ul_block.auxiliary(u))
         elif config.injection == "rightward":
             (_, first), *rest = self.stream_blocks
-            ul = gate(streams["ul"], streams["pre_gate"] + first.bias(side, seen))
+            ul = gate(streams["ul"], streams["pre_gate"] + first.bias(jpeg, condition))
             for (_, block), aux in zip(rest, streams["aux"], strict=True):
-                ul = block(ul, block.bias(side, seen), keys, aux=aux)
+                ul = block(ul, block.bias(jpeg, condition), keys, aux=aux)
         else:
-            ul = streams["joined"][:, ::every] + self.join.seen(seen)
-            if side.phase is not None:
-                side = side._replace(phase=side.phase[:, ::every])
+            ul = streams["joined"][:, ::every] + self.join.seen(condition)
+            if jpeg.phase is not None:
+                jpeg = jpeg._replace(phase=jpeg.phase[:, ::every])
             for block in self.fusion_blocks:
-                ul = block(ul, block.side_bias(side, dtype), keys)
+                ul = block(ul, block.jpeg_bias(jpeg, dtype), keys)
         floor = config.min_log_scale if min_log_scale is None else min_log_scale
         anchors = anchors_of(config, context.degraded, restored, requantised, every)
         return mixture_from(self.raw(ul), anchors=anchors, min_log_scale=floor)
@@ -260,10 +263,10 @@ class PixelCNN(nnx.Module):
     def raw(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w p"]:
         """The mixture's raw parameters: logits k, means 3k, log-scales 3k, coefficients 3k."""
         k = self.config.components
-        # Never in bfloat16: near 1, its spacing is half of one of the 256 levels and more.
+        # The head is not computed in bfloat16, whose spacing near 1 is half a level or more.
         raw = self.head(jax.nn.elu(x).astype(jnp.promote_types(x.dtype, jnp.float32)))
         if self.config.mean != "plain":
-            # An anchor is off by a few levels of 255, so scales begin there.
+            # Anchors have errors of a few levels of 255, the initial scale of the components.
             start = jnp.repeat(
                 jnp.array([0.0, 0.0, -4.0, 0.0]),
                 jnp.array([k, 3 * k, 3 * k, 3 * k]),
@@ -283,11 +286,11 @@ def init_network(
     """A random network, scaled by the activations on one real batch (16 images or more).
 
     Args:
-        config: Static under `jit`; do jit this.
-        key: Consumed.
+        config: Config of the network; static under `jit`. This function is meant to be jitted.
+        key: PRNG key; consumed.
         degraded: Degraded images in [-1, 1].
-        restored: Their originals.
-        header: With a leading axis n.
+        restored: Their originals in [-1, 1].
+        header: Headers of their JPEGs, with a leading axis n.
     """
 
     def run(network: PixelCNN) -> Mixture:
@@ -298,12 +301,12 @@ def init_network(
 
 @functools.cache
 def graph_of(config: PixelCNNConfig) -> nnx.GraphDef[PixelCNN]:
-    """The network without its parameters, as it is in training: `nnx.merge` puts it together."""
+    """The graph of the unfolded network, which `nnx.merge` combines with its parameters."""
     return nnx.split(_abstract(config))[0]
 
 
 def folded_network(config: PixelCNNConfig, arrays: Mapping[str, Array]) -> PixelCNN:
-    """The folded network with these parameters, by name; `weight_shapes` tells which."""
+    """The folded network with these parameters by name; `weight_shapes` lists them."""
     return with_params(jax.eval_shape(fold, _abstract(config)), arrays)
 
 
@@ -314,5 +317,5 @@ def weight_shapes(config: PixelCNNConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _abstract(config: PixelCNNConfig) -> PixelCNN:
-    """A network of shapes in place of parameters."""
+    """The network with shapes in place of parameters."""
     return jax.eval_shape(lambda: PixelCNN(config, jax.random.key(0)))

@@ -1,15 +1,15 @@
-"""Exact samples from the likelihood: degraded images that a restored one could have become.
+"""Exact samples of degraded images from the likelihood, given a restored image.
 
 All noise is drawn first; a sample is then a deterministic function of it, the only x with
 
     x = F(x),    F(x)_ij = draw from p(x_ij | pixels before it, restored), with the noise of (i, j)
 
-and the three methods are three ways to solve for it. `naive` sets one pixel after the other, with
-a whole evaluation of the network for each; `jacobi` repeats x <- F(x) until nothing changes;
+and the three methods are three solvers. `naive` draws one pixel after the other, with a whole
+evaluation of the network for each; `jacobi` iterates x <- F(x) until the fixed point;
 `wavefront` computes every activation once, a slanted front of pixels at a time (`wavefront`).
 
-They compute in float64. In float32 the order of a sum decides now and then which of two levels a
-pixel is rounded to, and from there on pictures differ; in float64 the three agree to the bit.
+They compute in float64. In float32 the order of a sum can change the level to which a pixel is
+rounded, and all pixels after it; in float64 the three results are bit-identical.
 
 Source: Song et al., "Accelerating feedforward computation via parallel nonlinear equation
 solving", 2021 (jacobi); Ramachandran et al., "Fast generation for convolutional autoregressive
@@ -46,14 +46,14 @@ def sample_degraded(
     Args:
         model: The likelihood.
         restored: The condition, in [-1, 1], at the size of the sample.
-        key: Consumed. The same key gives the same picture by every method.
-        header: Of the JPEG to draw; None for unknown.
-        method: How. `naive` is for tests, `jacobi` for small pictures.
-        temperature: 1 is exact; less keeps to what is likely, which avoids avalanches: an
-            improbable pixel leads to a context that no training picture had.
+        key: PRNG key; consumed. The same key gives the same picture by every method.
+        header: Header of the JPEG to draw; None if it is unknown.
+        method: Solver; `naive` is for tests, `jacobi` for small pictures.
+        temperature: Scale of the noise. 1 is exact; smaller values avoid improbable pixels, which
+            lead to contexts that no training picture had.
 
     Returns:
-        On the grid of 8-bit levels in [-1, 1].
+        The picture, on the grid of 8-bit levels in [-1, 1].
     """
     known = unknown_header() if header is None else header
     height, width, _ = restored.shape
@@ -74,7 +74,7 @@ def redraw(
     noise: Noise,
     temperature: float | Float[Array, ""],
 ) -> Float[Array, "h w 3"]:
-    """F: every pixel drawn anew, given those before it in `degraded`."""
+    """The function F: every pixel drawn again, given those before it in `degraded`."""
     mixture = model.mixture(model.prepare(Given(degraded, header)), restored)
     return sample(mixture, noise, temperature=temperature, component=model.config.component)
 

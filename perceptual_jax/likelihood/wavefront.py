@@ -4,9 +4,9 @@ With B blocks, a pixel depends on the row above up to 2 B + 1 columns to its rig
 pixel (i, t - k i) can be drawn in every row i at once, with k = 2 B + 2: a picture takes
 w + k (h - 1) steps instead of h w, on about w / k rows each.
 
-Activations live in rings: for each layer [rows, last k + 4 columns, channels], where a row's
-place is its number modulo the rows of the front. The upper stream runs ahead of the pixels by
-`lag` columns, one less with every convolution, since each needs its right neighbour.
+Activations are held in ring buffers: for each layer [rows, last k + 4 columns, channels], where
+a row's slot is its index modulo the rows of the front. The upper stream runs ahead of the pixels
+by `lag` columns, one less with every convolution, since each needs its right neighbour.
 
 Source: the dependency cone of the network, worked out here; wavefront parallel processing is
 standard in video codecs.
@@ -21,7 +21,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from perceptual_jax.degradation.jpeg_codec import requantise
-from perceptual_jax.likelihood.conditioning import GatedBlock, LeftBlock, Side, choose_anchors
+from perceptual_jax.likelihood.conditioning import (
+    GatedBlock,
+    JpegFeatures,
+    LeftBlock,
+    choose_anchors,
+)
 from perceptual_jax.likelihood.layers import Conv, concat_elu, gate
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.logistic_mixture import Noise, mixture_from, sample
@@ -32,18 +37,19 @@ Rings = dict[str, Float[Array, "r d c"]]
 
 
 class _Maps(NamedTuple):
-    """What is known of every pixel beforehand, [h w c]."""
+    """Maps that do not depend on the sample, [h w c]."""
 
-    seen: Float[Array, "h w c"]
-    """The condition, as the gates read it."""
-    side: Side
+    condition: Float[Array, "h w c"]
+    """Features of the condition."""
+    jpeg: JpegFeatures
+    """Features of the header."""
     restored: Float[Array, "h w 3"]
     requantised: Float[Array, "h w 3"]
     noise: Noise
 
 
 class _Front:
-    """The rows of one step: where they are, and access to the rings."""
+    """The pixels of one step, one in each row, and access to the rings."""
 
     def __init__(self, t: Array, rings: Rings, k: int, ahead: int, size: tuple[int, int]):
         self.rings = dict(rings)
@@ -51,10 +57,10 @@ class _Front:
         rows, self.depth, _ = next(iter(rings.values())).shape
         newest = (t + ahead + self.depth) // k
         slot = jnp.arange(rows)
-        # The row of each slot: the newest ones, of which one falls on every slot.
+        # The row of each slot: the newest of the rows that share it.
         self.i = newest - (newest - slot) % rows
         self.j = t - k * self.i
-        self.place = (t + ahead) % self.depth
+        self.column = (t + ahead) % self.depth
         self.size = size
 
     def inside(self, lag: int = 0) -> Array:
@@ -65,7 +71,7 @@ class _Front:
         return valid[:, None]
 
     def at(self, map_: Array, lag: int = 0) -> Array:
-        """Values of a map at column j + lag of each row, [r c]; anything outside."""
+        """Values of a map at column j + lag of each row, [r c]; arbitrary outside the picture."""
         height, width = self.size
         i, j = jnp.clip(self.i, 0, height - 1), jnp.clip(self.j + lag, 0, width - 1)
         return map_[i, j]
@@ -74,16 +80,16 @@ class _Front:
         """Adds a column to a ring: zeros outside the picture, as convolutions pad."""
         values = jnp.where(self.inside(lag), values, 0)
         ring = self.rings[name]
-        self.rings[name] = jax.lax.dynamic_update_slice(ring, values[:, None], (0, self.place, 0))
+        self.rings[name] = jax.lax.dynamic_update_slice(ring, values[:, None], (0, self.column, 0))
 
     def read(self, name: str, delay: int, *, above: bool = False) -> Array:
-        """What was pushed `delay` steps ago, for these rows or those above them."""
+        """The values pushed `delay` steps ago, for these rows or for the rows above them."""
         ring = self.rings[name]
-        column = jax.lax.dynamic_index_in_dim(ring, (self.place - delay) % self.depth, 1, False)
-        return jnp.roll(column, 1, axis=0) if above else column
+        values = jax.lax.dynamic_index_in_dim(ring, (self.column - delay) % self.depth, 1, False)
+        return jnp.roll(values, 1, axis=0) if above else values
 
     def taps(self, name: str, upper: tuple[int, ...], own: tuple[int, ...]) -> Array:
-        """Inputs of a convolution of two rows, columns from left to right, as one vector."""
+        """Inputs of a two-row convolution as one vector: columns from left to right, by delay."""
         values = [self.read(name, delay, above=True) for delay in upper]
         return jnp.concatenate([*values, *(self.read(name, delay) for delay in own)], axis=-1)
 
@@ -96,7 +102,7 @@ def wavefront(
     noise: Noise,
     temperature: Float[Array, ""],
 ) -> Float[Array, "h w 3"]:
-    """The sample of this noise; see `sampling.sample_degraded`."""
+    """The sample that belongs to this noise, see `sampling.sample_degraded`."""
     config, (height, width, _) = model.config, restored.shape
     ahead = 2 * config.blocks
     k = ahead + 2
@@ -127,11 +133,10 @@ def _maps(model: Likelihood, restored: Array, header: JpegHeader, noise: Noise) 
     if model.config.quality == "table":
         requantised = requantise(restored, header)
     height, width, _ = restored.shape
-    side = network.side(batched, (height, width), dtype)
-    seen = network.encode(side, restored[None], requantised[None], dtype)[0]
-    return _Maps(
-        seen, Side(*(None if x is None else x[0] for x in side)), restored, requantised, noise
-    )
+    jpeg = network.jpeg_features(batched, (height, width), dtype)
+    condition = network.encode(jpeg, restored[None], requantised[None], dtype)[0]
+    jpeg = JpegFeatures(*(None if x is None else x[0] for x in jpeg))
+    return _Maps(condition, jpeg, restored, requantised, noise)
 
 
 def _step(
@@ -160,30 +165,30 @@ def _step(
 
 
 class _Step(NamedTuple):
-    """The network at one front."""
+    """The network, evaluated at one front."""
 
     network: PixelCNN
     maps: _Maps
     front: _Front
 
     def dense(self, layer: Conv, x: Array) -> Array:
-        """A layer of any kernel as a product with its taps."""
+        """A convolution as a matrix product with its taps, for a kernel of any size."""
         w = layer.kernel
         return x @ w.reshape(-1, w.shape[-1]) + layer.b[...][None]
 
     def bias(self, block: GatedBlock, lag: int) -> Array:
-        """All that conditions a gate at column j + lag."""
-        side, out = self.maps.side, jnp.zeros((1, 1), self.maps.restored.dtype)
-        if block.table is not None and side.table is not None:
-            out = out + block.table(side.table[0, 0][None])
-        if block.phase is not None and side.phase is not None:
-            out = out + block.phase(self.front.at(side.phase, lag))
+        """Conditioning bias of a gate at column j + lag."""
+        jpeg, out = self.maps.jpeg, jnp.zeros((1, 1), self.maps.restored.dtype)
+        if block.table is not None and jpeg.table is not None:
+            out = out + block.table(jpeg.table[0, 0][None])
+        if block.phase is not None and jpeg.phase is not None:
+            out = out + block.phase(self.front.at(jpeg.phase, lag))
         if block.seen is not None:
-            out = out + self.dense(block.seen, self.front.at(self.maps.seen, lag))
+            out = out + self.dense(block.seen, self.front.at(self.maps.condition, lag))
         return out
 
     def streams(self) -> Array:
-        """Both streams; the end of `ul` at column j."""
+        """Evaluates both streams; returns the output of `ul` at column j."""
         front, k = self.front, self.front.k
         lag = 2 * self.network.config.blocks
         u, ul = self._first_layers()
@@ -213,14 +218,14 @@ class _Step(NamedTuple):
         return gate(ul, x + self.bias(block, 0))
 
     def _x(self, delays: tuple[int, ...], rows: int = 1) -> Array:
-        """Pixels of the row above, or of that two above, by when they were drawn."""
+        """Pixels of the row `rows` above, by the delay since they were drawn."""
         values = [self.front.read("x", delay, above=True) for delay in delays]
         if rows == 2:
             values = [jnp.roll(value, 1, axis=0) for value in values]
         return jnp.concatenate(values, axis=-1)
 
     def _first_layers(self) -> tuple[Array, Array]:
-        """u0 at column j + 2 B, and ul0 at column j; where they were shifted there are zeros."""
+        """Outputs of u0 at column j + 2 B and of ul0 at column j, with zeros where these shift."""
         front, k = self.front, self.front.k
         taps = [self._x((k + 3, k + 2, k + 1), rows=2), self._x((3, 2, 1))]
         u = self.dense(self.network.u0, jnp.concatenate(taps, axis=-1))
@@ -232,9 +237,9 @@ class _Step(NamedTuple):
 
     def fuse(self, ul: Array) -> Array:
         """Late fusion at column j."""
-        seen = self.front.at(self.maps.seen)
+        condition = self.front.at(self.maps.condition)
         join = self.network.join
-        x = self.dense(join, jax.nn.elu(ul)) + self.dense(join.seen, seen)
+        x = self.dense(join, jax.nn.elu(ul)) + self.dense(join.seen, condition)
         for block in self.network.fusion_blocks:
             y = self.dense(block.first, concat_elu(x))
             y = self.dense(block.second, concat_elu(y))
@@ -242,7 +247,7 @@ class _Step(NamedTuple):
         return x
 
     def anchors(self) -> Array | None:
-        """What the means are counted from, at column j."""
+        """Anchors of the means at column j; None for free means."""
         front, k = self.front, self.front.k
         left = front.read("x", 1)[:, :3]
         up, up_left = (front.read("x", delay, above=True)[:, :3] for delay in (k, k + 1))
@@ -261,6 +266,6 @@ def _narrow(k: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _undo_concat_elu(x: Array) -> Array:
-    """The x whose `concat_elu` this is: its positive parts are x and -x themselves."""
+    """The inverse of `concat_elu`, whose positive parts are those of x and of -x."""
     a, b = jnp.split(jnp.maximum(x, 0), 2, axis=-1)
     return a - b

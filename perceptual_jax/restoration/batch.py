@@ -2,8 +2,8 @@
 
 The images go through in micro-batches of one fixed size, the last one padded, so that everything
 compiles once for each shape of input. With several devices the batch axis is sharded over a mesh;
-images are independent, so no device waits for another. A search is taken in pieces of a few
-steps, between which the caller hears of it.
+images are independent, so no device waits for another. A search runs in pieces of a few
+steps, after each of which `on_progress` is called.
 """
 
 import functools
@@ -28,16 +28,18 @@ class Progress(NamedTuple):
     """Where a micro-batch is, after a piece of its search."""
 
     rows: Sequence[int]
-    """Its images, by their number in the batch; the last one may be repeated."""
+    """Indices into the batch of the micro-batch's images; the last one may be repeated."""
     share: float
-    """Of the work of the whole batch that is done."""
+    """Fraction of the work of the whole batch that is done, in [0, 1]."""
     step: int
     """Steps taken, in all stages."""
     state: SearchState
+    """State of every search after this step."""
     traces: Sequence[Any]
+    """Terms at each step so far, piece by piece."""
 
     def snapshot(self) -> Snapshot:
-        """All that is needed to go on from here, on the host, with a leading axis of rows."""
+        """All that is needed to resume from here, on the host, with a leading axis of rows."""
         leaves, trace = jax.device_get((jax.tree.leaves(self.state), join_traces(self.traces)))
         return Snapshot(self.step, leaves, trace)
 
@@ -54,19 +56,20 @@ def run_batch(
     """Restores a batch of images of one size, or of one canvas.
 
     A result depends on its image, its key and the search only: not on the order, the padding or
-    its company in the batch, up to rounding. With the same batch size on the same kind of device,
-    pictures are equal to one level of 255 and styles to 1e-5; the same batch in the same order
-    gives the same bits. On some processors a picture's last bits depend on its row: a convolution
-    that gives an odd number of pixels is a matrix product whose last rows go another way.
+    the other images of the batch, up to rounding. With the same batch size on the same device
+    type, pictures are equal to one level of 255 and styles to 1e-5; the same batch in the same
+    order gives bit-identical results. On some processors a picture's last bits depend on its row:
+    a convolution that gives an odd number of pixels is a matrix product whose last rows are summed
+    in another order.
 
     Args:
-        search: What to do, from `presets.build_search` or made by hand.
+        search: A search, from `presets.build_search` or built directly.
         given: The degraded images: aligned face crops, with a leading axis n.
-        keys: One for each image; consumed.
+        keys: One PRNG key for each image; consumed.
         batch_size: Images searched at once, rounded up to whole devices; all of them if None.
         on_progress: Called after each piece of each micro-batch.
-        resume: Gets the rows of a micro-batch, and tells where its search is; None, or a function
-            that gives None, begins at the beginning.
+        resume: Maps the rows of a micro-batch to the snapshot that its search resumes from. None,
+            or a function that returns None, starts at the first step.
 
     Returns:
         The restorations, with a leading axis n on every array, on the host.
@@ -91,7 +94,7 @@ def run_batch(
             (jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], given), keys[rows]), by_image
         )
 
-        def hear(
+        def report(
             step: int,
             state: SearchState,
             traces: Sequence[Any],
@@ -99,8 +102,8 @@ def run_batch(
             done: int = done,
         ) -> None:
             if on_progress is not None:
-                share = (done + share_done(search.stages, step)) / len(starts)
-                on_progress(Progress(rows, share, step, state, traces))
+                fraction = (done + fraction_done(search.stages, step)) / len(starts)
+                on_progress(Progress(rows, fraction, step, state, traces))
 
         result = one.run(
             search,
@@ -109,16 +112,17 @@ def run_batch(
             functions=_COMPILED,
             piece_of=piece_of,
             resume=None if resume is None else resume(rows.tolist()),
-            on_piece=hear,
+            on_piece=report,
         )
         results.append(jax.tree.map(lambda x, stop=n - start: x[:stop], jax.device_get(result)))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
 def piece_of(steps: int, *, longest: int = 10) -> int:
-    """The longest piece, up to `longest`, that divides `steps`; all of them if it is under 3.
+    """Length of the pieces of a stage: the largest divisor of `steps` up to `longest`.
 
-    Pieces of one length, because each length is compiled.
+    All pieces have one length, because each length is compiled. A stage whose divisor is below 3
+    is one piece.
 
     Example:
         >>> piece_of(100), piece_of(24), piece_of(13)
@@ -128,13 +132,13 @@ def piece_of(steps: int, *, longest: int = 10) -> int:
     return piece if piece > 2 else steps
 
 
-def share_done(stages: Sequence[Stage], step: int) -> float:
-    """The share of a search's work that is done after so many steps, by pixels rendered.
+def fraction_done(stages: Sequence[Stage], step: int) -> float:
+    """Fraction of a search's work that is done after `step` steps, by resolution rendered.
 
     Example:
         >>> import optax
         >>> draft = Stage(128, 10, (), optax.sgd(1.0))
-        >>> share_done((draft, draft), 5)
+        >>> fraction_done((draft, draft), 5)
         0.25
     """
     done, begin = 0, 0
@@ -174,7 +178,7 @@ def _finish(
 
 
 def _advance(*args: Any) -> tuple[SearchState, Any]:
-    """Waits for the piece, so that what is heard of a search is true."""
+    """Waits for the piece, so that progress is reported only once its steps are taken."""
     state, trace = advance_batch(*args)
     return state, jax.device_get(trace)
 

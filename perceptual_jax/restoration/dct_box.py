@@ -30,7 +30,7 @@ class Box(NamedTuple):
 
     coefficients: tuple[Float[Array, "_ _ 8 8"], ...]
     """Luma; then each chroma at full size, half width and half size, of which the header's
-    subsampling says the right one."""
+    subsampling selects one."""
     header: JpegHeader
     degraded: Float[Array, "h w 3"]
     matrix: Float[Array, "h r"] | None = None
@@ -56,9 +56,9 @@ class DctBox:
     def prepare(self, given: Given, resolution: int) -> Box:
         """The box of a decoded JPEG.
 
-        The coefficients are found again by transforming the pixels and rounding to the lattice.
-        The decoder's clipping, its rounding and its smoothing of chroma move few of them: against
-        the true ones of a face of 256 px, below 1 in 1000 at qualities 10 and 50 and 5 in 1000 at
+        The coefficients are recovered by transforming the pixels and rounding to the lattice. The
+        decoder's clipping, its rounding and its smoothing of chroma change few of them: for a face
+        of 256 px, below 1 in 1000 differ from the file's at qualities 10 and 50 and 5 in 1000 at
         90. Blocks that the edge cuts lose more, 2 in 100 at quality 50, since the decoder's
         pixels beyond it are gone. The original's own value is at most about 1e-6.
 
@@ -82,7 +82,7 @@ class DctBox:
     def evaluate(
         self, cache: Box, image: Float[Array, "r r 3"]
     ) -> tuple[Float[Array, ""], Float[Array, "h2 w2"]]:
-        """The term and where it comes from.
+        """The term's value and its map over the pixels.
 
         Args:
             cache: Result of `prepare`.

@@ -47,14 +47,15 @@ class DownscaleL2:
     """
 
     filter: Filter = "bicubic"
-    """Of the downscale, see `resample_matrix`."""
+    """Filter of the downscale, see `resample_matrix`."""
     floor: float = 0.0
     """Values below it are raised to it, so that their gradient is zero (PULSE's eps: 2e-3)."""
     largest: int | None = None
-    """Pixels of a side that larger images are compared at; None compares all there are."""
+    """Pixels of a side to which larger images are reduced before the comparison; None compares
+    at the degraded image's own size."""
 
     def prepare(self, given: Given, resolution: int) -> L2Target:
-        """What `evaluate` compares with, once for each image.
+        """The target that `evaluate` compares with; computed once for each image.
 
         Args:
             given: The degraded image.
@@ -63,14 +64,14 @@ class DownscaleL2:
         """
         image, side = jnp.asarray(given.image), given.side
         height, width, _ = image.shape
-        most = resolution if self.largest is None else min(resolution, self.largest)
+        limit = resolution if self.largest is None else min(resolution, self.largest)
         if side is None:
             return L2Target(
-                downscale(image, (min(height, most), min(width, most)), filter=self.filter)
+                downscale(image, (min(height, limit), min(width, limit)), filter=self.filter)
             )
-        if most < height:
+        if limit < height:
             # All images of such a canvas are larger than that: they are compared at one size.
-            matrix = canvas_matrix(side, most, (most, height), filter=self.filter)
+            matrix = canvas_matrix(side, limit, (limit, height), filter=self.filter)
             return L2Target(resample(image, matrix, matrix))
         matrix = canvas_matrix(resolution, side, (height, resolution), filter=self.filter)
         return L2Target(image, matrix, side)
@@ -78,7 +79,7 @@ class DownscaleL2:
     def evaluate(
         self, cache: L2Target, image: Float[Array, "h w c"]
     ) -> tuple[Float[Array, ""], Float[Array, "h2 w2"]]:
-        """The term and where it comes from.
+        """The term's value and its map over the pixels.
 
         Args:
             cache: Result of `prepare`.
@@ -107,7 +108,7 @@ class DownscaleL2:
 
 
 def _squared_errors(a: Float[Array, "h w c"], b: Float[Array, "h w c"]) -> Float[Array, "h w"]:
-    """Of images in [0, 1], given in [-1, 1]."""
+    """Squared errors of images in [0, 1], which are passed in [-1, 1]; the mean over channels."""
     return jnp.mean(((a - b) / 2) ** 2, axis=-1)
 
 
@@ -120,7 +121,7 @@ def consistency_psnr(
         restored: Restored image in [-1, 1].
         degraded: Degraded image in [-1, 1]; if it is larger than the restored one, they are
             compared at the restored one's size.
-        filter: Of the downscale, see `resample_matrix`.
+        filter: Filter of the downscale, see `resample_matrix`.
 
     Example:
         >>> grey = jnp.zeros((32, 32, 3))

@@ -1,4 +1,4 @@
-"""How well a restored image degrades to the given one, whatever the search was led by."""
+"""How well a restored image degrades to the given one, whatever terms the search minimised."""
 
 import dataclasses
 
@@ -16,13 +16,14 @@ def fit_of(
     given: Given,
     image: Float[Array, "r r 3"],
 ) -> Fit:
-    """Consistency, and where the likelihood finds that the image contradicts the given one.
+    """Consistency PSNR in decibels, and the likelihood's map in bits/dim over the degraded image.
 
     Args:
-        pixels: How the image is compared with the given one.
-        likelihood: Taken of all pixels here, and as the network has it; None for none.
+        pixels: The data term that compares the image with the given one.
+        likelihood: A learned likelihood, evaluated here at all pixels and without tempering; None
+            leaves out the map.
         given: The degraded image.
-        image: The restored one, in [-1, 1].
+        image: The restored image, in [-1, 1].
     """
     resolution = image.shape[0]
     mse, _ = pixels.evaluate(pixels.prepare(given, resolution), image)

@@ -23,42 +23,44 @@ from perceptual_jax.types import DataTerm, Generator, Latents, Noise, Terms
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """What a stage moves the latents by: any `optax.GradientTransformation`."""
+    """The optimiser of a stage: any `optax.GradientTransformation`."""
 
     @property
     def init(self) -> Callable[[Any], Any]:
-        """Parameters to state."""
+        """The function from parameters to the optimiser's state."""
         ...
 
     @property
     def update(self) -> Callable[..., tuple[Any, Any]]:
-        """Gradients, state and parameters to updates and state."""
+        """The function from gradients, state and parameters to updates and the next state."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stretch of steps at one resolution. Static under `jit`: equal stages compile once."""
+    """A sequence of steps at one resolution. Static under `jit`: equal stages compile once."""
 
     resolution: int
     """Pixels of a side of the rendered picture."""
     steps: int
+    """Number of steps."""
     weights: tuple[tuple[str, float], ...]
-    """Of the terms by name, in the order of their sum; terms that it does not name are not
+    """Names and weights of the terms, in the order of their sum; terms that are not named are not
     evaluated."""
     optimizer: Optimizer
-    """Hashable, and equal where it does the same."""
+    """A hashable optimiser, equal to any other that does the same."""
     restarts_optimizer: bool = True
-    """Starts with a new optimiser from the best state of the stage before; else goes on."""
+    """Whether the stage starts a new optimiser from the best state of the previous stage. If not,
+    it continues from the current state."""
 
 
 class Problem(NamedTuple):
-    """What stays the same during one image's search at one resolution."""
+    """The constants of one image's search at one resolution."""
 
     caches: Mapping[str, Any]
-    """What each data term compares with, from its `prepare`."""
+    """Result of `prepare` of each data term, by the term's name."""
     noise: Noise
-    """All noise maps; the first ones give way to those in the latents."""
+    """All noise maps; trainable maps of the latents replace the first ones."""
 
 
 def render(
@@ -88,16 +90,16 @@ def objective(
 ) -> Terms:
     """The terms that the stage weighs, and their weighted sum, `total`.
 
-    The prior terms are over the styles that the picture shows. Those that a draft does not see are
-    held, and would otherwise be driven by the prior alone.
+    The prior terms see only the styles that affect the picture. Styles that a draft does not use
+    stay fixed; otherwise the prior alone would move them.
 
     Args:
-        latents: Where the search stands.
+        latents: Current latents of the search.
         generator: Renders the latents.
-        whitening: Of the space that their points are in.
-        data_terms: By name.
-        prior_terms: By name.
-        stage: Which of them count, how much, and at which resolution.
+        whitening: Map of the space that the latents' points are in; None is W itself.
+        data_terms: Data terms by name.
+        prior_terms: Prior terms by name, functions of the styles.
+        stage: Weights of the terms and the resolution.
         problem: The image's caches and noise.
 
     Raises:

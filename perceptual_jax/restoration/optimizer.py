@@ -1,4 +1,4 @@
-"""How a search moves: Adam on PULSE's schedules, every vector kept on its sphere."""
+"""The optimiser of a search: Adam on PULSE's schedules, each vector projected to its sphere."""
 
 import dataclasses
 from typing import Any, Literal
@@ -17,18 +17,20 @@ Schedule = Literal["one_cycle_drop", "one_cycle", "fixed"]
 class SphericalAdam:
     """Adam whose styles and trainable noise maps stay on spheres: a gradient transformation.
 
-    A dataclass, not `optax.chain` itself: two that do the same are equal, and so compile once.
+    This is a dataclass, not `optax.chain` itself, so that optimisers with equal settings compare
+    equal and compile once.
     """
 
     learning_rate: float
-    """Peak of the cycle."""
+    """Peak learning rate of the cycle."""
     cycle: int
     """Steps of the cycle."""
     schedule: Schedule = "one_cycle_drop"
+    """Shape of the learning rate over the cycle, see `learning_rate_factor`."""
     radius: float | Literal["initial"] = "initial"
-    """Norm of every style: a number, infinity for none, or what it starts with."""
+    """Norm of every style: a number, infinity for no constraint, or its initial norm."""
     noise_maps: int = 0
-    """How many noise maps move, each at its initial norm."""
+    """Number of trainable noise maps, each of which keeps its initial norm."""
 
     def init(self, latents: Any) -> Any:
         """The optimiser's state for these latents."""
@@ -40,8 +42,8 @@ class SphericalAdam:
 
     def _chain(self) -> optax.GradientTransformation:
         def rate(count: Any) -> Float[Array, ""]:
-            share = learning_rate_share(count, self.cycle, schedule=self.schedule)
-            return self.learning_rate * share
+            factor = learning_rate_factor(count, self.cycle, schedule=self.schedule)
+            return self.learning_rate * factor
 
         points: Any = Sphere(self.radius)
         noise: Any = (Sphere(axis=(-2, -1)),) * self.noise_maps
@@ -52,24 +54,24 @@ class SphericalAdam:
         )
 
 
-def learning_rate_share(
+def learning_rate_factor(
     step: Int[Array, ""] | float, steps: int, *, schedule: Schedule
 ) -> Float[Array, ""]:
-    """PULSE's schedules: the share of the peak learning rate at a step.
+    """PULSE's schedules: the learning rate at a step as a fraction of its peak.
 
     `one_cycle` rises from 0.1 to 1 at half-time and falls back. `one_cycle_drop` does so within
     the first 90 % of the steps and ends with a fall from 0.1 to 0.001.
 
     Args:
         step: Steps taken so far, from 0.
-        steps: Of the whole cycle.
-        schedule: Which of the three.
+        steps: Steps of the whole cycle.
+        schedule: Name of the schedule; `fixed` is 1 at every step.
 
     Source: PULSE's code.
 
     Example:
-        >>> share = lambda s: float(learning_rate_share(s, 100, schedule="one_cycle_drop"))
-        >>> [round(share(s), 4) for s in (0, 45, 90)]
+        >>> factor = lambda s: float(learning_rate_factor(s, 100, schedule="one_cycle_drop"))
+        >>> [round(factor(s), 4) for s in (0, 45, 90)]
         [0.1, 1.0, 0.1]
     """
     x = jnp.asarray(step, jnp.float32) / steps

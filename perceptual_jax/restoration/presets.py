@@ -10,10 +10,10 @@
     cross     PULSE's geodesic cross loss between the styles
     mmd2      squared maximum mean discrepancy between the styles and the prior (Eq. 7)
 
-The likelihood knows what a degradation does, but hardly sees the colour and the brightness of
-large areas: these the degraded image's own pixels before it tell. So beside it stands the squared
-error of small versions of both pictures. A draft smaller than the degraded image lacks what box
-and likelihood look at: there the plain squared error leads.
+The likelihood models the degradation, but is nearly independent of the colour and the brightness
+of large areas, which the causal context of the degraded image already predicts. So the squared
+error of small versions of both pictures is added to it. A draft smaller than the degraded image
+lacks the detail that box and likelihood depend on: its data term is the plain squared error.
 
 Drafts come first, coarse ones before fine ones, on one cycle of the learning rate; then the finish
 at full resolution, with a cycle and heavier data terms of its own.
@@ -46,14 +46,15 @@ from perceptual_jax.restoration.start import PriorStart
 from perceptual_jax.types import DataTerm, Generator, Given, JpegHeader, Restoration, unknown_header
 
 PRIOR_SEED = 0
-"""Of the prior bank: one bank for everybody, so that no result depends on its batch."""
+"""Seed of the prior bank: the same bank for all images, so that no result depends on its batch."""
 
 COARSE_ENOUGH = 4
-"""Pixels of a draft for each pixel of the input: finer drafts find nothing more."""
+"""Ratio of a draft's side to the input's from which finer drafts do not improve the result."""
 
 BYTES_PER_PIXEL = 1700
-"""Of a search at full resolution, for one image in float32, forward and backward. At 1024 px
-StyleGAN2 was measured to need 1.7 GB of temporary memory, MobileStyleGAN 1.0 GB."""
+"""Memory in bytes of a search at full resolution for each pixel of one image in float32, forward
+and backward. At 1024 px StyleGAN2 was measured to need 1.7 GB of temporary memory, MobileStyleGAN
+1.0 GB."""
 
 
 def build_search(
@@ -67,12 +68,12 @@ def build_search(
     """The search of a config, for degraded images of one size.
 
     Args:
-        config: What to do. Its `degradation` tells `dct_box` from the other data terms; `auto`
-            is whatever fits: the likelihood if there is one, else l2.
+        config: Config of the search. Its `degradation` tells `dct_box` from the other data terms;
+            `auto` is the likelihood if there is one, else l2.
         generator: Any generator, see `types.Generator`.
         size: Pixels of the longer side of the degraded images, or of their canvas.
         prior: From `default_prior`, to make it once for many searches; made here if None.
-        likelihood: A learned data term, see `likelihood.models.load_model`.
+        likelihood: A learned data term, see `likelihood.models.load_model`; None if there is none.
     """
     prior = default_prior(generator, config.prior) if prior is None else prior
     data, radius = config.data, _radius(config.prior, prior)
@@ -92,7 +93,8 @@ def build_search(
     if likelihood is not None:
         terms["nll"] = likelihood
     used = {name for stage in plan for name, _ in stage.weights}
-    seen = likelihood if generator.resolution >= size else None
+    # A generator below the input's resolution lacks the detail that the likelihood is a map of.
+    measured = likelihood if generator.resolution >= size else None
     return Search(
         generator=generator,
         whitening=prior.whitening,
@@ -101,7 +103,7 @@ def build_search(
             "cross": Partial(cross_loss),
             "mmd2": Partial(mmd2_to_bank, bank=prior.bank),
         },
-        measure=Partial(fit_of, DownscaleL2(data.downscale), seen),
+        measure=Partial(fit_of, DownscaleL2(data.downscale), measured),
         start=PriorStart(
             at=config.prior.start,
             spread=config.prior.spread,
@@ -126,15 +128,16 @@ def stages(
     """The stages of a config's search; those without steps are left out.
 
     `config.fidelity` multiplies the data weights, by 1/4 at 0 and by 4 at 1, and the steps of the
-    finish, by 1/2 and by 2. Without any finish a picture is no more natural, only wrong where the
-    draft is.
+    finish, by 1/2 and by 2. Without any finish a picture is no more natural, and keeps the errors
+    of the draft.
 
     Args:
-        config: Of the search.
-        resolution: Of the generator.
+        config: Config of the search.
+        resolution: Pixels of a side of the generator's pictures.
         size: Pixels of the longer side of the degraded images.
         learned: Whether there is a likelihood.
-        radius: Of the sphere of each style.
+        radius: Radius of the sphere of each style; infinity for no constraint, "initial" for the
+            norm of its start.
     """
     search, finish = config.search, config.finish
     fidelity = 16.0 ** (config.fidelity - 0.5)
@@ -201,13 +204,14 @@ def restore_batch(
     Args:
         generator: Any generator, see `types.Generator`.
         degraded: Aligned face crops in FFHQ framing, in [-1, 1].
-        config: What to do.
-        keys: One for each image; consumed.
-        headers: Of the JPEGs that the images come from, with a leading axis n; None if unknown.
+        config: Config of the search.
+        keys: One PRNG key for each image; consumed.
+        headers: Headers of the JPEGs that the images come from, with a leading axis n; None if
+            unknown.
         likelihood: A learned data term, see `likelihood.models.load_model`.
         prior: From `default_prior`, to make it once for many batches; made here if None.
         batch_size: Images searched at once, rounded up to whole devices; by memory if None.
-        progress: Called now and then with the share of this call's work that is done.
+        progress: Called after each piece of the search with the fraction of the work that is done.
 
     Returns:
         The restorations, with a leading axis n on every array, on the host; see `run_batch` for

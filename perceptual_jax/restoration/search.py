@@ -1,7 +1,7 @@
 """The search for ONE image: init, enter, step, finish. `jax.vmap` makes the batch.
 
-A search is a sequence of stages that share their latents: the first look at drafts, the last one
-at the full-resolution picture with a heavier data term. A stage is one `lax.scan` over `step`:
+A search is a sequence of stages that share their latents: the first ones render drafts, the last
+one the full-resolution picture with a heavier data term. A stage is one `lax.scan` over `step`:
 
     state, noise = init(search, key)
     for stage in search.stages:
@@ -9,9 +9,10 @@ at the full-resolution picture with a heavier data term. A stage is one `lax.sca
         state, trace = advance(search, stage, given, noise, state, stage.steps)
     restoration = finish(search, given, noise, state, trace)
 
-Everything it does comes in as functions: data terms, prior terms, the start and the optimiser of
-each stage. `presets` builds the searches of the configs. Everything is pure, and nothing raises
-inside: an image whose loss stops being finite keeps its best state and gets a `Status`.
+Its parts are functions passed in by the caller: data terms, prior terms, the start and the
+optimiser of each stage. `presets` builds the searches of the configs. Everything is pure, and
+nothing raises inside: an image whose loss stops being finite keeps its best state and gets a
+`Status`.
 """
 
 import dataclasses
@@ -40,7 +41,7 @@ from perceptual_jax.types import (
 )
 
 Start = Callable[[Generator, Whitening | None, Key[Array, ""]], tuple[Latents, Noise]]
-"""Where one image's search begins, and all its noise maps; the key is consumed."""
+"""Function to one image's initial latents and all its noise maps; the key is consumed."""
 
 
 @functools.partial(
@@ -52,20 +53,23 @@ Start = Callable[[Generator, Whitening | None, Key[Array, ""]], tuple[Latents, N
 class Search:
     """A whole search: an immutable pytree, the same for all images.
 
-    What a term, a start or an optimiser is called, or made of, is nothing to the search.
+    The search depends on no name and no implementation of a term, a start or an optimiser.
     """
 
     generator: Generator
+    """Renders the latents."""
     whitening: Whitening | None
-    """The map to the space that points move in; None is W itself."""
+    """The map to the space in which points are optimised; None is W itself."""
     data_terms: Mapping[str, DataTerm]
+    """Data terms by name; pytrees."""
     prior_terms: Mapping[str, Callable[[Float[Array, "k d"]], Float[Array, ""]]]
-    """Functions of the styles; pytrees, such as `jax.tree_util.Partial`."""
+    """Functions of the styles, by name; pytrees, such as `jax.tree_util.Partial`."""
     measure: Callable[[Given, Float[Array, "r r 3"]], Any]
-    """How well the final picture degrades to the given one; a pytree."""
+    """Measures how well the final picture degrades to the given one; a pytree."""
     start: Start
-    """Static: hashable, and equal where it does the same."""
+    """The start of a search; static, so hashable and equal to any other that does the same."""
     stages: tuple[Stage, ...]
+    """Stages in their order; static."""
 
     def replace_terms(
         self,
@@ -78,9 +82,9 @@ class Search:
 
         Args:
             data: Data terms to add, or to take the place of those of the same name.
-            prior: Prior terms likewise; plain functions are welcome.
-            weights: Of the terms by name. Terms that it does not name keep theirs; a weight of 0
-                evaluates a term without following it.
+            prior: Prior terms likewise, also as plain functions.
+            weights: Weights by the terms' names. Terms that are not named keep theirs; a term of
+                weight 0 is evaluated and reported, but does not change the search.
         """
         known = prior or {}
         wrapped = {
@@ -103,8 +107,8 @@ def init(search: Search, key: Key[Array, ""]) -> tuple[SearchState, Noise]:
     """The state before the first stage, and all noise maps of this image.
 
     Args:
-        search: What to do.
-        key: Consumed. The same key gives the same start.
+        search: The search.
+        key: PRNG key; consumed. The same key gives the same start.
     """
     latents, noise = search.start(search.generator, search.whitening, key)
     worst = jnp.full((), jnp.inf, jnp.float32)
@@ -123,8 +127,8 @@ def init(search: Search, key: Key[Array, ""]) -> tuple[SearchState, Noise]:
 def enter(search: Search, stage: Stage, state: SearchState) -> SearchState:
     """The state at the first step of a stage.
 
-    Losses of different stages cannot be compared, so "best" starts anew. A stage that restarts
-    its optimiser goes on from the best state of the stage before.
+    Losses of different stages cannot be compared, so the best loss is reset. A stage that restarts
+    its optimiser continues from the best state of the previous stage.
     """
     state = state._replace(
         best_terms=jax.tree.map(lambda x: jnp.full_like(x, jnp.inf), state.best_terms)
@@ -137,9 +141,9 @@ def enter(search: Search, stage: Stage, state: SearchState) -> SearchState:
 def step(
     search: Search, stage: Stage, problem: Problem, state: SearchState
 ) -> tuple[SearchState, Terms]:
-    """One step: evaluate where the search stands, keep it if it is the best so far, move on.
+    """One step: evaluate the latents, record them if they are the best so far, update them.
 
-    Where the loss or its gradient is not finite, the search of this image stands still for good.
+    Once the loss or its gradient is not finite, the latents of this image no longer change.
     """
 
     def loss(latents: Latents) -> tuple[Float[Array, ""], Terms]:
@@ -175,18 +179,18 @@ def step(
 def advance(
     search: Search, stage: Stage, given: Given, noise: Noise, state: SearchState, steps: int
 ) -> tuple[SearchState, Terms]:
-    """Takes `steps` steps of a stage, which may be taken in pieces.
+    """Takes `steps` steps of a stage; a stage may be split into several such pieces.
 
     Args:
-        search: What to do.
+        search: The search.
         stage: One of its stages.
         given: The degraded image.
         noise: From `init`.
         state: From `enter`, or from an earlier piece of the same stage.
-        steps: How many.
+        steps: Number of steps.
 
     Returns:
-        The state after, and the terms at each step.
+        The state after them, and the terms at each step.
     """
     caches = {
         name: term.prepare(given, stage.resolution)
@@ -203,10 +207,10 @@ def finish(
     """Renders the best state of the last stage at full resolution.
 
     Args:
-        search: What to do.
+        search: The search.
         given: The degraded image.
         noise: From `init`.
-        state: After the last stage.
+        state: State after the last stage.
         trace: Terms of all steps.
     """
     generator, best = search.generator, state.best
@@ -234,7 +238,7 @@ class Functions(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A search between two steps, to go on from."""
+    """A search between two steps, from which it can be resumed."""
 
     step: int
     """Steps taken, in all stages."""
@@ -246,10 +250,10 @@ class Snapshot(NamedTuple):
 
 @runtime_checkable
 class OnPiece(Protocol):
-    """Hears of a search after each piece of a stage."""
+    """A callback after each piece of a stage."""
 
     def __call__(self, step: int, state: SearchState, traces: Sequence[Any]) -> None:
-        """Steps taken, the state after them, and the terms at each step, piece by piece."""
+        """Receives the steps taken, the state after them, and the terms of each piece's steps."""
         ...
 
 
@@ -263,15 +267,15 @@ def run(
     resume: Snapshot | None = None,
     on_piece: OnPiece | None = None,
 ) -> Restoration:
-    """Restores one image, as one pure function; or whatever `functions` are made for.
+    """Restores one image, as one pure function; or a batch, if `functions` are vmapped.
 
     Args:
-        search: What to do.
+        search: The search.
         given: A degraded image; an aligned face crop.
-        key: Consumed.
-        functions: The parts of the search; a batch brings them vmapped and compiled.
-        piece_of: How many of a stage's steps are taken at once.
-        resume: Where to go on from; not under `jax.jit`.
+        key: PRNG key; consumed.
+        functions: The parts of the search; `batch` passes them vmapped and compiled.
+        piece_of: Maps the steps of a stage to the steps of each piece, a divisor of them.
+        resume: The snapshot to resume from; not under `jax.jit`.
         on_piece: Called after each piece; not under `jax.jit`.
 
     Example:
@@ -283,7 +287,7 @@ def run(
     done, end = 0 if resume is None else resume.step, 0
     for stage in search.stages:
         begin, end = end, end + stage.steps
-        if end < done:  # what comes after goes on from a later state
+        if end < done:  # The snapshot was taken in a later stage.
             continue
         state = functions.enter(search, stage, state)
         if resume is not None and begin < done:
@@ -298,7 +302,7 @@ def run(
 
 
 def join_traces(traces: Sequence[Any]) -> Terms:
-    """Traces of successive pieces as one, along the axis of steps, which is the last."""
+    """Concatenates the traces of successive pieces along the axis of steps, the last one."""
     return jax.tree.map(lambda *pieces: jnp.concatenate(pieces, axis=-1), *traces)
 
 
@@ -307,12 +311,12 @@ def _names(search: Search) -> list[str]:
 
 
 def _with_leaves(like: SearchState, leaves: Sequence[Any]) -> SearchState:
-    """The state of these arrays, on the devices that hold `like`, which is one of its stage."""
-    there, tree = jax.tree.flatten(like)
-    placed = [jax.device_put(x, y.sharding) for x, y in zip(leaves, there, strict=True)]
+    """A state made of `leaves`, with the structure and the sharding of `like`."""
+    examples, tree = jax.tree.flatten(like)
+    placed = [jax.device_put(x, y.sharding) for x, y in zip(leaves, examples, strict=True)]
     return jax.tree.unflatten(tree, placed)
 
 
 def _select(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
-    """The first tree where the condition holds, else the second; NaNs of the other stay out."""
+    """The first tree if the condition holds, else the second; NaNs do not spread from the other."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

@@ -22,22 +22,22 @@ class PriorStart:
     at: Literal["mean", "random"] = "mean"
     """The mean of W for every style, or an independent draw for each."""
     spread: float = 0.0
-    """Moves a mean start this share of the way to one random draw."""
+    """Fraction of the way from the mean to one random draw, for a mean start."""
     tile: bool = False
-    """With a random start, one draw for all styles."""
+    """Whether a random start uses one draw for all styles."""
     radius: float | Literal["initial"] = "initial"
-    """Norm that every point is brought to; infinity and "initial" leave them."""
+    """Norm that every point is scaled to; infinity and "initial" leave the points unchanged."""
     noise: Literal["const", "random", "none"] = "const"
     """The generator's own noise maps, one draw for each image, or zeros."""
     zero_last: bool = False
-    """Sets the finest map to zero."""
+    """Whether the finest noise map is set to zero."""
     trainable: int = 0
-    """How many of the coarsest maps the search moves."""
+    """Number of noise maps, from the coarsest on, that the search optimises."""
 
     def __call__(
         self, generator: Generator, whitening: Whitening | None, key: Key[Array, ""]
     ) -> tuple[Latents, Noise]:
-        """Latents and all noise maps of one image; the key is consumed."""
+        """Initial latents and all noise maps of one image; the key is consumed."""
         points_key, noise_key = jax.random.split(key)
         points = self._points(generator, whitening, points_key)
         if self.radius != "initial" and math.isfinite(self.radius):

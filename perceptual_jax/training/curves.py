@@ -1,4 +1,4 @@
-"""Curves as a picture: how a training went, at a glance."""
+"""The curves of a training, drawn as a picture."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,8 @@ def draw_curves(
     """Curves over common axes, with a legend.
 
     Args:
-        curves: Points of each by its name, in order of x. Points that are not finite are left out.
+        curves: Points of each curve by its name, ordered by x; points that are not finite are left
+            out.
         x: Name of the horizontal axis.
         y: Name of the vertical axis.
 
@@ -29,9 +30,9 @@ def draw_curves(
     heights: list[float] = []
     for name, points in curves.items():
         shown = [(a, b) for a, b in points if math.isfinite(a) and math.isfinite(b)]
-        across, up = zip(*shown, strict=True) if shown else ((), ())
-        axes.plot(across, up, marker="." if len(shown) <= 60 else "", label=name)
-        heights += up
+        steps, values = zip(*shown, strict=True) if shown else ((), ())
+        axes.plot(steps, values, marker="." if len(shown) <= 60 else "", label=name)
+        heights += values
     # The first losses of a training are far above all others and would flatten the rest.
     if heights and (top := np.quantile(heights, 0.98)) > (low := min(heights)):
         margin = 0.05 * (top - low)

@@ -1,11 +1,12 @@
-"""Evaluations during a training: they rank the moving average and choose the model that is kept.
+"""Evaluations during a training, which select the model that is saved.
 
-Ranking: does the likelihood prefer the true original to pictures that are nearly it?
+Ranking measures whether the likelihood prefers the true original to decoys, pictures close to it:
 
-    accuracy(decoy) = share of images with bits(degraded | original) < bits(degraded | decoy)
+    accuracy(decoy) = fraction of images with bits(degraded | original) < bits(degraded | decoy)
 
-Fewer bits do not make a better guide for a search (the paper, Section 4.3), so models are chosen by
-this and not by their bits. Samples show what a model thinks that some pictures degrade to.
+with bits in bits/dim. A lower NLL does not make a better objective for a search (the paper, Section
+4.3), so models are selected by ranking and not by NLL. Samples show the degraded pictures that a
+model finds probable.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,10 +32,11 @@ from perceptual_jax.training.step import Batch, TrainState, to_batch
 from perceptual_jax.types import JpegHeader
 
 PAIRED = "paired"
+"""Name of the true original among the conditions."""
 
 
 def decoys(originals: Float[Array, "n h w 3"]) -> dict[str, Float[Array, "n h w 3"]]:
-    """Conditions to tell from the true one: by name, the true one first.
+    """The true condition and its decoys, by name, the true one first.
 
     `another` is the next image of the batch; `shift1` and `shift2` move the picture to the right
     by 1 and 2 pixels; `blur` is a Gaussian blur of standard deviation 1 pixel.
@@ -59,7 +61,7 @@ def bits_of_conditions(
     batch: Batch,
     conditions: Mapping[str, Float[Array, "n h w 3"]],
 ) -> dict[str, Float[Array, " n"]]:
-    """Bits/dim of every degraded image under each condition; the streams are shared."""
+    """Bits/dim of every degraded image under each condition; the context is shared."""
     context = network.context(batch.degraded, batch.header)
 
     def bits(condition: Array) -> Array:
@@ -73,7 +75,12 @@ def bits_of_conditions(
 
 
 def ranking_accuracy(bits: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Share of images whose paired bits are fewer than those of each decoy; a tie is a miss.
+    """Fraction of images with fewer bits/dim under the original than under each decoy.
+
+    A tie counts as an error.
+
+    Args:
+        bits: Bits/dim of the images under every condition, by its name.
 
     Example:
         >>> ranking_accuracy({"paired": np.array([1.0, 2.0]), "blur": np.array([1.5, 1.5])})
@@ -91,14 +98,14 @@ Record = dict[str, Any]
 Row = list[UInt8[np.ndarray, "_ _ 3"]]
 
 EVALUATION_CROP = 128
-"""Pixels of a side: a window of the whole picture, so that evaluations take seconds."""
+"""Largest side in pixels of the crops that are evaluated, so that evaluations take seconds."""
 
 SAMPLES, SAMPLE_CROP = 4, 64
-"""Pictures that samples are drawn for, and pixels of a side of the part that is drawn."""
+"""Number of pictures that samples are drawn for, and pixels of a side of each sample."""
 
 
 def evaluation_batch(pairs: Sequence[dict[str, np.ndarray]]) -> Batch:
-    """The middle of every pair; of every second one the tables are withheld."""
+    """The central crop of every pair; every second one has an unknown header except its phase."""
     crops = []
     for i, pair in enumerate(pairs):
         height, width, _ = pair["degraded"].shape
@@ -127,7 +134,19 @@ def evaluate(
     records: Sequence[Record],
     settings: Record,
 ) -> Record:
-    """Ranks the moving average; keeps it as the model if it is the best so far."""
+    """Ranks the moving average, saves it, and saves it as the best model if it is.
+
+    Args:
+        out: Folder of the training.
+        state: State of the training.
+        config: Config of the network.
+        evaluation: Crops that are not trained on.
+        records: Records so far, with those of earlier evaluations.
+        settings: Settings of the training, stored in the model's file.
+
+    Returns:
+        The record of this evaluation.
+    """
     network = averaged(state, config)
     bits = _bits_of_decoys(network, evaluation)
     bits = {name: np.asarray(values) for name, values in bits.items()}
@@ -153,15 +172,15 @@ def averaged(state: TrainState, config: PixelCNNConfig) -> PixelCNN:
 
 
 def sample_rows(state: TrainState, config: PixelCNNConfig, evaluation: Batch) -> list[Row]:
-    """What pictures degraded to, and what the moving average draws in its place.
+    """Degraded crops beside samples of the moving average with the same originals.
 
     Args:
-        state: Of the training.
+        state: State of the training.
         config: Config of the network.
-        evaluation: The first few of its crops are shown, of each the upper left part.
+        evaluation: Crops, of the first few of which the upper left parts are shown.
 
     Returns:
-        For each of them its original, degraded and drawn crop.
+        The original, the degraded crop and the sample of each.
     """
     model = Likelihood(averaged(state, config))
     rows = []
@@ -182,12 +201,12 @@ def _bits_of_decoys(network: PixelCNN, batch: Batch) -> dict[str, jax.Array]:
 
 
 def best_of(records: Sequence[Record]) -> Record:
-    """The evaluation that ranked best; among equals, that of the largest mean margin."""
+    """The evaluation with the best ranking; among equals, the one with the largest mean margin."""
     evaluations = [record for record in records if "ranking" in record]
     return max(evaluations, key=lambda r: (r["ranking"], np.mean(list(r["margin"].values()))))
 
 
 def line_of(record: Record) -> str:
     """An evaluation as one line for the user."""
-    accuracy = ", ".join(f"{name} {share:.0%}" for name, share in record["accuracy"].items())
+    accuracy = ", ".join(f"{name} {value:.0%}" for name, value in record["accuracy"].items())
     return f"step {record['step']}: {record['bits']:.3f} bits/dim; ranking {accuracy}"

@@ -1,15 +1,15 @@
-"""A training as a job: a folder that tells what was done, and from which it goes on.
+"""A training as a job in a folder, from which it can be resumed.
 
-    settings.json       network, training and data; another call must have the same
-    checkpoints/        the whole state, of the last steps (orbax)
+    settings.json       network, training and data; a resumed training must have the same
+    checkpoints/        the whole state at the last steps (orbax)
     log.jsonl           losses, and evaluations on pictures that are not trained on
     model.safetensors   the moving average that ranked best
     last.safetensors    the moving average at the last evaluation
-    loss.png            both curves
-    samples.png         of the last evaluation: degraded pictures, and samples in their place
+    loss.png            curves of the training loss and of the NLL of held-out pictures
+    samples.png         degraded pictures beside samples, from the last evaluation
 
-A checkpoint holds the state of the input as well, so a training that was stopped at any moment
-takes the same steps again as one that was not. Models are written whole or not at all.
+A checkpoint holds the state of the input pipeline as well, so an interrupted training takes the
+same steps as an uninterrupted one. Files of models are written atomically.
 """
 
 import dataclasses
@@ -67,31 +67,31 @@ from perceptual_jax.training.step import (
 
 
 class TrainingError(Error, RuntimeError):
-    """A training that cannot go on; the message is one sentence for the user."""
+    """A training that cannot continue; the message is one sentence for the user."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is trained, on what."""
+    """The network to train, its data and its hyperparameters."""
 
     data: tuple[str, ...]
     """Folders and `tfds:` names, see `sources.open_sources`."""
     held_out: tuple[str, ...]
-    """The same, for the evaluations."""
+    """Folders and `tfds:` names of the pictures for the evaluations."""
     profile: str
-    """Of the degradations."""
+    """Name or path of the profile that degrades the pictures."""
     network: PixelCNNConfig
     train: TrainConfig
     size: int = 256
-    """Pictures are reduced to this many pixels of the shorter side before they degrade."""
+    """Pixels of the shorter side to which larger pictures are reduced before the degradation."""
     reconstructions: str | None = None
     """A folder with a generator's versions of some pictures, see `pairs`."""
     init_from: str | None = None
-    """A model whose weights the training begins with."""
+    """Name or path of a model whose weights the training starts from; None starts at random."""
 
 
 class Summary(NamedTuple):
-    """How a training ended."""
+    """The result of a training."""
 
     out: Path
     steps: int
@@ -121,19 +121,19 @@ def fit(
     """Trains until `job.train.steps`, from the last checkpoint if there is one.
 
     Args:
-        job: What to train.
-        out: Folder.
+        job: Network, data and hyperparameters.
+        out: Folder of the training; created if it does not exist.
         evaluate_every: Steps between evaluations, which choose the model.
-        checkpoint_every: Steps that an interruption may cost at most.
+        checkpoint_every: Steps between checkpoints, the most that an interruption can lose.
         log_every: Steps between lines of the log.
-        evaluation_images: Pictures of the evaluations.
-        report: Gets a line after each evaluation.
+        evaluation_images: Number of pictures in the evaluations.
+        report: Called with a line of text after each evaluation.
         progress: Called with the number of steps done and of all.
 
     Raises:
-        UsageError, InputError: Before anything is written.
+        UsageError, InputError: If the settings or the data cannot be used; nothing is written.
         TrainingError: If the loss becomes NaN or infinite. The last checkpoint and the best
-            model stay as they are.
+            model remain.
         WriteError: If a file cannot be written.
     """
     out = Path(out)
@@ -157,10 +157,10 @@ def fit(
     save_json(out / "settings.json", settings_of(job))
 
     place = _placement(train.batch_size)
-    begin = jax.jit(lambda batch: init_state(job.network, train, batch))
+    init_fn = jax.jit(lambda batch: init_state(job.network, train, batch))
     options = ocp.CheckpointManagerOptions(max_to_keep=2)
     with ocp.CheckpointManager((out / "checkpoints").absolute(), options=options) as checkpoints:
-        state, records = _resume(checkpoints, out, begin, batches, job, place)
+        state, records = _resume(checkpoints, out, init_fn, batches, job, place)
         step_fn = jax.jit(
             lambda state, batch: train_step(state, batch, job.network, train), donate_argnums=0
         )
@@ -200,7 +200,7 @@ def fit(
 
 
 def settings_of(job: Job) -> Record:
-    """What decides the steps of a training, but for the number of them."""
+    """Settings that determine the steps of a training, except their number."""
     settings = dataclasses.asdict(job)
     del settings["train"]["steps"]
     return json.loads(json_text(settings))
@@ -210,17 +210,17 @@ def _check_settings(out: Path, job: Job) -> None:
     path = out / "settings.json"
     if not path.exists():
         return
-    there, here = json.loads(path.read_text(encoding="utf-8")), settings_of(job)
-    for name in here:
-        if there.get(name) != here[name]:
+    stored, current = json.loads(path.read_text(encoding="utf-8")), settings_of(job)
+    for name in current:
+        if stored.get(name) != current[name]:
             raise UsageError(
-                f"{out} holds a training with another {name} ({there.get(name)}, "
-                f"not {here[name]}); give its settings again or choose another folder"
+                f"{out} holds a training with another {name} ({stored.get(name)}, "
+                f"not {current[name]}); give its settings again or choose another folder"
             )
 
 
 def _placement(batch_size: int) -> Callable[[Batch], Batch]:
-    """Puts a batch on all local devices, an equal share on each."""
+    """A function that shards a batch over all local devices, in equal parts."""
     devices = jax.local_devices()
     if batch_size % len(devices):
         raise UsageError(
@@ -233,23 +233,23 @@ def _placement(batch_size: int) -> Callable[[Batch], Batch]:
 def _resume(
     checkpoints: ocp.CheckpointManager,
     out: Path,
-    begin: Callable[[Batch], TrainState],
+    init_fn: Callable[[Batch], TrainState],
     batches: Any,
     job: Job,
     place: Callable[[Batch], Batch],
 ) -> tuple[TrainState, list[Record]]:
-    """The state to go on from, and the records up to it."""
+    """The state to resume from, or the initial one, and the records up to it."""
     step = checkpoints.latest_step()
     if step is None:
         model = None if job.init_from is None else _first_model(job.init_from, job)
         start = batches.get_state()
-        state = begin(place(to_batch(next(batches))))
+        state = init_fn(place(to_batch(next(batches))))
         batches.set_state(start)
         if model is not None:
             weights = nnx.to_pure_dict(nnx.state(unfold(model.network)))
             state = state._replace(weights=weights, average=jax.tree.map(jnp.copy, weights))
         return state, []
-    example = to_stored(jax.eval_shape(begin, jax.eval_shape(to_batch, _shapes(job.train))))
+    example = to_stored(jax.eval_shape(init_fn, jax.eval_shape(to_batch, _shapes(job.train))))
     args = ocp.args.Composite(state=ocp.args.StandardRestore(example), input=ocp.args.JsonRestore())
     restored = checkpoints.restore(step, args=args)
     batches.set_state(_from_json(restored["input"]))
@@ -264,7 +264,7 @@ def _save(checkpoints: ocp.CheckpointManager, state: TrainState, batches: Any) -
         input=ocp.args.JsonSave(_to_json(batches.get_state())),
     )
     checkpoints.save(int(state.step), args=args)
-    # The next step gives the buffers of this state away.
+    # The next step donates the buffers of this state.
     checkpoints.wait_until_finished()
 
 
@@ -289,7 +289,7 @@ def _shapes(train: TrainConfig) -> dict[str, Any]:
 
 
 def _first_model(init_from: str, job: Job) -> Likelihood:
-    """The model that a training begins with."""
+    """The model whose weights a training starts from."""
     model = load_model(init_from)
     if model.config != job.network:
         raise UsageError(f"{init_from} is another network than the one to train")

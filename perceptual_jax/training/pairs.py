@@ -1,13 +1,13 @@
 """Pairs to learn p(degraded | original) from: crops, streamed by grain.
 
-    picture -> flip -> degrade the whole -> cut crops at the same places of both
+    picture -> flip -> degrade the whole picture -> cut crops at equal positions of both
 
 The degraded picture may be smaller than the original (super-resolution); the original is then
-brought to its size. Most crops begin on the 16-px grid, where all their blocks are whole, the
-others anywhere; each knows its place in the grid of the last JPEG, if there was one.
+resampled to its size. Most crops begin on the 16-px grid, where all their blocks are whole, the
+others anywhere; each has its phase in the grid of the last JPEG, if there was one.
 
-Everything random is a function of the seed and of the position in the stream, so a stream that
-is gone on with from a saved state gives what an unbroken one gives.
+Everything random is a function of the seed and of the position in the stream, so a stream resumed
+from a saved state yields the same batches as an uninterrupted one.
 """
 
 import os
@@ -31,11 +31,11 @@ Pairs = dict[str, np.ndarray]
 [n 2 8 8], `subsampling` int32 [n], `phase` int32 [n 2]."""
 
 RECONSTRUCTION_SHARE = 0.15
-"""Of pictures that have a reconstruction, how often it is the condition."""
+"""Probability that a picture's reconstruction is the condition, if there is one."""
 
 _TRIES = 20
 _EPOCHS = 2**31
-"""As good as endless; grain's own endless length overflows when it is batched by one."""
+"""Practically endless; grain's own endless length overflows when it is batched by one."""
 
 
 def training_batches(
@@ -53,14 +53,15 @@ def training_batches(
 
     Args:
         source: Clean pictures.
-        profile: How they degrade.
-        crop: Pixels of a side.
+        profile: Profile that degrades them.
+        crop: Pixels of a side of a crop.
         batch_size: Crops in a batch.
-        seed: Of everything random.
-        crops_per_image: From one degraded picture, fewer if the batch is no multiple of it.
-        aligned_share: Share of crops that begin on the grid.
-        reconstructions: A folder with a generator's versions of some of the pictures, under their
-            names, which now and then take the place of the original (not of what is degraded).
+        seed: Seed of order, degradations and crops.
+        crops_per_image: Crops from one degraded picture; reduced to a divisor of the batch size.
+        aligned_share: Fraction of crops that begin on the grid.
+        reconstructions: A folder with a generator's reconstructions of some of the pictures, under
+            their names. Some of them replace the original as the condition; the picture that is
+            degraded stays the original.
 
     Raises:
         DataError: If a picture, or what a profile makes of it, is smaller than a crop.
@@ -94,10 +95,10 @@ def evaluation_pairs(
     """Whole pictures and what they degrade to, without a batch axis; the same at every call.
 
     Args:
-        source: Clean pictures; they are taken at equal distances.
-        profile: How they degrade.
-        seed: Of the degradations.
-        count: How many pictures, if there are that many.
+        source: Clean pictures, from which equally spaced ones are taken.
+        profile: Profile that degrades them.
+        seed: Seed of the degradations.
+        count: Number of pictures; all if there are fewer.
     """
     chosen = np.unique(np.linspace(0, len(source) - 1, count).round().astype(int))
     pairs = []
@@ -111,7 +112,7 @@ def evaluation_pairs(
 
 
 def join(batches: Any) -> Pairs:
-    """Several sets of pairs as one."""
+    """Concatenates several sets of pairs."""
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
@@ -142,15 +143,15 @@ def _crops(
         )
         window = np.s_[top : top + crop, left : left + crop]
         phase = degradation.header.phase
-        moved = np.where(phase >= 0, (phase + np.array([top, left])) % GRID, -1).astype(np.int32)
-        part = degradation._replace(image=degradation.image[window])
-        header = degradation.header._replace(phase=moved)
-        crops.append(_pair(part, original[window], header))
+        own = np.where(phase >= 0, (phase + np.array([top, left])) % GRID, -1).astype(np.int32)
+        cropped = degradation._replace(image=degradation.image[window])
+        header = degradation.header._replace(phase=own)
+        crops.append(_pair(cropped, original[window], header))
     return {name: np.stack([pair[name] for pair in crops]) for name in crops[0]}
 
 
 def _degrade(clean: Any, profile: Profile, rng: np.random.Generator, crop: int) -> Degradation:
-    """Degrades, again if the result is smaller than a crop."""
+    """Degrades a picture, and again while the result is smaller than a crop."""
     if min(clean.shape[:2]) >= crop:
         for _ in range(_TRIES):
             degradation = apply_profile(profile, np.ascontiguousarray(clean), rng)
@@ -173,7 +174,7 @@ def _pair(degradation: Degradation, original: np.ndarray, header: JpegHeader) ->
 def _versions(
     source: PictureSource, folder: str | os.PathLike[str] | None
 ) -> dict[int, Callable[[tuple[int, int]], np.ndarray]]:
-    """Readers of the reconstructions that are there, by the number of the picture."""
+    """Readers of the reconstructions in a folder, by the index of the picture."""
     if folder is None:
         return {}
     names = {source.name(i): i for i in range(len(source))}

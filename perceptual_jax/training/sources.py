@@ -1,7 +1,7 @@
 """Clean pictures to train on: folders and tensorflow-datasets, as one random access source.
 
-What a user types is one of these; a slice at the end takes some of the files, in the order of
-their names:
+A source is named in one of these forms; a slice at the end selects files in the order of their
+names:
 
     faces
     faces[:-100]
@@ -21,7 +21,7 @@ from perceptual_jax.io.images import ImageError, read_image, reduce_picture
 from perceptual_jax.io.inputs import InputError, collect_inputs
 
 CACHE_BYTES = 2**30
-"""Reduced pictures kept in memory: decoding takes longer than a training step."""
+"""Memory for reduced pictures: decoding takes longer than a training step."""
 
 
 class DataError(InputError):
@@ -29,18 +29,19 @@ class DataError(InputError):
 
 
 class Entry(NamedTuple):
-    """A picture that can be read."""
+    """A picture that is read on demand."""
 
     name: str
-    """Unique in its source, without an extension."""
+    """Name without an extension, unique in its source."""
     read: Callable[[], UInt8[np.ndarray, "h w 3"]]
+    """Reads and decodes the picture."""
 
 
 class PictureSource:
-    """Pictures by number, reduced to a common shorter side; a sequence, as grain wants it."""
+    """Pictures by index, reduced to a common shorter side: a random access source for grain."""
 
     def __init__(self, entries: Sequence[Entry], *, size: int):
-        """Reads nothing yet.
+        """Reads no picture until it is indexed.
 
         Args:
             entries: The pictures.
@@ -56,7 +57,7 @@ class PictureSource:
         return len(self._entries)
 
     def __getitem__(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """A picture; do not change it.
+        """The picture of an index; it is cached, so callers must not modify it.
 
         Raises:
             DataError: If it cannot be read.
@@ -78,7 +79,7 @@ class PictureSource:
         return f"PictureSource({len(self)} pictures, shorter side {self._size})"
 
     def name(self, index: int) -> str:
-        """Of a picture."""
+        """The name of the picture of an index."""
         return self._entries[index].name
 
 

@@ -3,7 +3,7 @@
     step: augment the condition -> bits/dim of the degraded crops -> clipped Adam -> average
 
 A step's randomness is a function of the seed and the step's number, so a training that resumes
-takes the same steps as an unbroken one. Everything here is pure; `fit` reads and writes.
+takes the same steps as an uninterrupted one. Everything here is pure; `fit` reads and writes.
 
 Source: the paper, Section 4.1; Salimans et al., "PixelCNN++", 2017 (Adam's moments, averaging).
 """
@@ -28,42 +28,42 @@ from perceptual_jax.types import JpegHeader
 from perceptual_jax.validation import Checked, Count, Positive, Range, Share
 
 LEVEL = 2 / 255
-"""Distance of two neighbouring 8-bit levels in [-1, 1]."""
+"""Distance between neighbouring 8-bit levels in [-1, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(Checked):
-    """How to train. The defaults suit the `fast` preset."""
+    """Hyperparameters of the training. The defaults suit the `fast` preset."""
 
     steps: Count = 20_000
-    """All steps, the last `cooldown` of which lower the learning rate to zero."""
+    """Number of steps, including those of `warmup` and `cooldown`."""
     batch_size: Annotated[int, Range(1)] = 32
     """Crops in a step."""
     crop: Annotated[int, Range(16)] = 48
     """Pixels of a side of a crop."""
     learning_rate: Positive = 2e-3
-    """Peak of Adam's."""
+    """Peak learning rate of Adam."""
     warmup: Count = 200
     """Steps until the peak."""
     cooldown: Share = 0.3
-    """Share of the steps in which the learning rate falls to zero."""
+    """Fraction of the steps, the last ones, in which the learning rate falls to zero."""
     ema: Share = 0.999
-    """Of the moving average of the weights, which is what is kept."""
+    """Decay of the exponential moving average of the weights, which is the resulting model."""
     clip: Positive = 1.0
-    """Norm that larger gradients are reduced to."""
+    """Largest norm of a gradient; larger gradients are scaled to it."""
     unknown_tables: Share = 0.25
-    """Share of crops whose quantisation tables are withheld."""
+    """Fraction of crops whose quantisation tables and subsampling are withheld."""
     unknown_phase: Share = 0.05
-    """Share of crops whose place in the grid is withheld."""
+    """Fraction of crops whose phase in the JPEG grid is withheld."""
     noisy: Share = 0.15
-    """Share of conditions that get white noise of up to 10 levels of 255."""
+    """Fraction of conditions with added white noise of up to 10 levels of 255."""
     blurred: Share = 0.1
-    """Share of conditions that get a blur of standard deviation up to 1.5 pixels."""
+    """Fraction of conditions with a Gaussian blur of standard deviation up to 1.5 pixels."""
     context_dropout: Share = 0.1
-    """Share of crops whose causal context is withheld from fusion and means, so that the network
-    must use the condition. Where the injection is late only."""
+    """Fraction of crops whose causal context is withheld from fusion and means, so that the network
+    must use the condition; for late injection only."""
     seed: Count = 0
-    """Of weights, crops and everything random."""
+    """Seed of the initial weights, the crops and the augmentation."""
 
 
 Params = dict[str, Any]
@@ -91,7 +91,7 @@ class Batch(NamedTuple):
 
 
 def to_batch(arrays: Mapping[str, np.ndarray | Array]) -> Batch:
-    """From what `pairs` streams, 8-bit images to [-1, 1]."""
+    """A batch from the arrays of `pairs`, with 8-bit images scaled to [-1, 1]."""
     degraded, original = (
         jnp.asarray(arrays[name], jnp.float32) * LEVEL - 1 for name in ("degraded", "original")
     )
@@ -104,7 +104,7 @@ def init_state(config: PixelCNNConfig, train: TrainConfig, batch: Batch) -> Trai
     key = jax.random.fold_in(jax.random.key(train.seed), 2**31 - 1)
     network = init_network(config, key, batch.degraded, batch.restored, batch.header)
     weights = nnx.to_pure_dict(nnx.state(network))
-    # Copies: a step gives its buffers away, and none may be given away twice.
+    # A step donates the buffers of its state, and no buffer may be donated twice.
     average = jax.tree.map(jnp.copy, weights)
     return TrainState(jnp.int32(0), weights, average, optimizer(train).init(weights))
 
@@ -138,16 +138,16 @@ def from_stored(stored: Any) -> TrainState:
 
 
 def learning_rate(train: TrainConfig, step: Any) -> Float[Array, ""]:
-    """Rises over `warmup`, stays, and falls to zero over the last steps, all linearly.
+    """The learning rate: a linear warm-up, a constant, and a linear fall to zero at the end.
 
-    Until the fall it does not depend on the number of all steps, so that a training can be
-    prolonged before it begins. Not a joined schedule of optax's: its bounds are whole steps, and
-    the two lines may meet below the peak.
+    Before the fall it does not depend on the total number of steps, so that a training can be
+    prolonged until then. This is not optax's joined schedule, whose boundaries are whole steps:
+    here the two lines may meet below the peak.
     """
     step = jnp.asarray(step, jnp.float32)
-    up = (step + 1) / max(train.warmup, 1)
-    down = (train.steps - step) / max(train.cooldown * train.steps, 1)
-    return train.learning_rate * jnp.clip(jnp.minimum(up, down), 0.0, 1.0)
+    rising = (step + 1) / max(train.warmup, 1)
+    falling = (train.steps - step) / max(train.cooldown * train.steps, 1)
+    return train.learning_rate * jnp.clip(jnp.minimum(rising, falling), 0.0, 1.0)
 
 
 def optimizer(train: TrainConfig) -> optax.GradientTransformation:
@@ -159,34 +159,34 @@ def optimizer(train: TrainConfig) -> optax.GradientTransformation:
 
 
 def augment(batch: Batch, train: TrainConfig, key: Key[Array, ""]) -> Batch:
-    """Conditions as a search will show them, and headers withheld.
+    """Makes conditions resemble those of a search, and withholds some headers.
 
     The condition of a search is a generator's picture: off the 8-bit lattice, often softer or
     rougher than a photograph. So conditions are dequantised, and some made noisy or blurred.
 
     Args:
-        batch: Clean originals and what they degraded to.
-        train: The shares.
-        key: Consumed.
+        batch: Clean originals and their degraded pictures.
+        train: Fractions of crops that each augmentation applies to.
+        key: PRNG key; consumed.
     """
     keys = jax.random.split(key, 7)
     n = batch.restored.shape[0]
 
-    def some(key: Key[Array, ""], share: float) -> Array:
-        return jax.random.bernoulli(key, share, (n, 1, 1, 1))
+    def draw_mask(key: Key[Array, ""], fraction: float) -> Array:
+        return jax.random.bernoulli(key, fraction, (n, 1, 1, 1))
 
     x = batch.restored
     sigma = jax.random.uniform(keys[0], (n, 1, 1, 1), minval=0.3, maxval=1.5)
-    x = jnp.where(some(keys[1], train.blurred), gaussian_blur(x, sigma), x)
+    x = jnp.where(draw_mask(keys[1], train.blurred), gaussian_blur(x, sigma), x)
     sigma = jax.random.uniform(keys[2], (n, 1, 1, 1), maxval=10 * LEVEL)
-    sigma = jnp.where(some(keys[3], train.noisy), sigma, 0.0)
+    sigma = jnp.where(draw_mask(keys[3], train.noisy), sigma, 0.0)
     noise_key, lattice_key = jax.random.split(keys[4])
     x = x + sigma * jax.random.normal(noise_key, x.shape)
     x = x + jax.random.uniform(lattice_key, x.shape, minval=-LEVEL / 2, maxval=LEVEL / 2)
     header = batch.header
-    hide = some(keys[5], train.unknown_tables)
+    hide = draw_mask(keys[5], train.unknown_tables)
     subsampling = jnp.where(hide[:, 0, 0, 0], -1, header.subsampling)
-    phase = jnp.where(some(keys[6], train.unknown_phase)[:, :, 0, 0], -1, header.phase)
+    phase = jnp.where(draw_mask(keys[6], train.unknown_phase)[:, :, 0, 0], -1, header.phase)
     tables = jnp.where(hide, 0.0, header.tables)
     return Batch(batch.degraded, x, JpegHeader(tables, subsampling, phase))
 
@@ -203,8 +203,9 @@ def batch_bits(
     Args:
         network: The network.
         batch: Crops.
-        keys: Of the dropout and the context dropout in training; consumed.
-        context_dropout: Share of crops whose streams are withheld from a late fusion.
+        keys: PRNG keys of the dropout and the context dropout in training; consumed. None turns
+            both off.
+        context_dropout: Fraction of crops whose streams are withheld from a late fusion.
     """
     config = network.config
     dropout_key, context_key = keys if keys is not None else (None, None)
@@ -214,7 +215,7 @@ def batch_bits(
         shape = (batch.degraded.shape[0], 1, 1, 1)
         keep = jax.random.bernoulli(context_key, 1 - context_dropout, shape)
         joined = jnp.where(keep, context.streams["joined"], 0)
-        # The means are counted from neighbours as well, which would tell as much again.
+        # The anchors of the means include neighbours, which are causal context as well.
         anchors = jnp.where(keep, context.degraded, batch.restored)
         context = context._replace(streams={"joined": joined}, degraded=anchors)
     mixture = network.mixture(context, batch.restored, dropout_keys=dropout_keys)
@@ -225,11 +226,11 @@ def batch_bits(
 def train_step(
     state: TrainState, batch: Batch, config: PixelCNNConfig, train: TrainConfig
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
-    """One step.
+    """One step of the optimiser and of the moving average.
 
     Args:
-        state: Its buffers may be donated.
-        batch: Clean crops; they are augmented here.
+        state: State before the step; its buffers may be donated.
+        batch: Clean crops and their degraded versions; they are augmented here.
         config: Static under `jit`.
         train: Static under `jit`.
 
@@ -252,8 +253,8 @@ def train_step(
     value, gradient = jax.value_and_grad(loss)(state.weights)
     updates, moments = optimizer(train).update(gradient, state.optimizer, state.weights)
     weights: Any = optax.apply_updates(state.weights, updates)
-    # At first the average would be mostly the random start; so it is a plain mean until then.
-    share = jnp.minimum(train.ema, (state.step + 1) / (state.step + 10))
-    average: Any = optax.incremental_update(weights, state.average, 1 - share)
+    # A smaller decay in the first steps keeps the random initial weights out of the average.
+    decay = jnp.minimum(train.ema, (state.step + 1) / (state.step + 10))
+    average: Any = optax.incremental_update(weights, state.average, 1 - decay)
     next_state = TrainState(state.step + 1, weights, average, moments)
     return next_state, {"loss": value, "gradient": optax.tree.norm(gradient)}

@@ -16,7 +16,7 @@ from perceptual_jax.restoration import search as parts
 from perceptual_jax.restoration.batch import piece_of, run_batch
 from perceptual_jax.restoration.downscale import DownscaleL2
 from perceptual_jax.restoration.objective import Problem, objective
-from perceptual_jax.restoration.optimizer import learning_rate_share
+from perceptual_jax.restoration.optimizer import learning_rate_factor
 from perceptual_jax.restoration.presets import build_search, default_prior, restore_batch, stages
 from perceptual_jax.types import Given, Latents, Status, unknown_header
 from tests.helpers.narrow import mobile, mobile_arrays
@@ -279,14 +279,14 @@ def test_nan_weights_give_a_status_and_no_exception(prior, degraded):
 
 
 def test_pulse_schedule():
-    drop = [float(learning_rate_share(s, 100, schedule="one_cycle_drop")) for s in range(100)]
+    drop = [float(learning_rate_factor(s, 100, schedule="one_cycle_drop")) for s in range(100)]
     assert drop[0] == pytest.approx(0.1)
     assert max(drop) == pytest.approx(drop[45]) == pytest.approx(1.0)
     assert drop[90] == pytest.approx(0.1)
     assert drop[99] == pytest.approx(0.1 + 0.9 * (0.001 - 0.1), rel=1e-5)
-    cycle = [float(learning_rate_share(s, 100, schedule="one_cycle")) for s in (0, 50, 100)]
+    cycle = [float(learning_rate_factor(s, 100, schedule="one_cycle")) for s in (0, 50, 100)]
     assert cycle == pytest.approx([0.1, 1.0, 0.1])
-    assert float(learning_rate_share(7, 100, schedule="fixed")) == 1.0
+    assert float(learning_rate_factor(7, 100, schedule="fixed")) == 1.0
 
 
 class Charbonnier(NamedTuple):
