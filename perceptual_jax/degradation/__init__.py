@@ -1,1 +1,1 @@
-"""How faces degrade: forward models, and what a JPEG tells of itself."""
+"""Forward models of degradations, and the headers of JPEGs."""

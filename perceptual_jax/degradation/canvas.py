@@ -17,7 +17,7 @@ from perceptual_jax.types import Given, JpegHeader
 
 
 def canvas_of(side: int) -> int:
-    """Pixels of a side of the array that holds a picture: few sizes for all pictures.
+    """Pixels of a side of the canvas of a picture: few sizes for all pictures.
 
     The sizes of drafts and of comparisons are powers of 2. One that is larger than a picture is not
     smaller than its canvas either.

@@ -1,4 +1,4 @@
-"""What a JPEG's header tells: its quantisation tables, its subsampling and where its grid lies.
+"""The header of a JPEG: its quantisation tables, its subsampling and the phase of its grid.
 
 The grid of blocks need not begin at the image's first pixel: a crop of a decoded JPEG keeps the
 phase of the grid, and 16 pixels hold every grid (8 for luma, 16 for chroma at half resolution).

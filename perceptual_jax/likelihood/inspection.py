@@ -131,7 +131,7 @@ def _window(
 
 
 def sift(pixels: Float[Array, "h w 3"]) -> list[tuple[int, int, int]]:
-    """The most promising qualities, with row and column of their grids of 8 pixels."""
+    """The qualities with the highest scores, with row and column of their grids of 8 pixels."""
     tables = jnp.stack([jnp.asarray(standard_tables(quality)[0]) for quality in QUALITIES])
     scores = np.asarray(_lattice_scores(pixels, tables))
     order = np.argsort(-scores, axis=None)[:_CANDIDATES]

@@ -25,7 +25,7 @@ NoiseBatch = tuple[Float[Array, "n _ _"], ...]
 
 
 class Progress(NamedTuple):
-    """Where a micro-batch is, after a piece of its search."""
+    """The progress of a micro-batch after a piece of its search."""
 
     rows: Sequence[int]
     """Indices into the batch of the micro-batch's images; the last one may be repeated."""

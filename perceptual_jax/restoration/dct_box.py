@@ -42,7 +42,7 @@ class Box(NamedTuple):
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class DctBox:
-    """How far an image's coefficients lie outside a JPEG's box. Holds no arrays: static.
+    """Squared distance of an image's coefficients to a JPEG's box. Holds no arrays: static.
 
     Example:
         >>> from perceptual_jax.degradation.jpeg import standard_tables
@@ -60,7 +60,7 @@ class DctBox:
         decoder's clipping, its rounding and its smoothing of chroma change few of them: for a face
         of 256 px, below 1 in 1000 differ from the file's at qualities 10 and 50 and 5 in 1000 at
         90. Blocks that the edge cuts lose more, 2 in 100 at quality 50, since the decoder's
-        pixels beyond it are gone. The original's own value is at most about 1e-6.
+        pixels beyond it are gone. The value at the original image is at most about 1e-6.
 
         Args:
             given: The decoded picture and its header. With unknown tables the box is a point: every

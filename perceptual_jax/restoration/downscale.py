@@ -22,7 +22,7 @@ from perceptual_jax.types import Given
 
 
 class L2Target(NamedTuple):
-    """What `DownscaleL2` compares a restored image with."""
+    """The target of `DownscaleL2` for one degraded image."""
 
     image: Float[Array, "h2 w2 c"]
     matrix: Float[Array, "h2 r"] | None = None

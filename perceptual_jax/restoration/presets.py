@@ -251,7 +251,7 @@ def default_prior(generator: Generator, config: PriorConfig) -> Prior:
 
 
 def default_batch_size(generator: Generator, config: RestoreConfig) -> int:
-    """How many images fit into half of the memory of all local devices, at most 64 on each.
+    """Number of images that fit into half of the memory of all local devices, at most 64 on each.
 
     On CPU, 4.
     """

@@ -1,4 +1,4 @@
-"""Where a search begins: the mean of W, near it, or at draws of the prior; and its noise maps."""
+"""The start of a search: at the mean of W, near it, or at draws of the prior; and noise maps."""
 
 import dataclasses
 import math
