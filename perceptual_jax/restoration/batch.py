@@ -55,12 +55,11 @@ def run_batch(
 ) -> Restoration:
     """Restores a batch of images of one size, or of one canvas.
 
-    A result depends on its image, its key and the search only: not on the order, the padding or
-    the other images of the batch, up to rounding. With the same batch size on the same device
-    type, pictures are equal to one level of 255 and styles to 1e-5; the same batch in the same
-    order gives bit-identical results. On some processors a picture's last bits depend on its row:
-    a convolution that gives an odd number of pixels is a matrix product whose last rows are summed
-    in another order.
+    The same batch in the same order gives the same bits on the same device type. Otherwise a result
+    depends on its image, its key and the search up to rounding: matrix products may sum a row in
+    another order when it stands elsewhere in the batch or the batch has another size. A search
+    amplifies rounding, so a long one can end at another, equally good result
+    (`scripts/batch_dependence.py` measures how far).
 
     Args:
         search: A search, from `presets.build_search` or built directly.
