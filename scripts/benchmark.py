@@ -1,12 +1,12 @@
-"""Measures speed and memory of the generators and of a whole search, on the device there is.
+"""Measures speed and memory of the generators and of a whole search on the default device.
 
     python scripts/benchmark.py [--out FILE] [--dtype bfloat16] [--resolutions 128] [--batches 1]
 
-For each generator, resolution (a draft, where the generator's own is higher) and batch: a forward
-pass, and a step (forward + backward with respect to the styles, in a scan of dependent steps).
-XLA counts the operations of the program before it optimises it. Plain matrix products are timed
-between the repeats, so that a busy machine slows both. Of all repeats the fastest counts. The
-likelihood and its samplers are measured as `benchmark_likelihood.py` does, with the paper's network
+For each generator, resolution (a draft if the generator's own is higher) and batch size it times a
+forward pass, and a step (forward + backward with respect to the styles, in a loop of dependent
+steps). Operations are those that XLA counts before optimisation. Plain matrix products are timed
+between the repeats, so that a busy machine slows both. The fastest repeat is reported. The
+likelihood and its samplers are measured as in `benchmark_likelihood.py`, with the paper's network
 for the samples.
 """
 
@@ -51,7 +51,7 @@ def seconds(function: Callable[..., Any], *args: Any) -> float:
 
 
 def compiled(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
-    """The compiled function, and the seconds that tracing and compiling took."""
+    """The compiled function, and the seconds of tracing and compilation."""
     start = time.perf_counter()
     return jax.jit(function).lower(*args).compile(), time.perf_counter() - start
 
@@ -73,7 +73,7 @@ def make_generator(name: str, resolution: int, dtype: Any) -> Any:
 
 
 def peak_gb() -> float:
-    """Most memory in use so far: of the device where it tells, else of this process."""
+    """Peak memory so far: that of the device if it reports one, else of this process."""
     device = jax.local_devices()[0].memory_stats() or {}
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # on Linux
     return device.get("peak_bytes_in_use", kilobytes * 1024) / 1e9
@@ -82,7 +82,7 @@ def peak_gb() -> float:
 def measure_network(
     generator: Any, resolution: int, batch: int, repeats: int, matmul: Callable[[], float]
 ) -> dict[str, float]:
-    """One row of the table of networks."""
+    """Measures one row of the table of networks."""
 
     def forward(generator, styles):
         noise = generator.noise_maps()
@@ -127,7 +127,7 @@ def measure_network(
 def measure_search(
     generator: Any, config: RestoreConfig, batch: int, matmul: Callable[[], float]
 ) -> dict[str, float]:
-    """A search for 32-px inputs: compiled by a first call, measured in a second."""
+    """Measures a search for 32-px inputs: a first call compiles, a second is timed."""
     keys = jax.random.split(jax.random.key(0), batch)
     prior = default_prior(generator, config.prior)
 
@@ -175,13 +175,19 @@ def main(
     steps: int | None = None,
     finish_steps: int | None = None,
 ) -> None:
-    """Measures, prints, and writes what was measured.
+    """Measures, prints the results, and writes them.
 
     Args:
-        out: JSON file.
-        search_batch: 0 is no search.
-        likelihood_size: 0 is no likelihood.
-        steps: Of the search, in place of the preset's.
+        out: JSON file of the results.
+        generators: The default generator, and StyleGAN2 with random weights.
+        resolutions: Resolutions of the drafts in pixels.
+        batches: Batch sizes.
+        dtype: Dtype of the activations.
+        repeats: Number of timings, of which the fastest is reported.
+        search_batch: Batch size of the search; 0 measures no search.
+        likelihood_size: Pixels per side for the likelihood; 0 measures no likelihood.
+        steps: Steps of the search, in place of those of the preset.
+        finish_steps: Steps of the finish, in place of those of the preset.
     """
     report: dict[str, Any] = environment()
     report |= {"date": datetime.date.today().isoformat(), "dtype": dtype}

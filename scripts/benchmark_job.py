@@ -1,13 +1,13 @@
-"""A whole job beside the bare loop of its device, with memory: does the job keep the device busy?
+"""Compares the rate of a whole job with that of the bare search on its device, with memory.
 
     python scripts/benchmark_job.py --pictures 1000 [--generator NAME] [--batch-size 16]
 
 Without --generator a narrow StyleGAN2 of 32 px with random weights is used, so that thousands of
 pictures take minutes. The bare loop restores batches of the same size from memory, before and after
-the job, for machines are not equally fast all the time. On a CPU the threads that read and write
-take cycles of the device: XLA_FLAGS=--xla_cpu_multi_thread_eigen=false with NPROC=1 leaves them a
-core of their own. Prints pictures a second of both, those of each tenth of the job, the seconds of
-each stage, and resident memory after a tenth of the job and at its end.
+the job, because the speed of machines varies. On a CPU the threads that read and write compete
+with the device: XLA_FLAGS=--xla_cpu_multi_thread_eigen=false with NPROC=1 leaves them a core.
+Prints pictures per second of both, those of each tenth of the job, the seconds of each stage, and
+resident memory after a tenth of the job and at its end.
 """
 
 import dataclasses
@@ -43,15 +43,15 @@ def make_generator(name: str | None) -> Any:
 
 
 def resident_mb() -> float:
-    """Of this process, on Linux."""
+    """Resident memory of this process in megabytes, on Linux."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 1e6
 
 
 def bare_rate(generator: Any, config: RestoreConfig, pixels: np.ndarray, batch: int) -> float:
-    """Pictures a second of the device alone, after compilation."""
+    """Pictures per second of the device alone, after compilation."""
     prior = default_prior(generator, config.prior)
-    # As in the job, so that it finds this program compiled.
+    # The same shapes as in the job, which then finds this program compiled.
     given = on_canvases(list(pixels[:batch]), [unknown_header()] * batch)
     search = build_search(config, generator, given.size, prior=prior)
     rounds, start = max(1, min(20, len(pixels) // batch)), 0.0
@@ -71,6 +71,15 @@ def main(
     steps: int = 100,
     batch_size: int = 16,
 ) -> None:
+    """Measures and prints the rates.
+
+    Args:
+        pictures: Number of inputs of the job.
+        generator: A name or a file; None is a narrow StyleGAN2 with random weights.
+        size: Pixels per side of the inputs.
+        steps: Steps of a search.
+        batch_size: Pictures per batch.
+    """
     network = make_generator(generator)
     config = dataclasses.replace(
         RestoreConfig(degradation="l2"),

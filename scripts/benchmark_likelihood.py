@@ -1,11 +1,11 @@
-"""Measures the likelihood and its samplers, on the device there is.
+"""Measures the likelihood and its samplers on the default device.
 
     python scripts/benchmark_likelihood.py [--size 256] [--sample-size 256] [--paper]
 
-The step of a search (bits/dim and its gradient with respect to the restored image) with the cache
-and without it, beside the step of a draft; then the samplers: the wavefront on a whole picture,
-all three on one that the slow ones can do. Of all repeats the fastest counts, and a plain matrix
-product is timed beside them.
+It times the step of a search (bits/dim and its gradient with respect to the restored image) with
+and without the cache, and the step of a draft for comparison; then the samplers: the wavefront on
+a whole image, and all three on one that is small enough for the slow ones. The fastest repeat is
+reported, and a plain matrix product is timed for comparison.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ def matmul_gflops() -> float:
 
 
 def paper_network(degraded: Any, restored: Any, header: JpegHeader) -> Likelihood:
-    """The paper's network with random weights: its speed does not depend on them."""
+    """The paper's network with random weights, on which its speed does not depend."""
     config = PRESETS["paper"]
     make = jax.jit(init_network, static_argnums=0)
     small = (degraded[None, :32, :32], restored[None, :32, :32])
@@ -107,7 +107,7 @@ def measure(
     slow_size: int = 12,
     paper: bool = False,
 ) -> dict[str, Any]:
-    """All rows; `scripts/benchmark.py` has them too."""
+    """Measures all rows, also for `scripts/benchmark.py`."""
     face = np.asarray(sample_image(generator, jax.random.key(0), psi=0.7))
     step = face.shape[0] // size
     clean = np.rint((face[::step, ::step].clip(-1, 1) + 1) * 127.5).astype(np.uint8)
@@ -151,7 +151,10 @@ def main(
     """Prints the rows.
 
     Args:
-        slow_size: For jacobi and naive.
+        model: Name of a likelihood, or its file.
+        size: Pixels per side for the steps.
+        sample_size: Pixels per side of the sample by wavefront.
+        slow_size: Pixels per side of the samples by jacobi and naive.
         paper: Sample with the paper's network.
     """
     print(json.dumps(environment()))

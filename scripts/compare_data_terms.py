@@ -1,11 +1,11 @@
-"""Which data term restores best: JPEGs and old photographs of held-out faces, term by term.
+"""Compares data terms on JPEGs and old photographs of held-out faces.
 
     python scripts/compare_data_terms.py FOLDER --out DIR [--limit 4] [--kinds jpeg10 old_photo]
         [--terms l2 dct_box nll:10:30]
 
 The last faces of a folder are reduced to 256 px and degraded. A term is `l2`, `dct_box` (JPEGs
-only) or `nll:A:B`: the shipped likelihood with the weight A on drafts and B in the finish. Prints
-means over the faces (PSNR and SSIM at 64 and 256 px, bits/dim of the input and mmd2 of the
+only) or `nll:A:B`: the shipped likelihood with weight A on drafts and B in the finish. Prints means
+over the faces (PSNR and SSIM at 64 and 256 px, bits/dim of the input and mmd2 of the
 result) and writes a sheet of each kind.
 """
 
@@ -57,6 +57,15 @@ def main(
     kinds: tuple[str, ...] = ("jpeg5", "jpeg10", "jpeg20", "old_photo"),
     terms: tuple[str, ...] = ("l2", "dct_box", "nll:10:30"),
 ) -> None:
+    """Restores the faces with each data term.
+
+    Args:
+        folder: The clean faces.
+        out: Folder of the table and the sheets.
+        limit: Number of faces, the last by name.
+        kinds: Degradations: jpegQ for a JPEG of quality Q, or a profile.
+        terms: Data terms.
+    """
     out.mkdir(parents=True, exist_ok=True)
     inputs, _ = collect_inputs([folder])
     clean = [reduce_picture(read_image(x.path), 256) for x in inputs[-limit:]]

@@ -2,8 +2,8 @@
 
     python scripts/figure2_superresolution.py FOLDER --out DIR [--limit 20] [--size 32]
 
-Writes a sheet (degraded | each preset | original) and a table: consistency PSNR, PSNR and SSIM at
-256 px, mmd2 and seconds a face after compilation, as means over the folder.
+Writes a sheet (degraded | each preset | original) and a table of means over the folder:
+consistency PSNR, PSNR and SSIM at 256 px, mmd2, and seconds per face after compilation.
 """
 
 import dataclasses
@@ -42,10 +42,15 @@ def main(
     batch_size: int = 4,
     presets: tuple[str, ...] = ("default", "without-mmd", "pulse"),
 ) -> None:
-    """Restores the faces by each preset.
+    """Restores the faces with each preset.
 
     Args:
-        limit: The last so many faces by name.
+        folder: The clean faces.
+        out: Folder of the sheet and the table.
+        limit: Number of faces, the last by name.
+        size: Pixels per side of the inputs.
+        batch_size: Faces per batch.
+        presets: Presets or config files; without-mmd is the default without its prior term.
     """
     out.mkdir(parents=True, exist_ok=True)
     inputs, _ = collect_inputs([folder])

@@ -1,9 +1,9 @@
-"""The paper's Figure 3: how trainings of the degradation model went.
+"""The paper's Figure 3: training curves of the degradation model.
 
     python scripts/figure3_training.py TRAINING [TRAINING...] --out curve.png
 
-From each `log.jsonl`: bits/dim in training and of held-out pictures, and ranking accuracy as the
-share of decoys told apart. Prints which evaluation was kept as the model.
+From each `log.jsonl` it draws bits/dim in training and of held-out images, and the ranking
+accuracy. Prints the evaluation whose weights became the model.
 """
 
 import json
@@ -20,7 +20,8 @@ def main(trainings: tuple[Path, ...], /, *, out: Path) -> None:
     """Draws the curves.
 
     Args:
-        trainings: Folders of train-degradation.
+        trainings: Output folders of train-degradation.
+        out: PNG file of the curves.
     """
     curves = {}
     unique = len({folder.name for folder in trainings}) == len(trainings)

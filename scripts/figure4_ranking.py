@@ -1,9 +1,9 @@
-"""The paper's Figure 4: which of several restorations the degradation model prefers.
+"""The paper's Figure 4: ranks several restorations by the degradation model.
 
     python scripts/figure4_ranking.py DEGRADED RESTORED RESTORED... --out sheet.png
 
-Prints bits/dim of the degraded picture given each restoration, and draws each one with its map:
-bright is where the restoration contradicts the degraded picture.
+Prints bits/dim of the degraded image given each restoration, and draws each one with its map,
+which is bright where the restoration contradicts the degraded image.
 """
 
 from pathlib import Path
@@ -25,7 +25,10 @@ def main(degraded: Path, restored: tuple[Path, ...], /, *, out: Path, model: str
     """Ranks the restorations.
 
     Args:
-        model: A name or a file; auto is what restore would use.
+        degraded: The degraded image.
+        restored: Restorations of it.
+        out: PNG file of the sheet.
+        model: Name of a likelihood, or its file; auto is the choice of `restore`.
     """
     pixels = read_image(degraded)
     info = inspect_header(degraded, model, max_size=max(pixels.shape))

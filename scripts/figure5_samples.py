@@ -1,4 +1,4 @@
-"""The paper's Figure 5: what the degradation model thinks a picture degrades to.
+"""The paper's Figure 5: samples of the degradation model given clean images.
 
     python scripts/figure5_samples.py --out sheet.png [--seeds 0 1] [--quality 10] [--size 128]
 
@@ -31,6 +31,16 @@ def main(
     quality: int = 10,
     size: int = 128,
 ) -> None:
+    """Draws the samples.
+
+    Args:
+        out: PNG file of the sheet.
+        generator: Name or file of the generator of the faces.
+        model: Name of a likelihood, or its file.
+        seeds: Seeds of the faces and of their samples.
+        quality: JPEG quality.
+        size: Pixels per side.
+    """
     network, likelihood = load_generator(generator, report=print), load_model(model)
     face = jax.jit(lambda generator, key: sample_image(generator, key, psi=0.7))
     rows = []

@@ -1,15 +1,15 @@
-"""Fits a draft head: the generator's picture at a low resolution, from its early features.
+"""Fits a draft head: the generator's image at a low resolution, from its early features.
 
     python scripts/fit_draft.py --generator mobilestylegan-ffhq --resolution 256 [--out HEAD]
 
 The target is the generator's own output, clipped and averaged over areas; where the generator has
-a picture half-way (StyleGAN2's skip image), the head learns what is missing from it. The styles
-are those a search visits: prior samples, truncated ones, style mixtures, and styles that differ
+an intermediate image (StyleGAN2's skip image), the head learns its residual. The styles resemble
+those that a search visits: prior samples, truncated ones, style mixtures, and styles that differ
 from layer to layer, half of them on the sphere of a search that starts at the mean.
 
-Without --out the head goes beside the generator's file, where it is found from then on. The
-defaults take 15 GB of disk at 256 px of `mobilestylegan-ffhq`, for features in float16. The shipped
-heads were fitted by an earlier form of this procedure, in several sittings.
+Without --out the head is stored beside the generator's file, where it is loaded from. The
+defaults need 15 GB of disk at 256 px of `mobilestylegan-ffhq`, for features in float16. The shipped
+heads were fitted by an earlier version of this procedure, in several runs.
 """
 
 import tempfile
@@ -32,16 +32,18 @@ from perceptual_jax.generator.draft import DraftHead, DraftParts, finish_draft, 
 
 
 class Examples(NamedTuple):
-    """What heads are fitted to, one row for each sample, on disk."""
+    """Training data of a head in memory-mapped files, one row for each sample."""
 
     features: np.ndarray
+    """Inputs of the head [n h w c], see `DraftParts`."""
     late: np.ndarray
+    """Deviations of the late styles from the mean of W [n j d]."""
     target: np.ndarray
-    """The picture, less the generator's own picture half-way if there is one."""
+    """Image [n r r 3], minus the generator's intermediate image if there is one."""
 
 
 def sample_styles(generator, key):
-    """Styles of one of six kinds, like those that a search visits."""
+    """Styles from a mixture of six distributions, similar to those that a search visits."""
     keys = jax.random.split(key, 3)
     k, w_mean = generator.num_styles, generator.w_mean[None]
     w = jax.vmap(generator.mapping)(jax.random.normal(keys[0], (k + 3, generator.z_dim))) - w_mean
@@ -65,7 +67,7 @@ def on_sphere(styles, w_mean):
 
 
 def make_examples(generator, resolution: int, count: int, seed: int, folder: Path) -> Examples:
-    """Examples of `count` samples."""
+    """Generates `count` examples, stored in `folder`."""
 
     @jax.jit
     def example(generator, key):
@@ -79,7 +81,7 @@ def make_examples(generator, resolution: int, count: int, seed: int, folder: Pat
     columns: list[np.ndarray] = []
     for i, key in enumerate(jax.random.split(jax.random.key(seed), count)):
         features, late, target = map(np.asarray, example(generator, key))
-        # Halved here and not by XLA, whose CPU programs for old instruction sets cannot do it.
+        # Cast by NumPy, because XLA cannot cast to float16 on CPUs of old instruction sets.
         stored = (features.astype(np.float16), late, target.astype(np.float16))
         for j, x in enumerate(stored):
             if i == 0:
@@ -104,7 +106,7 @@ def fit(train: Examples, steps: int, *, hidden: int, crop: int) -> DraftHead:
     rate = optax.warmup_cosine_decay_schedule(0.0, 4e-3, min(100, steps // 10), steps, 1e-5)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
     crop = min(crop, size)
-    # Without what a crop cannot know (two convolutions), unless it is the whole picture.
+    # Leaves out the border that depends on pixels outside of the crop (two convolutions).
     inner = slice(2 * factor, -2 * factor) if crop < size else slice(None)
 
     @jax.jit
@@ -121,12 +123,12 @@ def fit(train: Examples, steps: int, *, hidden: int, crop: int) -> DraftHead:
     for i in range(steps):
         rows = rng.integers(0, len(features), 6)
         corners = rng.integers(0, size - crop + 1, (6, 2))
-        places = [(j, y, x) for j, (y, x) in zip(rows, corners, strict=True)]
-        f = np.stack([features[j, y : y + crop, x : x + crop] for j, y, x in places])
+        crops = [(j, y, x) for j, (y, x) in zip(rows, corners, strict=True)]
+        f = np.stack([features[j, y : y + crop, x : x + crop] for j, y, x in crops])
         t = np.stack(
             [
                 targets[j, factor * y : factor * (y + crop), factor * x : factor * (x + crop)]
-                for j, y, x in places
+                for j, y, x in crops
             ]
         )
         params, state, value = step(params, state, f, late[rows], t.astype(np.float32))
@@ -137,7 +139,7 @@ def fit(train: Examples, steps: int, *, hidden: int, crop: int) -> DraftHead:
 
 
 def psnr_of(head: DraftHead | None, test: Examples) -> np.ndarray:
-    """PSNR of each example; without a head, of what the generator has half-way (or of black)."""
+    """PSNR of each example in dB; without a head, that of the intermediate image (or black)."""
     drafted = jax.jit(decode)
     errors = []
     for f, s, t in zip(*test, strict=True):
@@ -160,8 +162,14 @@ def main(
     """Fits the head and stores it.
 
     Args:
-        crop: Pixels of the features.
-        out: None is beside the generator's file.
+        generator: Name or file of the generator.
+        resolution: Pixels per side of the draft.
+        hidden: Width of the head.
+        samples: Number of training samples.
+        test_samples: Number of test samples.
+        steps: Steps of the optimiser.
+        crop: Pixels per side of the crops of features.
+        out: File of the head; None stores it beside the generator's file.
     """
     path = generator_path(generator, report=print)
     name = store.inspect(path).get("name", path.stem)

@@ -1,4 +1,4 @@
-"""Makes `examples/`: degraded inputs from the generator's own samples, so of no real person.
+"""Makes `examples/`: degraded samples of the generator, which show no real person.
 
 python scripts/make_examples.py
 """

@@ -1,10 +1,10 @@
-"""Makes the README's picture: the examples, what they are restored to, and what they were.
+"""Makes the picture of the README: the examples, their restorations, and the originals.
 
     perceptual-jax restore examples --out restored
     python scripts/make_gallery.py restored
 
-All faces are the generator's own samples (see `make_examples.py`), so of no real person. All of
-the examples are shown, the less good restorations too.
+All faces are samples of the generator (see `make_examples.py`) and show no real person. All
+examples are included, also the less good restorations.
 """
 
 from pathlib import Path
@@ -18,14 +18,15 @@ import perceptual_jax as pj
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "images" / "gallery.jpg"
 PSI = 0.8
-"""The truncation that `make_examples.py` draws its faces with."""
+"""Truncation of the faces of `make_examples.py`."""
 
 
 def main(restored: Path, /, *, out: Path = OUT) -> None:
     """Draws the picture.
 
     Args:
-        restored: The folder of `perceptual-jax restore`.
+        restored: Output folder of `perceptual-jax restore`.
+        out: JPEG file of the picture.
     """
     examples = sorted((ROOT / "examples").glob("face*.png"))
     generator = pj.load_generator("mobilestylegan-ffhq", report=print)

@@ -1,4 +1,4 @@
-"""Makes tests/generator/mobilestylegan_golden.npz: the default generator's own numbers.
+"""Makes tests/generator/mobilestylegan_golden.npz: reference outputs of the default generator.
 
 Runs the published networks in OpenVINO, which is no dependency of this project. In an environment
 of its own, with the wheel that `perceptual_jax.checkpoints.catalogue` names:
@@ -7,8 +7,8 @@ of its own, with the wheel that `perceptual_jax.checkpoints.catalogue` names:
     pip download --no-deps random-face==2021.7.21.1
     python scripts/make_mobilestylegan_golden.py random_face-2021.7.21.1-py3-none-any.whl
 
-The published synthesis network takes one style. Here every layer gets an input of its own, so that
-W+ mixtures, and with them the order of the styles, are tested as well.
+The published synthesis network takes one style. Here every layer gets a separate input, so that W+
+mixtures, and with them the order of the styles, are tested as well.
 """
 
 import sys
@@ -26,7 +26,7 @@ BLOCKS = 7
 
 
 def style_index(layer):
-    """The style, of the 16, that a layer of the published network is modulated with."""
+    """Index of the style, of 16, that modulates a layer of the published network."""
     if layer.startswith("m.conv1"):
         return 0
     block, part = int(layer.split(".")[2]), layer.split(".")[3]
@@ -52,8 +52,8 @@ def with_own_styles(model):
     model.validate_nodes_and_infer_types()
 
 
-def glimpses(images):
-    """Enough of the images to tell them apart: a grid of pixels, a crop, and means of areas."""
+def summaries(images):
+    """Small summaries of the images: a grid of pixels, a crop, and means of areas."""
     return {
         "grid": images[:, 7::32, 13::32],
         "crop": images[:, 496:528, 400:432],
@@ -73,10 +73,10 @@ def main(wheel):
 
         z = np.random.default_rng(0).standard_normal((SAMPLES, 512), dtype=np.float32)
         w = np.concatenate([mapping(row[None])[0] for row in z])
-        # One w for all styles, another one, and a mixture that goes round through all of them.
+        # Two images of one w each, and a mixture that cycles through all of them.
         rows = np.stack([np.zeros(16, int), np.ones(16, int), np.arange(16) % SAMPLES])
         images = np.concatenate([synthesis(w[row])[0] for row in rows]).transpose(0, 2, 3, 1)
-    np.savez_compressed(OUT, z=z, w=w, rows=rows, **glimpses(images))
+    np.savez_compressed(OUT, z=z, w=w, rows=rows, **summaries(images))
     print(f"{OUT}: {OUT.stat().st_size:,} bytes, images {images.min():.3f} to {images.max():.3f}")
 
 

@@ -1,10 +1,11 @@
-"""What a hundred thousand faces cost on accelerators: an estimate, from counted operations.
+"""Estimates the cost of a hundred thousand faces on accelerators from counted operations.
 
-    python scripts/pod_cost.py [--faces 100000] [--share 0.1] [--size 32]
+    python scripts/pod_cost.py [--faces 100000] [--utilization 0.1] [--size 32]
 
-XLA counts the operations of one step of each stage before it optimises it; nothing is run. The
-peaks are the makers' for dense bfloat16. The share of the peak that a search reaches is an
-assumption: nothing here was measured on such a device. `scripts/benchmark_job.py` measures.
+Operations are those that XLA counts for one step of each stage before optimisation; nothing is
+run. The peaks are the vendors' for dense bfloat16. The utilization, the fraction of the peak that a
+search reaches, is an assumption: nothing here was measured on such a device; use
+`scripts/benchmark_job.py` for measurements.
 """
 
 import json
@@ -24,7 +25,7 @@ PEAKS = {"TPU v5e": 197e12, "TPU v5p": 459e12, "H100 SXM": 989e12, "H200 SXM": 9
 
 
 def flops_of_a_face(config: Any, size: int) -> dict[str, float]:
-    """Operations of each stage and of the final picture, for one face."""
+    """Operations of each stage and of the final image, for one face."""
     generator = load_generator(config.generator, report=print)
     search = pj.build_search(config, generator, size)
     given = pj.Given(jnp.zeros((size, size, 3)))
@@ -47,22 +48,24 @@ def _flops(lowered: Any) -> float:
 
 
 def main(
-    *, faces: int = 100_000, share: float = 0.1, size: int = 32, config: str = "default"
+    *, faces: int = 100_000, utilization: float = 0.1, size: int = 32, config: str = "default"
 ) -> None:
     """Prints the table.
 
     Args:
-        share: Of the peak that is reached.
-        size: Pixels of an input's side.
+        faces: Number of faces.
+        utilization: Fraction of the peak that a search reaches.
+        size: Pixels per side of the inputs.
+        config: Name of a preset, or a file.
     """
     counts = flops_of_a_face(load_config(config), size)
     print(json.dumps({name: f"{flops / 1e9:.0f} GFLOP" for name, flops in counts.items()}))
     whole = sum(counts.values())
-    print(f"{whole / 1e12:.2f} TFLOP a face; {100 * share:.0f} % of the peak assumed\n")
+    print(f"{whole / 1e12:.2f} TFLOP a face; {100 * utilization:.0f} % of the peak assumed\n")
     print(f"| device | peak, TFLOP/s | faces a minute | device hours for {faces:,} |")
     print("|---|---|---|---|")
     for name, peak in PEAKS.items():
-        rate = peak * share / whole
+        rate = peak * utilization / whole
         hours = faces / rate / 3600
         print(f"| {name} | {peak / 1e12:.0f} | {60 * rate:.0f} | {hours:.1f} |")
 

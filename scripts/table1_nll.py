@@ -2,10 +2,10 @@
 
     python scripts/table1_nll.py FOLDER [FOLDER...] [--model jpeg] [--count 20] [--unknown-quality]
 
-Of 256-px squares, by quality and by what is known of it (`WAYS`): bits/dim given the original,
-another picture, the original moved by 2 pixels and blurred by one; those of the JPEG file's own
-data; and how often the original is preferred to each of the other three. The paper has 0.39 and
-2.26 bits/dim, of a quality that it does not name.
+For 256-px squares, by quality and by what is known of it (`TABLES`), the table has bits/dim given
+the original, another picture, the original shifted by 2 pixels and blurred by one; the size of the
+JPEG file's entropy-coded data; and how often the original is preferred to each of the other three.
+The paper reports 0.39 and 2.26 bits/dim, without naming the quality.
 """
 
 from typing import Any
@@ -36,30 +36,30 @@ def _bits(model: Likelihood, degraded: Any, header: JpegHeader, conditions: Any)
 
 
 def known(model: Likelihood, file: JpegFile, conditions: Any, **hidden: Any) -> np.ndarray:
-    """Bits/dim under each condition; `hidden` takes the place of parts of the header."""
+    """Bits/dim given each condition; `hidden` replaces fields of the header."""
     header, degraded = file.header._replace(**hidden), jnp.asarray(to_float(file.image))
     return np.asarray(_bits(model, degraded, header, conditions), np.float64)
 
 
 def withheld(model: Likelihood, file: JpegFile, conditions: Any) -> np.ndarray:
-    """Without the tables and, as in training whenever they are withheld, the subsampling."""
+    """Bits/dim without the tables and, as in training, without the subsampling."""
     tables, subsampling, _ = unknown_header()
     return known(model, file, conditions, tables=tables, subsampling=subsampling)
 
 
 def guessed(model: Likelihood, file: JpegFile, conditions: Any) -> np.ndarray:
-    """-log2 mean_q p(degraded | condition, q) over `GUESSES`, exactly."""
+    """Bits/dim of the exact mixture over qualities: -log2 mean_q p(degraded | condition, q)."""
     tables = [standard_tables(quality) for quality in GUESSES]
     bits = np.stack([known(model, file, conditions, tables=table) for table in tables])
     least, dims = bits.min(axis=0), file.image.size
     return least - np.log2(np.exp2(-(bits - least) * dims).mean(axis=0)) / dims
 
 
-WAYS = {"known": known, "withheld": withheld, "guessed": guessed}
+TABLES = {"known": known, "withheld": withheld, "guessed": guessed}
 
 
 def file_bits(file: JpegFile) -> float:
-    """Bits/dim of a JPEG's entropy-coded data: all that follows the header of its scan."""
+    """Bits/dim of a JPEG's entropy-coded data, which follow the header of the scan."""
     at, kind = 2, 0
     while kind != 0xDA:
         kind = file.encoded[at + 1]
@@ -84,9 +84,11 @@ def main(
     """Prints the table.
 
     Args:
-        folders: With a slice at the end or not: faces[-100:].
-        count: Pictures, at equal distances.
-        unknown_quality: Adds the row `guessed`; slow.
+        folders: Folders of pictures, optionally with a slice: faces[-100:].
+        model: Name of a likelihood, or its file.
+        count: Number of pictures, evenly spaced in the folders.
+        qualities: JPEG qualities.
+        unknown_quality: Adds the row `guessed`, which is slow.
     """
     source = open_sources(folders, size=SIZE)
     chosen = np.unique(np.linspace(0, len(source) - 1, count).round().astype(int))
@@ -98,18 +100,18 @@ def main(
     others = decoys(jnp.stack([jnp.asarray(to_float(picture)) for picture in pictures]))
     conditions = jnp.stack([others[name] for name in SHOWN], axis=1)
     likelihood = load_model(model)
-    ways = [*WAYS] if unknown_quality else ["known", "withheld"]
+    tables = [*TABLES] if unknown_quality else ["known", "withheld"]
     heads = ["quality", "tables", "paired", "unpaired", "shift 2", "blur 1", "file"]
     print(f"| {' | '.join([*heads, 'paired / file', 'ranking'])} |\n{'|---' * (len(heads) + 2)}|")
     for quality in qualities:
         files = [jpeg(picture, quality=quality, subsampling="4:2:0") for picture in pictures]
         own = float(np.mean([file_bits(file) for file in files]))
-        for name in ways:
+        for name in tables:
             pairs = zip(files, conditions, strict=True)
-            bits = np.stack([WAYS[name](likelihood, file, one) for file, one in pairs])
+            bits = np.stack([TABLES[name](likelihood, file, one) for file, one in pairs])
             mean = bits.mean(axis=0)
             accuracy = ranking_accuracy(dict(zip(SHOWN, bits.T, strict=True)))
-            ranking = " ".join(f"{share:.0%}" for share in accuracy.values())
+            ranking = " ".join(f"{rate:.0%}" for rate in accuracy.values())
             cells = [str(quality), name, *(f"{x:.3f}" for x in (*mean, own))]
             print(f"| {' | '.join([*cells, f'{mean[0] / own:.2f}', ranking])} |", flush=True)
 

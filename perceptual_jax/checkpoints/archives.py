@@ -9,20 +9,23 @@ from perceptual_jax.checkpoints.inert import (
     CheckpointError,
     DamagedCheckpointError,
     UnsafeCheckpointError,
-    told,
+    safe_repr,
 )
 
 MAX_DIRECTORY = 2 * 2**20
-"""The most bytes of the directory: a training state of 1,500 tensors needs some 80 for each."""
+"""Largest directory in bytes; that of a training state has some 80 bytes for each tensor."""
 
 
 def members(data: memoryview) -> dict[str, memoryview]:
-    """The members by name.
+    """The members of an archive as views, by name.
+
+    Args:
+        data: The bytes of the archive.
 
     Raises:
-        CheckpointError: If it is no whole archive, or one that `torch.save` would not write: with
-            compressed or encrypted members, members that overlap, two of a name, or names that
-            lead elsewhere.
+        CheckpointError: If the archive is incomplete, or one that `torch.save` would not write:
+            with compressed, encrypted or overlapping members, duplicate names, or names that
+            point outside of the archive.
     """
     tail = bytes(data[-65557:])
     at = tail.rfind(b"PK\x05\x06")
@@ -42,16 +45,18 @@ def members(data: memoryview) -> dict[str, memoryview]:
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise UnsafeCheckpointError(
                 f"the file is a zip archive with a compressed or encrypted part "
-                f"{told(info.filename)}; torch.save writes none"
+                f"{safe_repr(info.filename)}; torch.save writes none"
             )
         if info.filename in found:
-            raise UnsafeCheckpointError(f"the file is a zip archive with two {told(info.filename)}")
+            raise UnsafeCheckpointError(
+                f"the file is a zip archive with two {safe_repr(info.filename)}"
+            )
         if info.filename.startswith("/") or ".." in re.split(r"[/\\]", info.filename):
             raise UnsafeCheckpointError(
-                f"the file is a zip archive with the odd name {told(info.filename)}"
+                f"the file is a zip archive with the odd name {safe_repr(info.filename)}"
             )
         found[info.filename] = info
-    # Before any checksum: those of members that overlap would cost more than one reading of all.
+    # Checked before any checksum, because overlapping members would be read many times.
     if sum(info.file_size for info in infos) > len(data):
         raise UnsafeCheckpointError(
             "the file is a zip archive whose parts are larger than itself; torch.save writes none"
@@ -60,7 +65,7 @@ def members(data: memoryview) -> dict[str, memoryview]:
 
 
 def _member(data: memoryview, info: zipfile.ZipInfo) -> memoryview:
-    part = told(info.filename)
+    part = safe_repr(info.filename)
     head = data[info.header_offset : info.header_offset + 30]
     if len(head) < 30 or bytes(head[:4]) != b"PK\x03\x04":
         raise DamagedCheckpointError(f"the file is damaged: {part} is not in its place")
@@ -69,7 +74,7 @@ def _member(data: memoryview, info: zipfile.ZipInfo) -> memoryview:
     if start + info.file_size > len(data):
         raise DamagedCheckpointError(f"the file ends too early, in {part}; get it again")
     content = data[start : start + info.file_size]
-    # Archives that were saved without checksums have zeros there.
+    # Archives that were saved without checksums have zeros in this field.
     if info.CRC and zlib.crc32(content) != info.CRC:
         raise DamagedCheckpointError(
             f"the file is damaged: {part} does not match its checksum; get it again"
@@ -78,7 +83,7 @@ def _member(data: memoryview, info: zipfile.ZipInfo) -> memoryview:
 
 
 class _Reader:
-    """The bytes as a file that can be read and sought, without a copy of them all."""
+    """A read-only, seekable file over the bytes, without a copy of all of them."""
 
     def __init__(self, data: memoryview):
         self.data, self.at = data, 0

@@ -1,10 +1,10 @@
-"""The work that reading one file of others' may cost, counted and bounded.
+"""Counts and bounds the work of reading one untrusted file.
 
 A pickle is a program, and a small one can ask for much: a value that was made once is used again
 for two opcodes, so that lists of lists grow exponentially, a long text is copied ten thousand
 times, or whole numbers are chosen so that their hashes collide. A limit in seconds would differ
-between machines; what is counted here is the same on all of them. One budget is for all that is
-read of a file: its pickle, the pickles within it, and the arrays that are gathered of both.
+between machines; the counts here are the same on all of them. One budget covers everything that
+is read from a file: its pickle, the pickles nested in it, and the arrays of both.
 """
 
 from typing import Any, NamedTuple, NoReturn
@@ -13,27 +13,27 @@ from perceptual_jax.checkpoints.inert import Name, UnsafeCheckpointError
 
 
 class Limits(NamedTuple):
-    """The most of each kind of work that a file may cost: some ten times what real files need.
+    """Upper limits of each kind of work for one file, some ten times those of real checkpoints.
 
-    The numbers in the comments are what the largest of them need, counted in files of the same
-    structure (the tests write them): NVIDIA's pickle of G, D and G_ema at 1024 px as torch 2 writes
-    it, with 183 modules and 454 tensors, each in a stream of its own; and, for "torch", a training
-    state of two networks, an average and two optimisers, with 1,500 tensors.
+    The numbers in the comments are those of the largest real checkpoints, counted in files of the
+    same structure (the tests write them): NVIDIA's pickle of G, D and G_ema at 1024 px as torch 2
+    writes it, with 183 modules and 454 tensors, each in a stream of its own; and, for "torch", a
+    training state of two networks, an average and two optimisers, with 1,500 tensors.
     """
 
     opcodes: int = 700_000  # 69,000; torch 46,000
     stack: int = 30_000  # torch 630; Python's pickler puts at most 1,000 items of a dict there
     memo: int = 200_000  # 19,000; torch 10,000
     calls: int = 60_000  # 5,400, with the references to storages and the states of objects
-    copied: int = 8 * 2**20  # bytes, 360,000: texts, short byte strings, and the names of arrays
-    items: int = 100_000  # 6,400: looked at or copied in containers, after they were made
+    copied: int = 8 * 2**20  # bytes, 360,000: strings, short byte strings, and names of arrays
+    items: int = 100_000  # 6,400: visited or copied in containers after their construction
     arrays: int = 20_000  # 908, as a tensor's own stream counts too; torch 700 in networks
-    odd_keys: int = 5_000  # none; torch 400: keys that are no texts, whose hashes may collide
+    odd_keys: int = 5_000  # none; torch 400: keys that are not strings, whose hashes may collide
     key_length: int = 1_000  # 46 characters
 
 
 LIMITS = Limits()
-"""What `read_checkpoint` allows."""
+"""The limits that `read_checkpoint` applies by default."""
 
 _WORDS = {
     "opcodes": "opcodes",
@@ -51,38 +51,38 @@ _WORDS = {
 class Budget:
     """Counts the work of reading one file, and refuses the file when it exceeds its limits.
 
-    `spent` has the work so far by the fields of `Limits`; `stack` and `key_length` are the largest
-    so far, the others are sums.
+    `spent` maps the fields of `Limits` to the work so far: `stack` and `key_length` are maxima,
+    the others are sums.
     """
 
     def __init__(self, limits: Limits = LIMITS):
-        """Starts at nothing."""
+        """Starts with all counts at zero."""
         self.limits = limits
         self.spent = dict.fromkeys(Limits._fields, 0)
 
     def spend(self, kind: str, count: int) -> None:
-        """Adds to a sum.
+        """Adds to the sum of one kind of work.
 
         Args:
             kind: A field of `Limits`.
-            count: How much is about to be done.
+            count: Amount of work that is about to be done.
 
         Raises:
-            UnsafeCheckpointError: If that is more than the limit.
+            UnsafeCheckpointError: If the limit is exceeded.
         """
         self.spent[kind] += count
         if self.spent[kind] > getattr(self.limits, kind):
             self.refuse(kind)
 
     def reach(self, kind: str, level: int) -> None:
-        """Raises a maximum; like `spend`, but for what does not add up.
+        """Updates the maximum of one kind of work, such as the depth of the stack.
 
         Args:
             kind: A field of `Limits`.
-            level: How much there is now.
+            level: The current value.
 
         Raises:
-            UnsafeCheckpointError: If that is more than the limit.
+            UnsafeCheckpointError: If the limit is exceeded.
         """
         self.spent[kind] = max(self.spent[kind], level)
         if level > getattr(self.limits, kind):
@@ -92,10 +92,11 @@ class Budget:
         """Counts a key before it is hashed and compared.
 
         Args:
-            key: Of a dict or a set of the file's.
+            key: A key of a dict or an item of a set in the file.
 
         Raises:
-            UnsafeCheckpointError: If it is no plain value, too long, or one of too many.
+            UnsafeCheckpointError: If the key is not a plain value, is too long, or exceeds the
+                number of keys that are not strings.
         """
         if type(key) is str:
             self.reach("key_length", len(key))
@@ -112,7 +113,7 @@ class Budget:
                 self.reach("key_length", len(part))
 
     def refuse(self, kind: str) -> NoReturn:
-        """Says which limit the file exceeds.
+        """Refuses the file because it exceeds a limit.
 
         Args:
             kind: A field of `Limits`.

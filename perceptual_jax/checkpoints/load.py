@@ -1,6 +1,6 @@
-"""A generator from a name of the catalogue, a weights file, or anyone's checkpoint.
+"""Loads a generator from a name of the catalogue, a weights file, or a foreign checkpoint.
 
-The one place that knows which class belongs to which architecture.
+Only this file maps architectures to classes.
 """
 
 import hashlib
@@ -33,9 +33,9 @@ def load_generator(
 
     Args:
         name_or_path: A name of the catalogue, or the path of a converted file or of a checkpoint
-            (see `readers`), which is converted once. Names go first.
-        report: Gets lines for the user while a generator is fetched or converted.
-        dtype: Of the activations.
+            (see `readers`), which is converted once. Names take precedence over paths.
+        report: Called with lines for the user while a generator is fetched or converted.
+        dtype: Dtype of the activations.
         entries: The catalogue.
 
     Raises:
@@ -59,13 +59,13 @@ def generator_path(
     report: fetch.Report | None = None,
     entries: Sequence[Entry] = catalogue.ENTRIES,
 ) -> Path:
-    """The file of a generator, first fetched if it is a name, or converted if it is another's.
+    """Path of a generator's weights file, fetched by name or converted from a checkpoint if needed.
 
-    A conversion is kept in the cache folder under the hash of the checkpoint's content.
+    A conversion is cached under the hash of the checkpoint's content.
 
     Args:
         name_or_path: As in `load_generator`.
-        report: Gets lines for the user while a generator is fetched or converted.
+        report: Called with lines for the user while a generator is fetched or converted.
         entries: The catalogue.
 
     Raises:
@@ -84,7 +84,7 @@ def generator_path(
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is a file of this project, damaged or not, and no checkpoint to convert."""
+    """Whether the file belongs to this project, damaged or not, and needs no conversion."""
     try:
         store.inspect(path)
     except store.NotOursError:
@@ -113,10 +113,10 @@ def _converted(path: Path, report: fetch.Report) -> Path:
 def draft_heads(name: str) -> dict[int, Arrays]:
     """The draft heads shipped for a generator, by resolution; empty if there are none.
 
-    Heads that a user fitted lie beside the generator's file (`draft_path`) and go first.
+    Heads that a user fitted lie beside the generator's file (`draft_path`) and replace these.
 
     Args:
-        name: Of the catalogue. The heads lie in `draft/{name}-{resolution}.safetensors`.
+        name: A name of the catalogue. The heads lie in `draft/{name}-{resolution}.safetensors`.
     """
     heads = {}
     folder = importlib.resources.files("perceptual_jax.checkpoints") / "draft"
@@ -129,7 +129,7 @@ def draft_heads(name: str) -> dict[int, Arrays]:
 
 
 def draft_path(generator: Path, resolution: int) -> Path:
-    """Where a draft head that was fitted to a generator's file lies: beside it."""
+    """Path of the draft head that was fitted to a generator's file, in the same folder."""
     return generator.with_name(f"{generator.stem}-draft-{resolution}.safetensors")
 
 

@@ -6,11 +6,11 @@ Its files are an XML graph and one raw blob of constants:
     <edges>  <edge from-layer from-port to-layer to-port/>
 
 A constant is little-endian numbers in the blob at `offset`, `size` bytes, in C order. Exporters
-rename most constants, so weights are found by where their edges lead, not by name. Nothing in the
+rename most constants, so weights are found by the edges of the graph, not by name. Nothing in the
 file is executed or trusted: document types (and with them XML entities) are refused, and every
 constant must lie inside the blob and fill its shape exactly.
 
-Ours: float32, channels last, effective weights. Flat names, the layer's name with dots:
+The result is float32, channels last, with effective weights. Names are flat, joined by dots:
 
     mapping.fc{i}.weight [in out]   mapping.fc{i}.bias [out]
     const [4 4 c]
@@ -42,7 +42,7 @@ _DTYPES = {"f32": "<f4", "f16": "<f2", "i32": "<i4", "i64": "<i8"}
 
 
 class IRError(Error, ValueError):
-    """The file is not an IR network, or not the expected one; the message says where."""
+    """A file is not an IR network, or not the expected one; the message names the layer."""
 
 
 class Layer(NamedTuple):
@@ -58,14 +58,14 @@ class Graph:
     """A network: its layers, how they are connected, and its constants."""
 
     def __init__(self, xml: bytes, blob: bytes):
-        """Reads the graph; the constants are read when they are asked for.
+        """Reads the graph; constants are read on demand.
 
         Args:
             xml: Content of the `.xml` file.
             blob: Content of the `.bin` file.
 
         Raises:
-            IRError: If `xml` is not an IR network, or an edge leads to a layer that is not there.
+            IRError: If `xml` is not an IR network, or an edge leads to a missing layer.
         """
         root = _parse(xml)
         self.blob = blob
@@ -167,10 +167,10 @@ def _single(found: list[Layer], what: str) -> Layer:
 
 
 def mapping_from_ir(graph: Graph) -> Arrays:
-    """The mapping network: some times (dense, leaky ReLU 0.2, gain sqrt(2)).
+    """Arrays of the mapping network: repeated dense layer, leaky ReLU 0.2, gain sqrt(2).
 
     Raises:
-        IRError: If the graph is another one.
+        IRError: If the graph has another structure.
     """
     arrays: Arrays = {}
     x = graph.user(_input(graph), "Multiply")
@@ -187,10 +187,10 @@ def mapping_from_ir(graph: Graph) -> Arrays:
 
 
 def synthesis_from_ir(graph: Graph) -> Arrays:
-    """The synthesis network: const, conv1, wavelet blocks, and the image head of the last one.
+    """Arrays of the synthesis network: const, conv1, wavelet blocks, and the last image head.
 
     Raises:
-        IRError: If the graph is another one.
+        IRError: If the graph has another structure.
     """
     const = graph.value(graph.named("m.input.input"))
     _expect_rank(const, 4, "m.input.input")
@@ -223,7 +223,7 @@ def synthesis_from_ir(graph: Graph) -> Arrays:
 
 
 def mobilestylegan_config(arrays: Arrays) -> dict[str, Any]:
-    """What the arrays say about their network: resolution, number of blocks, dimension of W."""
+    """Infers resolution, number of blocks and dimension of W from the arrays."""
     blocks = len({name.split(".")[1] for name in arrays if name.startswith("blocks.")})
     return {
         "resolution": arrays["const"].shape[0] * 2 ** (blocks + 1),
@@ -233,7 +233,7 @@ def mobilestylegan_config(arrays: Arrays) -> dict[str, Any]:
 
 
 def _affine(graph: Graph, prefix: str, *, gain: bool) -> tuple[Arrays, Layer]:
-    """The style branch of one layer, and the product of style and features it ends in."""
+    """The affine map of one layer's style, and the layer that multiplies features by it."""
     dense = graph.user(graph.named(f"{prefix}.modulation.weight"), "MatMul")
     weight = _dense_weight(graph, dense)
     biased = graph.user(dense, "Add")
@@ -301,7 +301,7 @@ def _expect_rank(value: np.ndarray, rank: int, what: str) -> None:
 
 
 def prefixed(prefix: str, arrays: Arrays) -> Arrays:
-    """The arrays of a layer, with the layer's name before theirs."""
+    """The arrays of a layer with the name of the layer as a prefix."""
     return {f"{prefix}.{name}": value for name, value in arrays.items()}
 
 

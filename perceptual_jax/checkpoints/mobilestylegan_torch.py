@@ -1,9 +1,8 @@
-"""A MobileStyleGAN from the checkpoint of its training: the student and the teacher's mapping.
+"""MobileStyleGAN from a training checkpoint: the student and the teacher's mapping network.
 
-In training, too, a layer's demodulation is a constant: it is computed with a learned vector in
-place of the style (`style_inv`). So it is folded into the kernel here, as in the exported graph.
-The training draws its noise anew for each picture; the maps here are one draw, which the seed of
-this file decides.
+A layer's demodulation is constant in training, too: it is computed from a learned vector
+(`style_inv`) in place of the style. It is therefore folded into the kernel, as in the exported
+graph. The training draws new noise for each image; the maps here are one draw with a fixed seed.
 
 Source: Belousov, "MobileStyleGAN", 2021, and the structure of its public checkpoints.
 """
@@ -23,18 +22,18 @@ _NOISE_SEED = 0
 
 
 def is_mobilestylegan(arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether these are the arrays of such a training."""
+    """Whether these are the arrays of a MobileStyleGAN training."""
     return "student.input.input" in arrays and "mapping_net.layers.1.weight" in arrays
 
 
 def from_training(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """The generator in our layout, see `mobilestylegan_openvino`.
+    """Converts the generator to our layout, see `mobilestylegan_openvino`.
 
     Args:
-        arrays: A training's state dict.
+        arrays: State dict of the training.
 
     Raises:
-        CheckpointError: If an array is missing or does not have the shape the others ask for.
+        CheckpointError: If an array is missing or does not have the shape that the others imply.
     """
     source = _Source(arrays)
     ours = _mapping(source)
@@ -66,7 +65,7 @@ def from_training(arrays: Mapping[str, np.ndarray]) -> Arrays:
 
 
 class _Source:
-    """The arrays, asked for with the number of axes that they should have."""
+    """The arrays of a training, checked for their number of axes on access."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
         self.arrays = arrays
@@ -128,7 +127,7 @@ def _separable(source: _Source, layer: str, resolution: int, rng: np.random.Gene
 
 
 def _demodulation(source: _Source, layer: str, weight: np.ndarray, gain: float) -> np.ndarray:
-    """A factor for each output channel."""
+    """Demodulation factor [o] of each output channel."""
     style = source.get(f"{layer}.conv.style_inv", 5)[0]
     scaled = gain * style.astype(np.float64) * weight
     return (1 / np.sqrt(np.square(scaled).sum(axis=(1, 2, 3)) + 1e-8)).astype(np.float32)

@@ -1,13 +1,13 @@
-"""NVIDIA's network pickles, without torch, TensorFlow or any of their code.
+"""Reads NVIDIA's network pickles without torch, TensorFlow or any of their code.
 
     stylegan2-ada-pytorch, stylegan3    a dict of modules: G, D, G_ema, each a call of
                                         `_reconstruct_persistent_obj` with a class's source in it,
-                                        which is ignored, and its state; a module's tensors lie in
-                                        `_parameters` and `_buffers`, its parts in `_modules`
+                                        which is ignored, and its state; a module's tensors are in
+                                        `_parameters` and `_buffers`, its submodules in `_modules`
     stylegan2, stylegan2-ada            a tuple (G, D, Gs) of `Network`, each with its variables as
                                         a list of names and arrays
 
-Source: the public files' own structure.
+Source: the structure of the public files.
 """
 
 import math
@@ -26,7 +26,7 @@ from perceptual_jax.checkpoints.inert import (
     Network,
     UnsafeCheckpointError,
     instance_of,
-    told,
+    safe_repr,
 )
 from perceptual_jax.checkpoints.pickles import unpickle
 from perceptual_jax.checkpoints.torch_files import LOAD, MAKERS, Tensor, load_from_bytes
@@ -44,17 +44,17 @@ def read_network_pickle(data: memoryview, *, budget: Budget) -> Any:
         budget: Counts the work.
 
     Raises:
-        CheckpointError: If it is none, or not safe.
+        CheckpointError: If it is not a network pickle, or not safe.
     """
     value, _ = unpickle(data, NVIDIA_MAKERS, budget=budget)
     return value
 
 
 def module_of(instance: Instance, *, budget: Budget) -> Network:
-    """A torch module with all its parts, flat.
+    """A torch module with all its submodules, flattened.
 
     Args:
-        instance: What stands for the module.
+        instance: The stand-in for the module.
         budget: Counts the work.
 
     Raises:
@@ -66,10 +66,10 @@ def module_of(instance: Instance, *, budget: Budget) -> Network:
 
 
 def tf_network_of(instance: Instance, *, budget: Budget) -> Network:
-    """A TensorFlow network with its components, flat.
+    """A TensorFlow network with its components, flattened.
 
     Args:
-        instance: What stands for the network.
+        instance: The stand-in for the network.
         budget: Counts the work.
 
     Raises:
@@ -93,10 +93,10 @@ def is_tf_network(value: Any) -> bool:
 
 
 def _gather(instance: Any, prefix: str, found: Network, budget: Budget, depth: int) -> None:
-    """Adds the arrays and attributes of a module and of those in it.
+    """Adds the arrays and attributes of a module and of its submodules.
 
-    A module may be part of many, so that a small file names more of them than memory holds: what is
-    looked at counts each time, and so does what names are made of.
+    Modules may be shared, so that a small file can refer to more of them than memory holds: each
+    visit of a module counts, and so do the characters of each name.
     """
     if depth > _MAX_DEPTH:
         raise UnsafeCheckpointError("the file's modules are nested too deeply")
@@ -107,7 +107,7 @@ def _gather(instance: Any, prefix: str, found: Network, budget: Budget, depth: i
                 budget.spend("arrays", 1)
                 found.arrays[_named(prefix, name, budget)] = value.array()
             elif value is not None:
-                full = told(f"{prefix}{name}")
+                full = safe_repr(f"{prefix}{name}")
                 raise DamagedCheckpointError(f"the file is damaged: {full} is no tensor")
     budget.spend("items", 1 + len(state))
     for name, value in state.items():
@@ -138,7 +138,7 @@ def _state_of(instance: Any) -> dict[str, Any]:
     if is_module(instance):
         meta = instance.args[0] if len(instance.args) == 1 else None
         if type(meta) is dict and meta.get("type") != "class":
-            kind = told(meta.get("type"))
+            kind = safe_repr(meta.get("type"))
             raise UnsafeCheckpointError(
                 f"the file has a persistent {kind} where a class's object should be"
             )
@@ -166,7 +166,7 @@ def _plain(value: Any) -> bool:
 def _gather_tf(
     instance: Any, prefix: str, arrays: dict[str, np.ndarray], budget: Budget, depth: int
 ) -> dict:
-    """Adds the arrays of a network and of those in it; gives its own state."""
+    """Adds the arrays of a network and of its components; returns the state of the network."""
     if depth > _MAX_DEPTH:
         raise UnsafeCheckpointError("the file's networks are nested too deeply")
     state = instance.state
@@ -190,7 +190,7 @@ def _gather_tf(
 
 
 class _PickledType:
-    """What stands for a numpy dtype of plain numbers."""
+    """An inert stand-in for a NumPy dtype of plain numbers."""
 
     def __init__(self, _: Budget, code: Any, *__: Any):
         name = code.decode() if isinstance(code, bytes) else code
@@ -199,17 +199,17 @@ class _PickledType:
             return
         short = type(name) is str and len(name) <= 4
         if not short or name[:1] not in _NUMBERS or not name[1:].isdecimal():
-            raise UnsafeCheckpointError(f"the file has an array of the type {told(name)}")
+            raise UnsafeCheckpointError(f"the file has an array of the type {safe_repr(name)}")
         self.dtype = np.dtype(name)
 
     def set_state(self, state: Any) -> None:
         order = state[1] if type(state) is tuple and len(state) > 1 else None
         if order not in ("<", "|", "=", b"<", b"|", b"="):
-            raise UnsafeCheckpointError(f"the file has an array of byte order {told(order)}")
+            raise UnsafeCheckpointError(f"the file has an array of byte order {safe_repr(order)}")
 
 
 class _PickledArray:
-    """What stands for a numpy array: its state gives it shape, type and bytes."""
+    """An inert stand-in for a NumPy array, whose state holds shape, dtype and bytes."""
 
     def __init__(self, *_: Any):
         self._array: np.ndarray | None = None
@@ -232,7 +232,7 @@ def _array_of(shape: Any, kind: _PickledType, fortran: bool, data: Any) -> np.nd
         or len(shape) > _MAX_AXES
         or any(type(n) is not int or not 0 <= n < 2**40 for n in shape)
     ):
-        raise UnsafeCheckpointError(f"the file has an array of shape {told(shape)}")
+        raise UnsafeCheckpointError(f"the file has an array of shape {safe_repr(shape)}")
     sizes = tuple(shape)
     if math.prod(sizes) * kind.dtype.itemsize != len(data):
         raise UnsafeCheckpointError(
@@ -256,7 +256,7 @@ def _frombuffer(_: Budget, data: Any, kind: Any, shape: Any, order: Any = "C") -
 
 def _encode(budget: Budget, text: Any, encoding: Any = "latin1", *_: Any) -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise UnsafeCheckpointError(f"the file encodes something as {told(encoding)}")
+        raise UnsafeCheckpointError(f"the file encodes something as {safe_repr(encoding)}")
     budget.spend("copied", len(text))
     return text.encode("latin1")
 
@@ -295,4 +295,4 @@ NVIDIA_MAKERS: Mapping[Name, Maker] = {
     },
     **{Name(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
 }
-"""What stands for the calls in a network pickle."""
+"""Makers of the inert results of the calls in a network pickle, by the name called."""

@@ -1,7 +1,7 @@
-"""The opcodes of a pickle that `unpickle` knows, and what each does to its machine.
+"""The pickle opcodes that `unpickle` supports, and their effect on its stack machine.
 
-What is not here is refused: INST and OBJ, which call classes; EXT, which names them by number; and
-the buffers that lie outside of a pickle.
+All others are refused: INST and OBJ, which call classes; EXT, which names them by number; and
+buffers outside of a pickle.
 
 Source: the documentation of Python's `pickletools`.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 Handler = Callable[[Any], Any]
-"""Gets the machine."""
+"""Executes one opcode; its argument is the machine."""
 
 
 class _Mark:
@@ -18,7 +18,7 @@ class _Mark:
 
 
 MARK = _Mark()
-"""What lies on the stack where the items of a list, tuple or dict begin."""
+"""Marker on the stack before the items of a list, tuple or dict."""
 
 
 def _recall(form: str) -> Handler:
@@ -90,3 +90,4 @@ HANDLERS: dict[int, Handler] = {
         "Q": lambda m: m.persistent(),
     }.items()
 }
+"""Handlers by opcode."""

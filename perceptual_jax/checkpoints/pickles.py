@@ -1,12 +1,12 @@
-"""Reads pickles without executing anything: a stack machine of its own for the data in them.
+"""Reads pickles without executing anything: a stack machine for the data in them.
 
-A pickle is a program; Python's own machine imports names and calls them. This one knows the
-opcodes that build numbers, texts, lists and dicts. A name is an inert `Name`; where the program
-calls one, the caller's table of makers says what inert value stands for the result, and a name
-that is not in the table is refused. Large byte strings are views of the file, not copies.
+A pickle is a program; Python's own machine imports names and calls them. This one supports the
+opcodes that build numbers, strings, lists and dicts. A name is an inert `Name`; where the program
+calls one, the caller's table of makers provides an inert value for the result, and a name that is
+not in the table is refused. Large byte strings are views of the file, not copies.
 
-What a hostile file may cost is bounded: every length is checked against what is left of the file,
-all work is counted by a `Budget`, and nothing recurses.
+The cost of a hostile file is bounded: every length is checked against the rest of the file, all
+work is counted by a `Budget`, and nothing recurses.
 
 Source: the documentation of Python's `pickletools`; PEP 307, 3154 and 574.
 """
@@ -27,10 +27,10 @@ from perceptual_jax.checkpoints.opcodes import HANDLERS, MARK
 
 _MAX_INTEGER_BYTES = 64
 _MAX_ARGUMENTS = 16
-"""Those of a call: torch's longest has seven."""
+"""Most arguments of a call; the longest of torch has seven."""
 _LINE_LENGTHS = (256, 65536)
 _VIEW = 1024
-"""Longer byte strings are not copied."""
+"""Byte strings longer than this are views, not copies."""
 
 
 def unpickle(
@@ -41,18 +41,18 @@ def unpickle(
     find_storage: Callable[[Any], Any] | None = None,
     start: int = 0,
 ) -> tuple[Any, int]:
-    """The value of one pickle, and where in the data it ends.
+    """The value of one pickle, and the position of its end in the data.
 
     Args:
         data: Read-only bytes.
-        makers: What stands for the call of a name; a call of another name is refused.
-        budget: Counts the work; None is one of its own for this pickle.
-        find_storage: What stands for a persistent id; None refuses all.
-        start: Of the pickle in the data.
+        makers: Makers of the inert results of calls, by name; calls of other names are refused.
+        budget: Counts the work; None is a new budget for this pickle.
+        find_storage: Maps a persistent id to its value; None refuses all of them.
+        start: Position of the pickle in the data.
 
     Raises:
         UnsafeCheckpointError: If it calls another name, or costs more than the budget allows.
-        DamagedCheckpointError: If it is no whole pickle.
+        DamagedCheckpointError: If it is not a complete pickle.
     """
     machine = _Machine(data, makers, budget or Budget(), find_storage, start)
     try:
@@ -108,7 +108,7 @@ class _Machine:
                 if len(stack) > self.budget.limits.stack:
                     self.budget.refuse("stack")
 
-    # Bytes.
+    # Reading from the data.
 
     def take(self, count: int) -> memoryview:
         end = self.at + count
@@ -125,7 +125,7 @@ class _Machine:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def line(self, encoding: str = "utf-8") -> str:
-        for length in _LINE_LENGTHS:  # so that many short lines copy little
+        for length in _LINE_LENGTHS:  # short first, so that many short lines copy little
             piece = bytes(self.data[self.at : self.at + length])
             text, newline, _ = piece.partition(b"\n")
             self.budget.spend("copied", len(text) if length == _LINE_LENGTHS[0] else len(piece))
@@ -134,7 +134,7 @@ class _Machine:
                 return text.decode(encoding)
         raise DamagedCheckpointError("the file ends too early, in a line of its pickle")
 
-    # Stack.
+    # The stack and the memo.
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
@@ -168,7 +168,7 @@ class _Machine:
             self.budget.refuse("memo")
         self.memo[index] = value
 
-    # What opcodes do.
+    # Effects of the opcodes.
 
     def text(self, form: str) -> None:
         piece = self.take(self.number(form))
@@ -245,7 +245,8 @@ class _Machine:
         if set_state is not None:
             set_state(state)
         elif type(target) is not dict or type(state) is not dict:
-            # Those of a dict are attributes of an `OrderedDict`: a state dict's versions.
+            # The state of a dict, the attributes of an `OrderedDict` (versions of a state dict), is
+            # ignored.
             raise TypeError(f"a {type(target).__name__} has no state")
 
     def persistent(self) -> None:

@@ -1,12 +1,11 @@
-"""Checkpoints of others, read as arrays: nothing in the file is ever executed.
+"""Reads foreign checkpoints as arrays; nothing in the file is ever executed.
 
     NVIDIA .pkl          stylegan2-ada-pytorch, stylegan3 (torch); stylegan2, stylegan2-ada (TF)
     torch .pt .pth .ckpt zip files and older streams: rosinality, BasicSR, GFPGAN, Lightning
-    .safetensors         any names
+    .safetensors         arrays of any names
     .h5                  flaxmodels, where h5py is installed
 
-What is read is the file's own: its names, its layouts, its types. `convert` makes a generator of
-it.
+Names, layouts and types stay those of the file; `convert` makes a generator from them.
 """
 
 import mmap
@@ -38,15 +37,15 @@ Format = Literal[
 
 
 class Checkpoint(NamedTuple):
-    """What a file holds."""
+    """The content of a checkpoint."""
 
     format: Format
     networks: dict[str, Network]
-    """By the file's own names; a file that is one network has it under an empty name."""
+    """Networks by the names of the file; the only network of a file has an empty name."""
     loose: dict[str, np.ndarray]
-    """Arrays beside the networks, such as `latent_avg`."""
+    """Arrays outside of the networks, such as `latent_avg`."""
     extra: dict[str, Any]
-    """Plain values beside them."""
+    """Plain values outside of the networks."""
 
 
 def read_checkpoint(path: Path, *, budget: Budget | None = None) -> Checkpoint:
@@ -56,12 +55,12 @@ def read_checkpoint(path: Path, *, budget: Budget | None = None) -> Checkpoint:
 
     Args:
         path: The file.
-        budget: Counts the work of reading pickles, and afterwards says what it was; None is one
-            with the usual limits.
+        budget: Counts the work of reading pickles; None is a new one with the limits `LIMITS`.
 
     Raises:
-        CheckpointError: If there is none, its format is unknown (`UnknownFormatError`), it is not
-            whole (`DamagedCheckpointError`), or asks for more than data (`UnsafeCheckpointError`).
+        CheckpointError: If the file cannot be opened, its format is unknown
+            (`UnknownFormatError`), it is damaged (`DamagedCheckpointError`), or it requires more
+            than reading data (`UnsafeCheckpointError`).
     """
     try:
         with open(path, "rb") as file:

@@ -14,12 +14,12 @@ _CHUNK = 2048
 def mean_of_w(
     weights: list[np.ndarray], biases: list[np.ndarray], *, samples: int = 2**17, seed: int = 0
 ) -> np.ndarray:
-    """Mean of W over seeded standard normal latents.
+    """Estimates the mean of W over seeded standard normal latents.
 
     Args:
         weights: Effective weights of the mapping network's layers, each [in out].
-        biases: Their biases, each [out].
-        samples: How many latents are mapped, rounded up to whole chunks of 2,048.
+        biases: Effective biases of the same layers, each [out].
+        samples: Number of latents that are mapped, rounded up to whole chunks of 2,048.
         seed: Seed of the latents.
 
     Returns:

@@ -1,8 +1,8 @@
-"""Weights on disk: one safetensors file with the arrays and what is known about them.
+"""Weights on disk: one safetensors file with the arrays and their metadata.
 
 The file's metadata has two entries: `perceptual_jax`, a JSON object with at least `architecture`
 and `config`, and `sha256`, a digest of that object and of every array's name, type, shape and
-bytes. So one file is complete, and can tell by itself whether it is still what was written.
+bytes. One file is therefore complete and can be verified by itself.
 """
 
 import hashlib
@@ -26,19 +26,21 @@ class NotOursError(WeightsError):
 
 
 class Weights(NamedTuple):
-    """What a file holds."""
+    """The content of a weights file."""
 
     arrays: dict[str, np.ndarray]
+    """Arrays by their dotted names."""
     metadata: dict[str, Any]
+    """JSON object with at least `architecture` and `config`."""
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
-    """Writes a weights file; another process sees the whole file or the one before it.
+    """Writes a weights file atomically: other processes see the old file or the new one.
 
     Args:
-        path: Of the file; its folder must exist.
-        arrays: By flat name.
-        metadata: Anything JSON can hold, with `architecture` (str) and `config` (dict).
+        path: Path of the file, in an existing folder.
+        arrays: Arrays by their dotted names.
+        metadata: An object that JSON can represent, with `architecture` (str) and `config` (dict).
 
     Raises:
         WriteError: If the disk is full or the folder cannot be written to.
@@ -50,10 +52,10 @@ def save(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, Any]) ->
 
 
 def load(path: Path) -> Weights:
-    """Reads a weights file and checks that it is still what was written.
+    """Reads a weights file and verifies its checksum.
 
     Raises:
-        WeightsError: If it is not a weights file of this project, or damaged.
+        WeightsError: If it is not a weights file of this project, or is damaged.
     """
     with _open(path) as file:
         text, expected = _metadata(path, file)
@@ -64,7 +66,7 @@ def load(path: Path) -> Weights:
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """The metadata of a weights file; reads its header only and checks no checksum.
+    """The metadata of a weights file; only the header is read, without the checksum.
 
     Raises:
         WeightsError: If it is not a weights file of this project.

@@ -1,11 +1,11 @@
-"""What `torch.save` writes, without torch: zip files and the older streams.
+"""Reads files of `torch.save` without torch: zip files and the older streams.
 
 A zip file holds a pickle and, beside it, the raw numbers of each storage; the older stream holds
-four pickles and the storages after them. Pickled tensors say which part of a storage they are,
-with what strides: both are checked against the storage before any view is made. All storages stay
-views of the file's own bytes.
+four pickles and the storages after them. Pickled tensors give their offset, size and strides in a
+storage, which are checked before any view is made. All storages stay views of the bytes of the
+file.
 
-Source: the public documentation of torch's serialisation, and the files themselves.
+Source: the public documentation of torch's serialisation, and the structure of the files.
 """
 
 import math
@@ -25,12 +25,12 @@ from perceptual_jax.checkpoints.inert import (
     UnknownFormatError,
     UnsafeCheckpointError,
     instance_of,
-    told,
+    safe_repr,
 )
 from perceptual_jax.checkpoints.pickles import unpickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
-"""The number that the older streams begin with."""
+"""Magic number at the head of the older streams."""
 
 _MAX_AXES = 8
 _TYPES = {
@@ -48,15 +48,15 @@ _TYPES = {
 
 
 class Storage:
-    """Numbers in a row, of one type; in older streams they come after those who use them."""
+    """A flat array of one dtype; in older streams its bytes follow the tensors that view it."""
 
     def __init__(self, dtype: np.dtype, size: int):
-        """Holds nothing yet."""
+        """Makes a storage whose bytes are not yet known."""
         self.dtype, self.size = dtype, size
         self.numbers: np.ndarray | None = None
 
     def fill(self, data: memoryview) -> None:
-        """Takes the bytes of all its numbers."""
+        """Sets the bytes of the storage."""
         if len(data) != self.size * self.dtype.itemsize:
             raise DamagedCheckpointError(
                 f"the file is damaged: a storage of {self.size:,} numbers has {len(data):,} bytes"
@@ -65,7 +65,7 @@ class Storage:
 
 
 class Tensor(NamedTuple):
-    """A view of a storage, checked."""
+    """A checked view of a storage, with offset and strides in numbers."""
 
     storage: Storage
     offset: int
@@ -73,7 +73,7 @@ class Tensor(NamedTuple):
     stride: tuple[int, ...]
 
     def array(self) -> np.ndarray:
-        """The view as an array, which must not be written to."""
+        """The view as a read-only array."""
         numbers = self.storage.numbers
         if numbers is None:
             raise DamagedCheckpointError("the file is damaged: a storage has no numbers")
@@ -86,10 +86,17 @@ class Tensor(NamedTuple):
 def rebuild_tensor(
     budget: Budget, storage: Any, offset: Any, size: Any, stride: Any, *_: Any
 ) -> Tensor:
-    """A tensor, if all of it lies within its storage.
+    """A tensor that lies within its storage.
+
+    Args:
+        budget: Counts the work.
+        storage: The storage.
+        offset: Index of the first number.
+        size: Length of each axis.
+        stride: Step of each axis, in numbers.
 
     Raises:
-        UnsafeCheckpointError: If it does not, or names more numbers than there are.
+        UnsafeCheckpointError: If the tensor exceeds the storage.
     """
     if not isinstance(storage, Storage):
         raise DamagedCheckpointError("the file is damaged: a tensor has no storage")
@@ -99,8 +106,8 @@ def rebuild_tensor(
         and all(type(n) is int and 0 <= n < 2**40 for n in (offset, *size, *stride))
     ):
         raise UnsafeCheckpointError(
-            f"the file has a tensor of shape {told(size)} and strides {told(stride)} "
-            f"at {told(offset)}"
+            f"the file has a tensor of shape {safe_repr(size)} and strides {safe_repr(stride)} "
+            f"at {safe_repr(offset)}"
         )
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     count = math.prod(size)
@@ -113,14 +120,14 @@ def rebuild_tensor(
 
 
 def read_zip(data: memoryview, *, budget: Budget) -> Any:
-    """The value that a zip file of torch's holds.
+    """The value that a zip file of `torch.save` holds.
 
     Args:
         data: The file's bytes.
         budget: Counts the work.
 
     Raises:
-        CheckpointError: If it is none, or not safe.
+        CheckpointError: If it is not such a file, or not safe.
     """
     files = members(data)
     folders = [name.removesuffix("data.pkl") for name in files if name.endswith("data.pkl")]
@@ -138,7 +145,9 @@ def read_zip(data: memoryview, *, budget: Budget) -> Any:
         if key not in storages:
             member = files.get(f"{folders[0]}data/{key}")
             if member is None:
-                raise DamagedCheckpointError(f"the file is damaged: it has no storage {told(key)}")
+                raise DamagedCheckpointError(
+                    f"the file is damaged: it has no storage {safe_repr(key)}"
+                )
             storages[key] = Storage(dtype, size)
             storages[key].fill(member)
         return _same(storages[key], dtype, size, key)
@@ -149,15 +158,15 @@ def read_zip(data: memoryview, *, budget: Budget) -> Any:
 
 
 def read_stream(data: memoryview, *, budget: Budget, nested: bool = False) -> Any:
-    """The value of an older stream.
+    """The value that an older stream of `torch.save` holds.
 
     Args:
         data: The whole stream.
         budget: Counts the work.
-        nested: Whether it lies within another pickle, where none may lie within it.
+        nested: Whether the stream is part of another pickle; it must then contain no further one.
 
     Raises:
-        CheckpointError: If it is none, or not safe.
+        CheckpointError: If it is not such a file, or not safe.
     """
     storages: dict[str, Storage] = {}
 
@@ -182,14 +191,16 @@ def read_stream(data: memoryview, *, budget: Budget, nested: bool = False) -> An
     value, at = unpickle(data, makers, budget=budget, find_storage=find, start=at)
     keys, at = unpickle(data, {}, budget=budget, start=at)
     names = [str(k) for k in keys if type(k) in (str, int)] if type(keys) is list else []
-    # In this order: texts that are equal and long are compared in full where they are sorted.
+    # Membership comes first, because sorting would compare long equal strings in full.
     known = len(names) == len(storages) and all(name in storages for name in names)
     if type(keys) is not list or not known or len(set(names)) != len(keys):
         raise DamagedCheckpointError("the file is damaged: its storages are not those it uses")
     for key in names:
         storage = storages[key]
         if at + 8 > len(data) or struct.unpack_from("<q", data, at)[0] != storage.size:
-            raise DamagedCheckpointError(f"the file ends too early, before storage {told(key)}")
+            raise DamagedCheckpointError(
+                f"the file ends too early, before storage {safe_repr(key)}"
+            )
         end = at + 8 + storage.size * storage.dtype.itemsize
         storage.fill(data[at + 8 : end])
         at = end
@@ -197,7 +208,7 @@ def read_stream(data: memoryview, *, budget: Budget, nested: bool = False) -> An
 
 
 def load_from_bytes(budget: Budget, data: Any) -> Any:
-    """A storage that lies, as a whole older stream, within another pickle."""
+    """A storage that is stored as an older stream within another pickle."""
     budget.spend("arrays", 1)
     if not isinstance(data, bytes | memoryview):
         raise DamagedCheckpointError("the file is damaged: a nested storage is no byte string")
@@ -211,17 +222,21 @@ def _reference(reference: Any, budget: Budget) -> tuple[np.dtype, str, int]:
     name = kind.name.removesuffix("Storage") if isinstance(kind, Name) else ""
     if name not in _TYPES or kind.module.split(".")[0] != "torch":
         raise UnknownFormatError(
-            f"the file has numbers of the type {told(kind)}, which is not supported"
+            f"the file has numbers of the type {safe_repr(kind)}, which is not supported"
         )
     if type(size) is not int or size < 0 or type(key) not in (str, int) or any(view):
-        raise UnsafeCheckpointError(f"the file has a storage {told(key)} of {told(size)} numbers")
+        raise UnsafeCheckpointError(
+            f"the file has a storage {safe_repr(key)} of {safe_repr(size)} numbers"
+        )
     budget.reach("key_length", len(str(key)))
     return _TYPES[name], str(key), size
 
 
 def _same(storage: Storage, dtype: np.dtype, size: int, key: str) -> Storage:
     if (storage.dtype, storage.size) != (dtype, size):
-        raise UnsafeCheckpointError(f"the file gives the storage {told(key)} two types or sizes")
+        raise UnsafeCheckpointError(
+            f"the file gives the storage {safe_repr(key)} two types or sizes"
+        )
     return storage
 
 
@@ -230,7 +245,7 @@ def _first(_: Budget, value: Any, *__: Any) -> Any:
 
 
 def _dict(budget: Budget, *args: Any) -> dict[Any, Any]:
-    """An `OrderedDict` or the like, of nothing, of a dict or of pairs."""
+    """The dict for an `OrderedDict` of no arguments, a dict or pairs."""
     if not args or args == ((),):
         return {}
     (items,) = args
@@ -244,7 +259,7 @@ def _dict(budget: Budget, *args: Any) -> dict[Any, Any]:
 
 def _size(_: Budget, size: Any = ()) -> tuple[Any, ...]:
     if type(size) not in (tuple, list) or len(size) > _MAX_AXES:
-        raise UnsafeCheckpointError(f"the file has a tensor of shape {told(size)}")
+        raise UnsafeCheckpointError(f"the file has a tensor of shape {safe_repr(size)}")
     return tuple(size)
 
 
@@ -260,4 +275,4 @@ MAKERS: Mapping[Name, Maker] = {
     Name("torch", "Size"): _size,
     **{name: instance_of(name) for name in _INERT},
 }
-"""What stands for the calls in a file of torch's."""
+"""Makers of the inert results of the calls in a file of `torch.save`, by the name called."""

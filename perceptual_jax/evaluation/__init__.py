@@ -1,1 +1,1 @@
-"""How good a restoration is: metrics, and sheets to look at."""
+"""Evaluation of restorations: metrics and comparison sheets."""

@@ -1,10 +1,10 @@
-"""How near an image is to its original: full-reference metrics of two images in [-1, 1].
+"""Full-reference metrics: the similarity of two images in [-1, 1].
 
-Each function takes one pair and returns one number; `jax.vmap` makes the batch. Images restored
-from the same degraded one may differ from the original and still be right, so these numbers rank
-faithfulness, not naturalness.
+Each function takes one pair and returns one number; `jax.vmap` makes the batch. A restoration can
+differ from the original and still be consistent with the degraded image, so these numbers measure
+fidelity, not naturalness.
 
-Written here, for dm_pix would bring chex with it for the sake of two formulas. The values are those
+They are implemented here, because dm_pix would add chex for two formulas. The values are those
 of dm_pix 0.4.5 and, to 1e-6, of scikit-image 0.26 with Wang's Gaussian window, in float64.
 """
 
@@ -37,9 +37,9 @@ def psnr(a: Float[Array, "h w c"], b: Float[Array, "h w c"]) -> Float[Array, ""]
 def ssim(a: Float[Array, "h w c"], b: Float[Array, "h w c"]) -> Float[Array, ""]:
     """Structural similarity, at most 1, the mean over channels and over whole windows.
 
-    Windows are Gaussian, 11 x 11 with a deviation of 1.5 pixels; only those that lie within the
-    image count. K1 = 0.01 and K2 = 0.03. The index depends on where black is, so it is taken of
-    the images mapped to [0, 1], as published values are.
+    Windows are Gaussian, 11 x 11 with a standard deviation of 1.5 pixels; only those within the
+    image are used. K1 = 0.01 and K2 = 0.03. The index is not invariant to offsets, so it is
+    computed on the images mapped to [0, 1], as published values are.
 
     Args:
         a: Image in [-1, 1] of at least 11 x 11 pixels.

@@ -1,8 +1,8 @@
 """Comparison sheets: images in rows and columns, to judge restorations by eye.
 
-Small images are enlarged without smoothing, so that a reader sees the pixels that a restoration
-had to go by; large ones are reduced with a Lanczos filter. Drawn with Pillow, for matplotlib would
-resample the pixels once more.
+Small images are enlarged without smoothing, so that the pixels given to the restoration are
+visible; large ones are reduced with a Lanczos filter. Pillow draws the sheet, because matplotlib
+would resample the pixels once more.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 MAX_ROWS = 64
-"""More rows are left out: viewers fail on very long pictures."""
+"""Most rows of a sheet, because viewers fail on very tall images."""
 
 _PAPER = "#ffffff"
 _EMPTY = "#eeeeee"
@@ -27,14 +27,14 @@ def contact_sheet(
     captions: Sequence[str] = (),
     cell: int = 256,
 ) -> Image.Image:
-    """Images side by side, a heading over each column and a line of text under each row.
+    """A grid of images with a heading over each column and a line of text under each row.
 
     Args:
-        rows: For each row its images, of any sizes; None or a short row leaves cells empty. The
-            first `MAX_ROWS` are shown.
-        headings: One for each column.
-        captions: One for each row, or none at all; cut where they do not fit.
-        cell: Pixels of the square that each image is fitted into.
+        rows: The images of each row, of any sizes; None or a short row leaves cells empty. The
+            first `MAX_ROWS` rows are shown.
+        headings: The heading of each column.
+        captions: The caption of each row, or nothing; captions that are too long are truncated.
+        cell: Side in pixels of the square that each image is fitted into.
 
     Raises:
         ValueError: If there is no row or column, a row is longer than `headings`, or captions do

@@ -1,4 +1,4 @@
-"""The parameters of modules by the names that files have for them.
+"""Parameters of modules by name, as files of weights store them.
 
 A name is the path of a parameter through its module, joined by dots: `b8.conv0.bias` is
 `module.b8.conv0.bias`.
@@ -13,7 +13,7 @@ from jaxtyping import Array
 Module = TypeVar("Module", bound=nnx.Module)
 
 Arrays = Mapping[str, Any]
-"""Names to arrays, or to mappings of the same kind: the arrays of the layers of a layer."""
+"""A tree of arrays: names to arrays, or to the trees of sublayers."""
 
 
 def named_params(module: nnx.Module) -> dict[str, Any]:
@@ -30,14 +30,14 @@ def named_params(module: nnx.Module) -> dict[str, Any]:
 
 
 def with_params(module: Module, arrays: Mapping[str, Array]) -> Module:
-    """The module with other values of its parameters; what it was given stays as it is.
+    """A copy of the module with other values of its parameters.
 
     Args:
         module: Any module; its parameters may be `jax.ShapeDtypeStruct`s.
-        arrays: A value for each parameter, by name.
+        arrays: The value of each parameter, by name.
 
     Raises:
-        KeyError: If one is missing.
+        KeyError: If the value of a parameter is missing.
     """
     graph, params, rest = nnx.split(module, nnx.Param, ...)
     flat = [

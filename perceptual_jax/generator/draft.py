@@ -1,15 +1,15 @@
-"""Draft heads: the picture at a low resolution, from features a network has half-way.
+"""Draft heads: the image at a low resolution, from intermediate features of a generator.
 
-A search looks at the picture only at the size of its data term, so most of a 1024-px synthesis
-is wasted on it. A draft head finishes the picture from the features f at an early block:
+A search uses the image only at the size of its data term, so most of a 1024-px synthesis is
+wasted on it. A draft head computes the image from the features f of an early block:
 
     y = conv1x1(f * s1);  y = y + conv3x3(y * s2);  image = conv3x3(y * s3) + conv1x1(f * s1)
 
 with leaky ReLUs between. It is fitted by `scripts/fit_draft.py` to the generator's own
-area-downsampled output; where a network has a picture half-way (StyleGAN2's skip image), to what
-is missing from it. What the rest of the network would do depends on the styles it would
-read, so these modulate the head: s = 1 + tanh(A(style - w_mean)). The bound matters: with a
-linear s the picture explodes as soon as a search leaves the prior.
+area-downsampled output; where a network has an intermediate image (StyleGAN2's skip
+image), to its residual. The output of the later layers depends on their styles, so these modulate
+the head: s = 1 + tanh(A(style - w_mean)). The bound matters: with a
+linear s the image diverges as soon as a search leaves the prior.
 """
 
 import math
@@ -26,7 +26,7 @@ from perceptual_jax.generator.layers import conv, dense, inverse_haar, leaky_rel
 
 
 class DraftHead(nnx.Module):
-    """One head. It gives 3 channels, or 12: those of a Haar transform (2x larger)."""
+    """A draft head with 3 output channels, or 12: a Haar transform of an image twice as large."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class DraftHead(nnx.Module):
         shortcut_weight: Float[Array, "c out"],
         output_bias: Float[Array, " out"],
     ):
-        """Makes the head of its weights."""
+        """Builds the head from its weights."""
         self.affine1_weight = nnx.Param(affine1_weight)
         self.affine1_bias = nnx.Param(affine1_bias)
         self.affine2_weight = nnx.Param(affine2_weight)
@@ -62,16 +62,16 @@ class DraftHead(nnx.Module):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "DraftHead":
-        """From stored arrays, by name; float16 on disk becomes float32."""
+        """Builds the head from stored arrays, by name; float16 on disk becomes float32."""
         return cls(**{name: jnp.asarray(x, jnp.float32) for name, x in arrays.items()})
 
     def __call__(
         self, features: Float[Array, "h w c"], late: Float[Array, "j d"]
     ) -> Float[Array, "h w out"]:
-        """Output channels of a draft.
+        """Computes the output channels of a draft.
 
         Args:
-            features: Activations of the generator's early part.
+            features: Activations of the generator's early layers.
             late: Deviations from `w_mean` of the styles that `features` do not depend on; any
                 number of them is reduced to three by averaging neighbours.
         """
@@ -99,27 +99,27 @@ class DraftHead(nnx.Module):
 
 
 class DraftParts(NamedTuple):
-    """What a generator's early part gives for a draft."""
+    """The outputs of a generator's early layers that a draft is made from."""
 
     features: Float[Array, "h w c"]
-    """Activations, of the draft's size or half of it."""
+    """Activations at the size of the draft or half of it."""
     late: Float[Array, "j d"]
     """The styles that `features` do not depend on, as deviations from `w_mean`."""
     base: Float[Array, "r r 3"] | None
-    """The picture so far, which the head corrects; None where there is none."""
+    """The intermediate image, which the head corrects; None if the generator has none."""
 
 
 def init_draft_head(
     key: Key[Array, ""], channels: int, dim: int, *, hidden: int = 48, out: int = 12
 ) -> DraftHead:
-    """A random head, to be fitted.
+    """A draft head with random weights, to be fitted.
 
     Args:
         key: Consumed.
-        channels: Of the features.
-        dim: Of a style.
+        channels: Channels of the features.
+        dim: Dimension of a style.
         hidden: Width of the head.
-        out: 12 for a picture of twice the features' size, by a Haar transform; or 3.
+        out: 12 for an image of twice the size of the features, by a Haar transform, or 3.
     """
     shapes = {
         "affine1": (dim, channels),
@@ -143,7 +143,7 @@ def init_draft_head(
 
 
 def finish_draft(head: DraftHead, parts: DraftParts) -> Float[Array, "r r 3"]:
-    """The draft: what the head makes of its parts, added to the picture so far."""
+    """The draft image: the output of the head, added to the intermediate image if there is one."""
     image = head(parts.features, parts.late)
     if image.shape[-1] == 12:
         image = inverse_haar(image)
@@ -151,7 +151,7 @@ def finish_draft(head: DraftHead, parts: DraftParts) -> Float[Array, "r r 3"]:
 
 
 def thirds(late: Float[Array, "j d"]) -> tuple[Float[Array, " d"], ...]:
-    """The means of the first, second and last third of the rows; a row may serve twice.
+    """The means of the first, second and last third of the rows; few rows are used repeatedly.
 
     Example:
         >>> [float(x[0]) for x in thirds(jnp.arange(5.0)[:, None])]

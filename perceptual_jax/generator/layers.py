@@ -1,4 +1,4 @@
-"""The layers the generators are made of: pure functions of one example, and modules of them.
+"""Layers of the generators: pure functions of one example, and modules of them.
 
 Three rules make them fast on every device and safe under `jax.vmap`:
 
@@ -34,22 +34,22 @@ SQRT2 = math.sqrt(2.0)
 
 
 class Dense(nnx.Module):
-    """A dense layer; where it is called `affine` it makes a style the scale of every channel."""
+    """A dense layer; one named `affine` maps a style to the scale of every channel."""
 
     def __init__(self, *, weight: Float[Array, "i o"], bias: Float[Array, " o"]):
-        """Makes the layer of effective weights."""
+        """Builds the layer from effective weights."""
         self.weight = nnx.Param(weight)
         self.bias = nnx.Param(bias)
 
     def __call__(self, x: Float[Array, " i"]) -> Float[Array, " o"]:
-        """X W + b."""
+        """Returns x W + b."""
         return dense(x, self.weight[...], self.bias[...])
 
 
 def dense(
     x: Float[Array, " i"], weight: Float[Array, "i o"], bias: Float[Array, " o"]
 ) -> Float[Array, " o"]:
-    """X W + b with effective weights, at full float32 precision on every device."""
+    """Computes x W + b with effective weights, at full float32 precision on every device."""
     return jnp.matmul(x, weight, precision=lax.Precision.HIGHEST) + bias
 
 
@@ -76,10 +76,10 @@ def select_noise(
     Args:
         own: The maps for "const".
         key: Consumed; needed for "random".
-        mode: Which of the three.
+        mode: The maps of the network, normal draws, or zeros.
 
     Raises:
-        ValueError: If "random" gets no key.
+        ValueError: If the mode is "random" and `key` is None.
     """
     if mode == "const":
         return own
@@ -148,7 +148,7 @@ def to_rgb(
     bias: Float[Array, " c"],
     style: Float[Array, " i"],
 ) -> Float[Array, "h w c"]:
-    """Modulated 1x1 convolution without demodulation, to float32 whatever the dtype of `x`."""
+    """Modulated 1x1 convolution without demodulation; float32 for every dtype of `x`."""
     x = x * style.astype(x.dtype)[None, None]
     rgb = jnp.matmul(x, weight.astype(x.dtype), preferred_element_type=jnp.float32)
     return rgb + bias[None, None]
@@ -164,7 +164,7 @@ def up_conv(
 
     Args:
         x: Activations.
-        weight: Kernel, flipped on both spatial axes against the one of a checkpoint.
+        weight: Kernel of a checkpoint, flipped on both spatial axes.
         form: How the transposed convolution is written; both give the same result. "dilated" is
             one convolution of the zero-stuffed input, "polyphase" four without zeros.
     """
@@ -220,9 +220,9 @@ def _conv_backward(
     x, weight = residuals
     transposed = lax.optimization_barrier(weight[::-1, ::-1].swapaxes(2, 3))
     complement = (weight.shape[0] - 1 - padding[0], weight.shape[1] - 1 - padding[1])
-    # Where nobody asks for the gradient of the weight, it is dead code that XLA drops.
-    _, of_weight = jax.vjp(lambda w: _correlate(x, w, padding, dilation=dilation), weight)
-    return _correlate(gradient, transposed, complement, stride=dilation), of_weight(gradient)[0]
+    # An unused gradient of the weight is dead code that XLA removes.
+    _, weight_vjp = jax.vjp(lambda w: _correlate(x, w, padding, dilation=dilation), weight)
+    return _correlate(gradient, transposed, complement, stride=dilation), weight_vjp(gradient)[0]
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
@@ -244,7 +244,7 @@ def _correlate(
 def _phases(x: Array, weight: Array) -> Array:
     """The transposed convolution as its four phases: even or odd rows, even or odd columns.
 
-    Of the kernel's rows, even output rows see the first and the third, odd ones the second.
+    Even output rows use the first and third row of the kernel, odd ones the second.
     """
     zero = jnp.zeros((), x.dtype)
     phases = []

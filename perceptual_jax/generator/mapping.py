@@ -1,9 +1,10 @@
-"""The mapping network z -> w, and what is done to its output before synthesis.
+"""The mapping network z -> w, truncation, and the mean of W.
 
     w = fc_{L-1}( ... fc_0(normalize(z))),   fc(x) = sqrt(2) * leaky_relu(x W + b)
 
-With labels, fc_0 sees normalize(z) beside normalize(embed(label)). The weights are effective as in
-`layers.py`: the learning-rate multiplier 0.01 of the official checkpoints is folded in.
+With labels, the input of fc_0 is normalize(z) concatenated with normalize(embed(label)). The
+weights are effective as in `layers.py`: the learning-rate multiplier 0.01 of the official
+checkpoints is folded in.
 
 Source: Karras et al., "A Style-Based Generator Architecture for GANs", 2019; labels as in
 StyleGAN2-ADA, 2020.
@@ -21,13 +22,13 @@ from perceptual_jax.generator.layers import SQRT2, Dense, leaky_relu, normalize_
 
 
 class MappingNetwork(nnx.Module):
-    """The layers `fc0`, `fc1`, ..., any number of them, and `embed` where there are labels."""
+    """Dense layers `fc0`, `fc1`, ..., and `embed` if the generator is conditional."""
 
     def __init__(self, arrays: Mapping[str, Mapping[str, Array]]):
-        """Makes the network of the effective weights of its layers.
+        """Builds the network from the effective weights of its layers.
 
         Args:
-            arrays: The name of each layer to its `weight` [in out] and `bias` [out].
+            arrays: Maps the name of each layer to its `weight` [in out] and `bias` [out].
         """
         self.embed = Dense(**arrays["embed"]) if "embed" in arrays else None
         self.num_layers = len(arrays) - ("embed" in arrays)
@@ -36,7 +37,7 @@ class MappingNetwork(nnx.Module):
 
     @property
     def layers(self) -> list[Dense]:
-        """The layers that z goes through."""
+        """The dense layers `fc0`, `fc1`, ... in order."""
         return [getattr(self, f"fc{i}") for i in range(self.num_layers)]
 
     @property
@@ -73,7 +74,7 @@ class MappingNetwork(nnx.Module):
 
 
 def broadcast_styles(w: Float[Array, " d"], num_styles: int) -> Float[Array, "k d"]:
-    """One w for every style input of a synthesis network."""
+    """Repeats one w for every style input of a synthesis network."""
     return jnp.broadcast_to(w, (num_styles, *w.shape))
 
 
@@ -103,17 +104,17 @@ def estimate_w_mean(
     samples: int = 100_000,
     chunk: int = 1000,
 ) -> Float[Array, " w"]:
-    """Mean of w over standard normal z.
+    """Estimates the mean of w over standard normal z.
 
     The running mean moves by (mean of the chunk - running mean) / (chunks so far), so that
     float32 loses nothing however many samples there are.
 
     Args:
-        mapping: z -> w.
+        mapping: The mapping network z -> w, for one latent.
         key: Consumed.
         z_dim: Dimension of Z.
-        samples: How many latents are drawn, rounded up to whole chunks.
-        chunk: Latents mapped at once.
+        samples: Number of latents, rounded up to whole chunks.
+        chunk: Number of latents that are mapped at once.
     """
 
     def update(mean: Array, step: tuple[Array, Array]) -> tuple[Array, None]:

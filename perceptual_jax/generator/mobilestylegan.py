@@ -14,7 +14,7 @@ The arrays are named as a path through this structure: `blocks.3.conv1.depthwise
 `to_image.weight` [c 12]; `mapping.fc0.weight` [d d]; `w_mean` [d].
 
 Source: Belousov, "MobileStyleGAN: A Lightweight Convolutional Neural Network for High-Fidelity
-Image Synthesis", 2021; the facts of the exported network.
+Image Synthesis", 2021; the structure of the exported network.
 """
 
 import functools
@@ -38,7 +38,7 @@ class StyledLayer(nnx.Module):
     """A layer whose input channels a style scales."""
 
     def __init__(self, affine: Arrays):
-        """Makes the layer of weight and bias of the map from a style to the scale."""
+        """Builds the layer from weight and bias of the map from a style to the scale."""
         self.affine = Dense(**affine)
 
     def scale(self, style: Float[Array, " d"], x: Float[Array, "h w c"]) -> Float[Array, " c"]:
@@ -54,12 +54,12 @@ class NoisyLayer(StyledLayer):
     """A styled layer that ends in noise, bias and a leaky ReLU."""
 
     def __init__(self, *, affine: Arrays, noise: Float[Array, "r r"], bias: Float[Array, " c"]):
-        """Makes the layer of its arrays.
+        """Builds the layer from its arrays.
 
         Args:
             affine: As in `StyledLayer`.
-            noise: As stored, a unit map x strength. They are kept apart, so that fresh maps can
-                take the place of the layer's own.
+            noise: The stored map, a unit map times its strength. The two are kept apart, so that
+                random maps can replace that of the layer.
             bias: Bias of the output channels.
         """
         super().__init__(affine)
@@ -80,7 +80,7 @@ class StyledConv(NoisyLayer):
     """The first layer: a full 3x3 convolution."""
 
     def __init__(self, *, weight: Float[Array, "3 3 i o"], **rest: Any):
-        """Makes the layer of its arrays; `rest` as in `NoisyLayer`."""
+        """Builds the layer from its arrays; `rest` as in `NoisyLayer`."""
         super().__init__(**rest)
         self.weight = nnx.Param(weight)
 
@@ -95,7 +95,7 @@ class SeparableConv(NoisyLayer):
     def __init__(
         self, *, depthwise: Float[Array, "3 3 i"], pointwise: Float[Array, "i o"], **rest: Any
     ):
-        """Makes the layer of its arrays; `rest` as in `NoisyLayer`."""
+        """Builds the layer from its arrays; `rest` as in `NoisyLayer`."""
         super().__init__(**rest)
         self.depthwise = nnx.Param(depthwise)
         self.pointwise = nnx.Param(pointwise)
@@ -108,7 +108,7 @@ class SeparableConv(NoisyLayer):
 
 
 class WaveletUp(StyledLayer):
-    """Makes activations twice as large: four channels become one of 2 x 2 pixels each."""
+    """Doubles the size of activations: four channels become 2 x 2 pixels of one channel."""
 
     def __call__(self, x: Float[Array, "h w c4"], style: Array) -> Float[Array, "h2 w2 c"]:
         """The inverse Haar transform of the scaled input."""
@@ -116,16 +116,16 @@ class WaveletUp(StyledLayer):
 
 
 class Block(nnx.Module):
-    """`up`, then `conv1` and `conv2` at twice the size."""
+    """A block: `up`, then `conv1` and `conv2` at twice the size."""
 
     def __init__(self, *, up: Arrays, conv1: Arrays, conv2: Arrays):
-        """Makes the block of the arrays of its layers."""
+        """Builds the block from the arrays of its layers."""
         self.up = WaveletUp(**up)
         self.conv1 = SeparableConv(**conv1)
         self.conv2 = SeparableConv(**conv2)
 
     def __call__(self, x: Array, styles: Float[Array, "2 d"], noise: Noise) -> Array:
-        """Activations; the first style drives `up` and `conv1`."""
+        """Activations after the block; the first style modulates `up` and `conv1`."""
         x = self.conv1(self.up(x, styles[0]), styles[0], noise[0])
         return self.conv2(x, styles[1], noise[1])
 
@@ -134,7 +134,7 @@ class ToImage(StyledLayer):
     """The output: the twelve channels of a Haar transform, by a 1x1 convolution."""
 
     def __init__(self, *, affine: Arrays, weight: Float[Array, "c 12"], bias: Float[Array, " 12"]):
-        """Makes the layer of its arrays; `affine` as in `StyledLayer`."""
+        """Builds the layer from its arrays; `affine` as in `StyledLayer`."""
         super().__init__(affine)
         self.weight = nnx.Param(weight)
         self.bias = nnx.Param(bias)
@@ -149,7 +149,7 @@ class MobileStyleGAN(nnx.Module):
     """A MobileStyleGAN with its StyleGAN2 mapping network. Immutable: build once, pass around.
 
     Styles that never reach the image (7 of the 23 slots of the original convention) do not
-    exist here: style 0 drives the first convolution, styles 2i+1 (`up` and `conv1`) and 2i+2
+    exist here: style 0 modulates the first convolution, styles 2i+1 (`up` and `conv1`) and 2i+2
     (`conv2`) block i, and the last style the output.
     """
 
@@ -160,13 +160,13 @@ class MobileStyleGAN(nnx.Module):
         draft_heads: Mapping[int, DraftHead] | None = None,
         dtype: jnp.dtype | type = jnp.float32,
     ):
-        """Makes the generator of nested arrays; see `from_arrays`.
+        """Builds the generator from nested arrays; see `from_arrays`.
 
         Args:
             weights: The arrays at the head of this file, nested along the dots of their names;
-                whatever else there is, is left out.
+                others are ignored.
             draft_heads: Output heads by draft resolution.
-            dtype: Of the activations. Styles, scales and the image stay float32.
+            dtype: Dtype of the activations. Styles, scales and the image stay float32.
         """
         blocks = [weights["blocks"][str(i)] for i in range(len(weights["blocks"]))]
         self.mapping = MappingNetwork(weights["mapping"])
@@ -189,20 +189,20 @@ class MobileStyleGAN(nnx.Module):
         draft_heads: Mapping[int, Mapping[str, np.ndarray]] | None = None,
         dtype: jnp.dtype | type = jnp.float32,
     ) -> "MobileStyleGAN":
-        """Builds the generator from arrays by dotted paths, as `checkpoints.store` keeps them."""
+        """Builds the generator from arrays by dotted paths, as `checkpoints.store` has them."""
         heads = {r: DraftHead.from_arrays(head) for r, head in (draft_heads or {}).items()}
         weights = {name: jnp.asarray(x) for name, x in arrays.items()}
         nested = traverse_util.unflatten_dict(weights, sep=".")
         return cls(nested, draft_heads=heads, dtype=dtype)
 
     def synthesis(self, styles: Float[Array, "k d"], noise: Noise) -> Float[Array, "h w 3"]:
-        """The image of W+ styles at full resolution, about in [-1, 1], not clipped."""
+        """The image of W+ styles at full resolution, approximately in [-1, 1], not clipped."""
         return self.to_image(self._features(styles, noise, len(self.blocks)), styles[-1])
 
     def draft(
         self, styles: Float[Array, "k d"], noise: Noise, resolution: int
     ) -> Float[Array, "h w 3"]:
-        """About the area-downscaled image, from the features at half of `resolution`.
+        """Approximates the area-downscaled image from the features at half of `resolution`.
 
         Raises:
             ValueError: If no head was fitted for `resolution`.
@@ -219,13 +219,13 @@ class MobileStyleGAN(nnx.Module):
         return finish_draft(self.draft_heads[resolution], parts)
 
     def draft_parts(self, styles: Float[Array, "k d"], noise: Noise, resolution: int) -> DraftParts:
-        """What a draft head reads: features at half of `resolution`, and the late styles."""
+        """The inputs of a draft head: features at half of `resolution`, and the late styles."""
         blocks = resolution.bit_length() - 4
         late = (styles - self.w_mean[None])[2 * blocks + 1 :]
         return DraftParts(self._features(styles, noise, blocks), late, None)
 
     def num_seen_styles(self, resolution: int) -> int:
-        """All styles, at every resolution: the late ones modulate the draft heads."""
+        """Number of styles a draft depends on: all of them, as the late ones modulate the heads."""
         return self.num_styles
 
     def noise_maps(
@@ -238,7 +238,10 @@ class MobileStyleGAN(nnx.Module):
 
         Args:
             key: Consumed; needed for "random".
-            mode: Which of the three.
+            mode: The maps of the network, normal draws, or zeros.
+
+        Raises:
+            ValueError: If the mode is "random" and `key` is None.
         """
         pairs = ((block.conv1, block.conv2) for block in self.blocks)
         layers = [self.conv1, *(layer for pair in pairs for layer in pair)]
@@ -287,7 +290,7 @@ def _depthwise_backward(residuals: tuple, g: Array) -> tuple[Array, Array, Array
     d_scaled = _depthwise(g, kernel[::-1, ::-1])
     sum_type = jnp.promote_types(x.dtype, jnp.float32)
     d_scale = jnp.sum(d_scaled * x, axis=(0, 1), dtype=sum_type).astype(scale.dtype)
-    # Only training the kernel needs this; elsewhere it is dead code that XLA drops.
+    # Only training of the kernel uses this; elsewhere it is dead code that XLA removes.
     h, w, _ = x.shape
     padded = jnp.pad(x * scale[None, None], ((1, 1), (1, 1), (0, 0)))
     d_kernel = jnp.stack(

@@ -7,7 +7,7 @@
     layer(x) = clip(sqrt(2) * leaky_relu(modulated_conv(x) + strength * noise + bias))
 
 Layer i, counted from the coarsest, reads style i and noise map i; the to_rgb of a block reads the
-style of the layer after it, so there is one style more than layers: 2 log2(resolution) - 2.
+style of the next layer, so there is one style more than layers: 2 log2(resolution) - 2.
 
 The arrays and their shapes are listed in `stylegan2_weights.py`.
 
@@ -58,7 +58,7 @@ class StyledConv(nnx.Module):
         up: UpConvForm | None,
         clamp: float | None,
     ):
-        """Makes the layer of its arrays.
+        """Builds the layer from its arrays.
 
         Args:
             affine: Weight and bias of the map from W to the scale of each input channel.
@@ -66,15 +66,15 @@ class StyledConv(nnx.Module):
             bias: Bias of the output channels.
             noise_const: The layer's own noise map.
             noise_strength: Factor of any noise map.
-            up: How a layer that doubles the size does so; None if it does not.
-            clamp: Largest absolute value of the result; None leaves it as it is.
+            up: Form of the up-convolution, see `layers.up_conv`; None keeps the size.
+            clamp: Largest absolute value of the result; None does not limit it.
         """
         self.affine = Dense(**affine)
         self.weight = nnx.Param(weight)
         self.bias = nnx.Param(bias)
         self.noise_const = nnx.Param(noise_const)
         self.noise_strength = nnx.Param(noise_strength)
-        # For the demodulation. It follows from the kernel, so it is no parameter.
+        # Precomputed for the demodulation; no parameter, as it is a function of the kernel.
         self.weight_square = nnx.data(jnp.sum(jnp.square(weight), axis=(0, 1)))
         self.up: UpConvForm | None = up
         self.clamp = clamp
@@ -101,25 +101,25 @@ class ToRGB(nnx.Module):
         bias: Float[Array, " 3"],
         clamp: float | None,
     ):
-        """Makes the layer of its arrays; `affine` and `clamp` as in `StyledConv`."""
+        """Builds the layer from its arrays; `affine` and `clamp` as in `StyledConv`."""
         self.affine = Dense(**affine)
         self.weight = nnx.Param(weight)
         self.bias = nnx.Param(bias)
         self.clamp = clamp
 
     def __call__(self, x: Float[Array, "h w i"], w: Float[Array, " d"]) -> Float[Array, "h w 3"]:
-        """What a block adds to the skip image."""
+        """The contribution of a block to the skip image."""
         return _clip(to_rgb(x, self.weight[...], self.bias[...], self.affine(w)), self.clamp)
 
 
 class Block(nnx.Module):
-    """`conv0`, which doubles the size, `conv1` and `torgb`; the first has a `const` for `conv0`."""
+    """A block: `conv0`, which doubles the size (`const` in the first block), `conv1`, `torgb`."""
 
     const: nnx.Param[Array]
-    """What the network begins with, in the first block only."""
+    """Learned constant input of the network, in the first block only."""
 
     def __init__(self, arrays: Arrays, config: StyleGAN2Config):
-        """Makes the block of its arrays."""
+        """Builds the block from its arrays."""
         up, clamp = config.up_conv, config.conv_clamp
         first = "const" in arrays
         if first:
@@ -141,8 +141,8 @@ class Block(nnx.Module):
         Args:
             x: Features.
             image: Skip image, of half the block's size.
-            styles: One for each layer, then that of `torgb`.
-            noise: One map for each layer.
+            styles: The style of each layer, then that of `torgb`.
+            noise: The noise map of each layer.
         """
         for i, layer in enumerate(self.layers):
             x = layer(x, styles[i], noise[i])
@@ -153,7 +153,7 @@ class Synthesis(nnx.Module):
     """The blocks `b4`, `b8`, ... of a synthesis network."""
 
     def __init__(self, arrays: Arrays, config: StyleGAN2Config):
-        """Makes the network of the arrays of its blocks."""
+        """Builds the network from the arrays of its blocks."""
         self.config = config
         for resolution in config.resolutions:
             name = f"b{resolution}"
@@ -165,7 +165,7 @@ class Synthesis(nnx.Module):
         return [getattr(self, f"b{resolution}") for resolution in self.config.resolutions]
 
     def __call__(self, styles: Float[Array, "k d"], noise: Noise) -> Float[Array, "h w 3"]:
-        """The image of W+ styles at full resolution, about in [-1, 1], not clipped."""
+        """The image of W+ styles at full resolution, approximately in [-1, 1], not clipped."""
         return self.until(styles, noise, self.config.resolutions[-1])[1]
 
     def until(
@@ -220,9 +220,9 @@ class StyleGAN2(nnx.Module):
         """Builds the generator from the arrays of `weight_shapes(config)`.
 
         Args:
-            config: Its sizes.
-            arrays: All of them, by name.
-            draft_heads: Corrections of the skip image, by draft resolution.
+            config: Sizes of the network.
+            arrays: All arrays, by name.
+            draft_heads: Heads that correct the skip image, by draft resolution.
 
         Raises:
             ValueError: If an array is missing, unknown or of the wrong shape.
@@ -238,7 +238,7 @@ class StyleGAN2(nnx.Module):
 
     @classmethod
     def init(cls, key: Key[Array, ""], config: StyleGAN2Config) -> "StyleGAN2":
-        """Random weights with the distribution the official training starts from."""
+        """A generator with random weights, distributed as at the start of the official training."""
         return cls(config, init_arrays(key, config))
 
     @property
@@ -248,7 +248,7 @@ class StyleGAN2(nnx.Module):
 
     @property
     def num_styles(self) -> int:
-        """Style vectors the synthesis network reads."""
+        """Number of style vectors that the synthesis network reads."""
         return _num_styles(self.resolution)
 
     @property
@@ -257,14 +257,14 @@ class StyleGAN2(nnx.Module):
         return self.config.z_dim
 
     def to_arrays(self) -> dict[str, Array]:
-        """The arrays this generator can be built from again."""
+        """The arrays of `weight_shapes`, from which the generator can be rebuilt."""
         flat = {"w_mean": self.w_mean, **named_params(self)}
         return {name: flat[name] for name in weight_shapes(self.config)}
 
     def draft(
         self, styles: Float[Array, "k d"], noise: Noise, resolution: int
     ) -> Float[Array, "h w 3"]:
-        """About the area-downscaled image: the skip image at `resolution`, corrected by its head.
+        """Approximates the area-downscaled image: the skip image, corrected by a draft head.
 
         Args:
             styles: All styles.
@@ -280,13 +280,13 @@ class StyleGAN2(nnx.Module):
         return finish_draft(self.draft_heads[resolution], parts)
 
     def draft_parts(self, styles: Float[Array, "k d"], noise: Noise, resolution: int) -> DraftParts:
-        """What a draft head reads and corrects: features, late styles, and the skip image."""
+        """The inputs of a draft head: features, late styles, and the skip image to correct."""
         features, image = self.synthesis.until(styles, noise, resolution)
         late = (styles - self.w_mean[None])[_num_styles(resolution) - 1 :]
         return DraftParts(features, late, image)
 
     def num_seen_styles(self, resolution: int) -> int:
-        """How many of the first styles a draft depends on; all of them if it has a head."""
+        """Number of leading styles that a draft depends on; all of them if it has a head."""
         return self.num_styles if resolution in self.draft_heads else _num_styles(resolution)
 
     def noise_maps(
@@ -299,10 +299,10 @@ class StyleGAN2(nnx.Module):
 
         Args:
             key: Consumed; needed for "random".
-            mode: Which of the three.
+            mode: The maps of the network, normal draws, or zeros.
 
         Raises:
-            ValueError: If "random" gets no key.
+            ValueError: If the mode is "random" and `key` is None.
         """
         layers = (layer for block in self.synthesis.blocks for layer in block.layers)
         return select_noise(tuple(layer.noise_const[...] for layer in layers), key, mode=mode)

@@ -1,4 +1,4 @@
-"""What a StyleGAN2 is made of: its configuration, and the name and shape of every array.
+"""Configuration of a StyleGAN2, and the name and shape of every array.
 
 The arrays have the names of NVIDIA's PyTorch checkpoints and these shapes (r a resolution,
 i and o channels, d and w the dimensions of Z and W):
@@ -40,7 +40,7 @@ from perceptual_jax.generator.mapping import MappingNetwork, estimate_w_mean
 
 @dataclasses.dataclass(frozen=True)
 class StyleGAN2Config:
-    """What the arrays of a StyleGAN2 do not say by themselves, and how it is computed."""
+    """Sizes of a StyleGAN2, and options of its computation."""
 
     channels: tuple[int, ...]
     """Channels at 4, 8, ... px; their number gives the resolution."""
@@ -54,11 +54,11 @@ class StyleGAN2Config:
     up_conv: UpConvForm = "polyphase"
     """See `layers.up_conv`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the activations. Latents, styles, demodulation and the image stay float32."""
+    """Dtype of the activations. Latents, styles, demodulation and the image stay float32."""
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """Of the blocks: 4, 8, ..., that of the image."""
+        """Resolutions of the blocks: 4, 8, ..., up to that of the image."""
         return tuple(4 * 2**i for i in range(len(self.channels)))
 
     @classmethod
@@ -113,18 +113,18 @@ def weight_shapes(config: StyleGAN2Config) -> dict[str, tuple[int, ...]]:
 
 
 def init_arrays(key: Key[Array, ""], config: StyleGAN2Config) -> dict[str, Array]:
-    """Random arrays, distributed as those the official training starts from.
+    """Random arrays, distributed as at the start of the official training.
 
-    Only `w_mean`, which starts at zero there, is the mean of 10,000 mapped latents.
+    The exception is `w_mean`, zero there and the mean of 10,000 mapped latents here.
 
     Args:
         key: Consumed.
-        config: Sizes.
+        config: Sizes of the network.
     """
     shapes = weight_shapes(config)
     sizes = [math.prod(shape) for shape in shapes.values()]
     draw_key, w_key = jax.random.split(key)
-    # One draw for all: every array its own would take a minute to compile.
+    # A single draw for all arrays, because one draw each would take a minute to compile.
     draws = jnp.split(jax.random.normal(draw_key, (sum(sizes),)), np.cumsum(sizes)[:-1])
     arrays = {
         name: _init_array(draw.reshape(shape), name)

@@ -1,14 +1,15 @@
-"""PULSE's cross loss: the styles of one image should point the same way.
+"""PULSE's cross loss: the styles of one image should have the same direction.
 
-A generator is trained with one style vector for all its layers; a search in W+ may let them drift
-apart. The loss is the mean squared angle between them, for every ordered pair i, j:
+A generator is trained with one style vector for all its layers; in a search in W+ they can
+diverge. The loss is the mean squared angle between them, for every ordered pair i, j:
 
     theta_ij = 2 atan2(|w_i - w_j|, |w_i + w_j|)
     loss     = 512 / 8 * mean_ij theta_ij^2
 
-theta is the angle between w_i and w_j where their norms agree, as on a sphere. Elsewhere it lies
-nearer to a right angle, cos theta = 2 |w_i| |w_j| / (|w_i|^2 + |w_j|^2) * cos angle, so that for
-styles of about one direction unequal norms cost too. No arccos, hence no clipping.
+theta is the angle between w_i and w_j if their norms are equal, as on a sphere. Otherwise it is
+nearer to a right angle, cos theta = 2 |w_i| |w_j| / (|w_i|^2 + |w_j|^2) * cos angle, so that
+unequal norms also increase the loss of nearly parallel styles. Without arccos no clipping is
+needed.
 
 Source: Menon et al., "PULSE", CVPR 2020 (the term GEOCROSS of its code).
 """
@@ -17,15 +18,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 PULSE_SCALE = 512 / 8
-"""The factor of PULSE's code, there for 18 styles of 512 dimensions."""
+"""Factor of PULSE's code, which has 18 styles of 512 dimensions."""
 
 
 def cross_loss(styles: Float[Array, "k d"]) -> Float[Array, ""]:
     """Mean squared angle between the styles, times 64.
 
     The factor is PULSE's at k = 18 and d = 512. It is kept for every k and d, since angles and
-    their mean depend on neither: a weight means the same for every generator, and for a search
-    that moves only some of the styles.
+    their mean depend on neither: a weight has the same meaning for every generator, and for a
+    search that optimises only some of the styles.
 
     Args:
         styles: Vectors of W, after the mapping's last leaky ReLU (not whitened ones).
@@ -34,7 +35,7 @@ def cross_loss(styles: Float[Array, "k d"]) -> Float[Array, ""]:
         The loss, in squared radians times 64, below 64 pi^2. For equal styles PULSE's epsilon
         leaves 6.4e-8 / |w|^2, and a gradient that is as small.
 
-    Source: PULSE, as above; its usual weight is 0.05.
+    Source: PULSE, as above; the default weight is 0.05.
 
     Example:
         >>> float(cross_loss(jnp.ones((18, 512)))) < 1e-8

@@ -1,7 +1,7 @@
-"""Squared maximum mean discrepancy between a search's styles and the generator's prior (Eq. 7).
+"""Squared maximum mean discrepancy between the styles of an image and the prior (Eq. 7).
 
 The styles w_1..w_k of one image are treated as a sample, and compared with samples v_1..v_m of the
-mapping network, which are all that is known of the prior on W:
+mapping network, which represent the prior on W:
 
     mmd2 = mean_ij K(w_i, w_j) + mean_ij K(v_i, v_j) - 2 mean_ij K(w_i, v_j)
 
@@ -11,7 +11,8 @@ Two readings of the paper's kernel, with one bandwidth g (512 in the paper):
     laplacian    K = exp(-|a - b| / g)       what Eq. 7 prints
 
 Both are smallest when the styles have the spread of the prior. At g = 512 the laplacian is nearly
-linear in the distance, so its values are some ten times smaller; its weight has to make up for it.
+linear in the distance, so its values are some ten times smaller and its weight must be larger
+accordingly.
 
 In float32 the three means nearly cancel. The code therefore averages K - 1, since the ones cancel
 exactly: at k = 18 and g = 512 the laplacian discrepancy is then right to 3e-6 instead of 2e-4.
@@ -38,23 +39,25 @@ whose mapping `mobilestylegan-ffhq` has too."""
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Statistic:
-    """What is fixed when a bank is made: part of its tree structure, hence static under `jit`."""
+    """Options of a bank: part of its tree structure, hence static under `jit`."""
 
     kernel: Kernel
+    """`gaussian` or `laplacian`."""
     unbiased: bool
+    """Whether means within a sample leave out i = j (the U-statistic)."""
 
 
 class PriorBank(NamedTuple):
-    """Prior samples to compare styles with, and everything about them that never changes."""
+    """Prior samples that styles are compared with, and precomputed values of theirs."""
 
     samples: Float[Array, "m d"]
     """Mapped prior samples, one in each row."""
     bandwidth: Float[Array, ""]
-    """What the kernel divides by: a squared distance (gaussian) or a distance (laplacian)."""
+    """Bandwidth g of the kernel: a squared distance (gaussian) or a distance (laplacian)."""
     self_term: Float[Array, ""]
-    """mean_ij K(v_i, v_j) - 1."""
+    """Mean of K(v_i, v_j) - 1 over all pairs i, j."""
     statistic: Statistic
-    """Kernel and kind of mean."""
+    """Kernel, and whether the means are unbiased."""
 
 
 def mmd2(
@@ -73,8 +76,8 @@ def mmd2(
         x: First sample, one point in each row.
         y: Second sample. Need not have as many rows as `x`.
         kernel: `gaussian` or `laplacian`, see the top of this file.
-        bandwidth: Positive number, the median over the pairs of `y` of what the kernel divides, or
-            `paper_bandwidth` of that median.
+        bandwidth: Positive number; "median", the median over pairs of `y` of the squared distance
+            (gaussian) or distance (laplacian); or "paper", `paper_bandwidth` of that median.
         unbiased: Leave i = j out of the means within a sample (the U-statistic; it can be negative)
             instead of Eq. 7's means over all k^2 and m^2 pairs (the V-statistic; never negative).
 
@@ -107,7 +110,7 @@ def make_prior_bank(
     bandwidth: float | Literal["paper", "median"] = 512.0,
     unbiased: bool = False,
 ) -> PriorBank:
-    """The prior's side of `mmd2`, computed once for all images and steps of a search.
+    """Precomputes the terms of `mmd2` that depend on the prior only, once for all searches.
 
     Args:
         samples: Mapped prior samples (1,000 in the paper), in the space of the styles.
@@ -128,9 +131,9 @@ def make_prior_bank(
     m = samples.shape[0]
     if m < 2 and (unbiased or isinstance(bandwidth, str)):
         raise ValueError(f"unbiased=True and bandwidth='median' need at least 2 samples, got {m}")
-    divided = _divided_by_bandwidth(_squared_distances(samples, samples), kernel)
+    distances = _kernel_distances(_squared_distances(samples, samples), kernel)
     if bandwidth in ("median", "paper"):
-        width = jnp.median(divided[jnp.triu_indices(m, k=1)])
+        width = jnp.median(distances[jnp.triu_indices(m, k=1)])
         width = paper_bandwidth(width, kernel=kernel) if bandwidth == "paper" else width
     elif isinstance(bandwidth, str) or not 0 < bandwidth < math.inf:
         raise ValueError(
@@ -138,15 +141,16 @@ def make_prior_bank(
         )
     else:
         width = jnp.asarray(bandwidth, samples.dtype)
-    self_term = _mean_of_pairs(jnp.expm1(-divided / width), unbiased)
+    self_term = _mean_of_pairs(jnp.expm1(-distances / width), unbiased)
     return PriorBank(samples, width, self_term, Statistic(kernel, unbiased))
 
 
 def paper_bandwidth(median: Float[Array, ""], *, kernel: Kernel) -> Float[Array, ""]:
-    """The paper's 512 where latents are those of FFHQ's generators; elsewhere as wide beside them.
+    """The paper's bandwidth, 512 for generators of FFHQ, scaled to the latents of other generators.
 
     Args:
-        median: Over pairs of mapped samples, of what the kernel divides.
+        median: Median over pairs of mapped samples of the squared distance (gaussian) or distance
+            (laplacian).
         kernel: As in `mmd2`.
 
     Example:
@@ -154,17 +158,17 @@ def paper_bandwidth(median: Float[Array, ""], *, kernel: Kernel) -> Float[Array,
         >>> [float(width) for width in widths]
         [512.0, 1024.0]
     """
-    share = median / FFHQ_MEDIAN[kernel]
-    return PAPER_BANDWIDTH * jnp.where(jnp.abs(share - 1) < 0.1, 1.0, share)
+    ratio = median / FFHQ_MEDIAN[kernel]
+    return PAPER_BANDWIDTH * jnp.where(jnp.abs(ratio - 1) < 0.1, 1.0, ratio)
 
 
 def mmd2_to_bank(styles: Float[Array, "k d"], bank: PriorBank) -> Float[Array, ""]:
     """`mmd2` between styles and a bank: O(k m d), one matrix product.
 
     Args:
-        styles: The styles that the prior judges, any number of them: a search that holds some of
-            its styles passes the moving ones only.
-        bank: From `make_prior_bank`, which fixes kernel, bandwidth and statistic.
+        styles: Any number of styles: a search that fixes some of its styles passes only those
+            that it optimises.
+        bank: Result of `make_prior_bank`, which determines kernel, bandwidth and statistic.
 
     Returns:
         The discrepancy, without unit, at most 2.
@@ -191,8 +195,8 @@ def mmd2_to_bank(styles: Float[Array, "k d"], bank: PriorBank) -> Float[Array, "
         raise ValueError(f"the unbiased statistic needs at least 2 styles, got {k}")
 
     def kernel_minus_one(x: Float[Array, "a d"], y: Float[Array, "b d"]) -> Float[Array, "a b"]:
-        divided = _divided_by_bandwidth(_squared_distances(x, y), kernel)
-        return jnp.expm1(-divided / bank.bandwidth)
+        distances = _kernel_distances(_squared_distances(x, y), kernel)
+        return jnp.expm1(-distances / bank.bandwidth)
 
     within = _mean_of_pairs(kernel_minus_one(styles, styles), unbiased)
     across = jnp.mean(kernel_minus_one(styles, bank.samples))
@@ -211,13 +215,13 @@ def _squared_distances(x: Float[Array, "a d"], y: Float[Array, "b d"]) -> Float[
     norms = jnp.sum(jnp.square(x), axis=1)[:, None] + jnp.sum(jnp.square(y), axis=1)[None, :]
     # The default precision of accelerators (bfloat16, TF32) would swamp the discrepancy.
     squared = norms - 2 * jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
-    # What is left at equal points is rounding, up to 5 eps measured for d up to 32768.
+    # The remainder at equal points is rounding, up to 5 eps measured for d up to 32768.
     rounding = 16 * jnp.finfo(x.dtype).eps * norms
     return jnp.where(squared <= rounding, 0, squared)
 
 
-def _divided_by_bandwidth(squared: Float[Array, "a b"], kernel: Kernel) -> Float[Array, "a b"]:
-    """What the kernel divides by its bandwidth: squared distance, or distance."""
+def _kernel_distances(squared: Float[Array, "a b"], kernel: Kernel) -> Float[Array, "a b"]:
+    """The numerator of the kernel: squared distance (gaussian) or distance (laplacian)."""
     if kernel == "gaussian":
         return squared
     # sqrt has an infinite slope at 0, and 0 * inf is NaN, so 0 must not reach it.

@@ -1,4 +1,4 @@
-"""What a search knows of a generator's W: samples to stay close to, and the space it moves in."""
+"""The prior of a generator: a bank of samples of W, and the search space."""
 
 from typing import Literal, NamedTuple
 
@@ -12,18 +12,18 @@ from perceptual_jax.types import Generator
 
 
 class Prior(NamedTuple):
-    """What a search knows of a generator's W, made once by `make_prior`."""
+    """The prior of a generator on W, computed once by `make_prior`."""
 
     bank: PriorBank
-    """Mapped samples, which the styles are compared with."""
+    """Samples of W that the styles are compared with."""
     whitening: Whitening | None
-    """The map to the search space; None searches in W itself."""
+    """The map between W and the search space; None if the search space is W itself."""
     expected_norm: Float[Array, ""]
     """Mean norm of the bank in the search space."""
 
 
 WHITENING_SAMPLES = 100_000
-"""Mapped samples for the statistics of whitened W; PULSE took a million."""
+"""Number of mapped samples for the statistics of whitened W; PULSE used a million."""
 
 
 def make_prior(
@@ -40,14 +40,14 @@ def make_prior(
     """Draws the prior bank and fits the search space.
 
     Args:
-        generator: Its mapping is sampled.
+        generator: The generator whose mapping network is sampled.
         key: Consumed.
-        bank_size: Mapped samples the styles are compared with; at least 2.
+        bank_size: Number of mapped samples in the bank; at least 2.
         kernel: As in `mmd.mmd2`.
         bandwidth: As in `mmd.mmd2`.
         unbiased: As in `mmd.mmd2`.
-        space: W itself, or W made Gaussian (PULSE).
-        covariance: Of the whitening: per-coordinate deviations (PULSE), or the whole matrix.
+        space: The search space: W itself, or whitened W (PULSE).
+        covariance: Standard deviations only (PULSE), or the full covariance, for the whitening.
     """
     bank_key, whitening_key = jax.random.split(key)
     z = jax.random.normal(bank_key, (bank_size, generator.z_dim))
@@ -66,12 +66,12 @@ def make_prior(
 
 
 def styles_of(points: Float[Array, "k d"], whitening: Whitening | None) -> Float[Array, "k d"]:
-    """Points of the search space to W+ styles."""
+    """Maps points of the search space to W+ styles."""
     return points if whitening is None else whitening.unwhiten(points)
 
 
 def points_of(styles: Float[Array, "k d"], whitening: Whitening | None) -> Float[Array, "k d"]:
-    """W+ styles to points of the search space."""
+    """Maps W+ styles to points of the search space."""
     return styles if whitening is None else whitening.whiten(styles)
 
 

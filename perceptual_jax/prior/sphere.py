@@ -1,14 +1,14 @@
 """Search on spheres: PULSE's projection after every optimiser step.
 
 A Gaussian in many dimensions lies near a sphere, so PULSE keeps each style, and each noise map it
-optimises, at the norm it started with. The optimiser itself knows nothing of it: gradient and
-moments are those of the free space, and the point is pulled back radially after each step,
+optimises, at its initial norm. The optimiser itself is unconstrained: gradient and moments are
+those of the free space, and the point is pulled back radially after each step,
 
     p  <-  radius * (p + u) / |p + u|.
 
-Here that is the last link of an optax chain. One norm is taken per vector, never over a whole
-array or tree, which is what `optax.projections.projection_l2_sphere` does (and at zero it gives
-NaN).
+Here this is the last transformation of an optax chain. One norm is taken per vector, never
+over a whole array or tree as `optax.projections.projection_l2_sphere` does (which gives NaN at
+zero).
 
 Source: Menon et al., "PULSE", CVPR 2020 (`SphericalOptimizer` of its code; the 1e-9 it adds to
 the squared norm is below the resolution of float32 at any norm above 0.1 and is left out).
@@ -50,28 +50,28 @@ def project_to_sphere(
 
 @dataclasses.dataclass(frozen=True)
 class Sphere:
-    """Where the vectors of one array of parameters are kept."""
+    """The spheres that the vectors of one array of parameters are projected to."""
 
     radius: float | Float[Array, "..."] | Literal["initial"] = "initial"
-    """The norm each vector starts with, a number, or one number for each vector (the parameters'
-    shape without `axis`). `math.inf` leaves a vector free."""
+    """Radius: "initial" for the initial norm of each vector, one number, or one number for each
+    vector (the shape of the parameters without `axis`). `math.inf` does not constrain a vector."""
     axis: Axis = -1
-    """The axis or axes that make one vector: -1 for styles [k d], (-2, -1) for a map [r r]."""
+    """The axis or axes of one vector: -1 for styles [k d], (-2, -1) for a map [r r]."""
 
 
 class KeepOnSphereState(NamedTuple):
     """State of `keep_on_sphere`."""
 
     radius: Any
-    """A tree like the parameters: the radius of every vector."""
+    """The radius of every vector, as a tree with the structure of the parameters."""
 
 
 def keep_on_sphere(spheres: Any) -> optax.GradientTransformation:
     """Changes each update so that `optax.apply_updates` lands on the sphere.
 
-    Must be the last link of a chain. Parameters that start off a sphere of given radius are on it
-    after the first update; use `project_to_sphere` to start on it. A vector that starts at zero
-    with radius "initial" stays there.
+    It must be the last transformation of a chain. Parameters that are not on a sphere of given
+    radius reach it at the first update; use `project_to_sphere` to start on it. A vector of
+    zeros with radius "initial" stays zero.
 
     Args:
         spheres: A `Sphere` for all parameters, or a tree of them: a prefix of the parameters' tree.
@@ -103,15 +103,15 @@ def keep_on_sphere(spheres: Any) -> optax.GradientTransformation:
         if params is None:
             raise ValueError("keep_on_sphere needs the parameters: update(grads, state, params)")
 
-        def land(
+        def project(
             sphere: Sphere, radius: Array, param: Float[Array, "..."], step: Float[Array, "..."]
         ) -> Float[Array, "..."]:
-            landed = project_to_sphere(param + step, radius, axis=sphere.axis)
+            projected = project_to_sphere(param + step, radius, axis=sphere.axis)
             free = jnp.isinf(jnp.expand_dims(radius, sphere.axis))
-            return jnp.where(free, step, landed - param)
+            return jnp.where(free, step, projected - param)
 
         broadcast = jax.tree.broadcast(spheres, params)
-        return jax.tree.map(land, broadcast, state.radius, params, updates), state
+        return jax.tree.map(project, broadcast, state.radius, params, updates), state
 
     return optax.GradientTransformation(init, update)
 

@@ -1,14 +1,14 @@
 """Whitened W: coordinates in which the mapping's output is close to a standard Gaussian.
 
-The last leaky ReLU of a mapping network bends W at zero. Undone (slope 1 / 0.2 = 5), what is left
-is nearly Gaussian, and is standardised with the mean and spread of many mapped samples:
+The last leaky ReLU of a mapping network has a kink at zero. Inverted (slope 1 / 0.2 = 5), the
+result is nearly Gaussian, and is standardised with mean and covariance of many mapped samples:
 
     z = R^-1 (v - mean)    with    v = w for w >= 0,  5 w for w < 0,
     w = leaky_relu_0.2(R z + mean).
 
 `diagonal`: R = diag(std), PULSE's space. `full`: R is the symmetric square root of the covariance
 (Wulff and Torralba use the full covariance). Any R with R R^T = covariance makes z white, and norms
-of z, hence the spheres of a search, are the same for all of them; Adam's steps are not. Of all of
+of z, hence the spheres of a search, are the same for all of them; Adam's steps are not. Among
 them the symmetric root keeps z nearest to v, treats the coordinates alike where a Cholesky factor
 depends on their order, and is usable where the covariance is singular.
 
@@ -38,14 +38,14 @@ class Whitening(NamedTuple):
     """A pair of inverse maps between W and whitened W. `fit_whitening` makes one."""
 
     mean: Float[Array, " d"]
-    """Mean of the unbent samples v."""
+    """Mean of the samples v, before the last leaky ReLU."""
     root: Float[Array, "..."]
-    """R: standard deviations [d], or the symmetric square root of the covariance [d d]."""
+    """Root R: standard deviations [d], or the symmetric square root of the covariance [d d]."""
     inverse_root: Float[Array, "..."]
-    """R^-1, in the same form."""
+    """Inverse of R, in the same form."""
 
     def whiten(self, w: Float[Array, "*k d"]) -> Float[Array, "*k d"]:
-        """Vectors of W to whitened W.
+        """Maps vectors of W to whitened W.
 
         Example:
             >>> whitening = Whitening(jnp.array([1.0]), jnp.array([2.0]), jnp.array([0.5]))
@@ -56,7 +56,7 @@ class Whitening(NamedTuple):
         return _times(v - jnp.broadcast_to(self.mean, v.shape), self.inverse_root)
 
     def unwhiten(self, z: Float[Array, "*k d"]) -> Float[Array, "*k d"]:
-        """Vectors of whitened W back to W: the inverse of `whiten`.
+        """Maps vectors of whitened W to W: the inverse of `whiten`.
 
         Example:
             >>> whitening = Whitening(jnp.array([1.0]), jnp.array([2.0]), jnp.array([0.5]))
@@ -97,18 +97,18 @@ def fit_whitening_from_mapping(
     chunk: int = 1000,
     covariance: Covariance = "diagonal",
 ) -> Whitening:
-    """`fit_whitening` on fresh samples of a mapping network, one chunk in memory at a time.
+    """Fits a whitening to new samples of a mapping network, one chunk in memory at a time.
 
     Args:
-        mapping: z to w, one vector, without truncation.
+        mapping: The mapping network z -> w without truncation, for one latent.
         key: Consumed.
         z_dim: Dimension of Z.
-        samples: How many latents are drawn, rounded up to whole chunks. PULSE took 10^6.
-        chunk: Latents mapped at once.
+        samples: Number of latents, rounded up to whole chunks. PULSE used 10^6.
+        chunk: Number of latents that are mapped at once.
         covariance: As in `fit_whitening`.
 
     Raises:
-        ValueError: As `fit_whitening`.
+        ValueError: If there are fewer than two samples, or `covariance` is unknown.
 
     Source: PULSE, for the procedure; Chan, Golub and LeVeque, "Updating Formulae and a Pairwise
     Algorithm for Computing Sample Variances", 1979, for the merging of chunks.

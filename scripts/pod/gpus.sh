@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One host with several GPUs: one process, each batch shared by all of them; started again if told to end.
+# One host with several GPUs: one process shards each batch over them; restarted after SIGTERM.
 #
 #   bash scripts/pod/gpus.sh FACES OUT
 set -u

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One process a node under SLURM, all its GPUs; requeued when it is preempted.
+# One process per node under SLURM with all its GPUs; requeued when it is preempted.
 #
 #   sbatch --nodes 4 --gpus-per-node 8 scripts/pod/slurm.sh FACES OUT
 #
@@ -10,6 +10,6 @@
 set -u
 srun --kill-on-bad-exit=0 perceptual-jax restore "$1" --out "$2" --distributed
 code=$?
-# 75: told to end before all was done.
+# 75: ended by SIGTERM before all inputs were restored.
 [ "$code" -eq 75 ] && scontrol requeue "$SLURM_JOB_ID"
 exit "$code"

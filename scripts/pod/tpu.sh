@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A preemptible TPU pod slice restores a folder; taken back, it is asked for again and goes on.
+# A preemptible TPU pod slice restores a folder; after preemption it is requested again and resumes.
 #
 #   PROJECT=my-project ZONE=us-east5-b bash scripts/pod/tpu.sh v5litepod-16 FACES OUT
 #
@@ -16,12 +16,12 @@ while true; do
     --runtime-version v2-alpha-tpuv5-lite --spot
   until [ "$(queue describe "$name" --format 'value(state.state)')" = ACTIVE ]; do sleep 30; done
   on all "pip install -q 'perceptual-jax[tpu,stores]'"
-  # Every host runs the same line; they find each other and share the faces by name.
+  # Every host runs the same command; the faces are distributed by the hash of their names.
   if on all "perceptual-jax restore $faces --out $out --distributed"; then
     on 0 "perceptual-jax job merge $out"
     queue delete "$name" --force --quiet
     break
   fi
-  # Taken back, or some faces failed: what failed is quarantined, so the next round ends well.
+  # Preempted, or some faces failed: those are quarantined, so the next round succeeds.
   queue delete "$name" --force --quiet
 done
