@@ -37,11 +37,9 @@ from perceptual_jax.jobs.plan import DEFAULT, JobOptions, Plan, make_plan
 from perceptual_jax.jobs.processes import hold_lease
 from perceptual_jax.jobs.resume import (
     RESULTS,
-    Group,
-    Snapshots,
-    remove_empty_snapshots,
     write_config,
 )
+from perceptual_jax.jobs.snapshots import Group, Snapshots, remove_empty_snapshots
 from perceptual_jax.jobs.writing import Settings
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.prior.prior import Prior

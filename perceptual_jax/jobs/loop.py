@@ -24,7 +24,7 @@ from perceptual_jax.jobs import writing
 from perceptual_jax.jobs.feed import Batch
 from perceptual_jax.jobs.log import Journal, Record
 from perceptual_jax.jobs.reading import Picture, restoration_keys
-from perceptual_jax.jobs.resume import Row, Snapshots
+from perceptual_jax.jobs.snapshots import Row, Snapshots
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.prior.prior import Prior
 from perceptual_jax.restoration.batch import Progress, run_batch

@@ -20,6 +20,9 @@ from perceptual_jax.prior.prior import styles_of
 from perceptual_jax.prior.whitening import Whitening
 from perceptual_jax.types import DataTerm, Generator, Latents, Noise, Terms
 
+PriorTerm = Callable[[Float[Array, "k d"]], Float[Array, ""]]
+"""A function of the styles of one image; a pytree, such as `jax.tree_util.Partial`."""
+
 
 @runtime_checkable
 class Optimizer(Protocol):
@@ -84,7 +87,7 @@ def objective(
     generator: Generator,
     whitening: Whitening | None,
     data_terms: Mapping[str, DataTerm],
-    prior_terms: Mapping[str, Callable[[Float[Array, "k d"]], Float[Array, ""]]],
+    prior_terms: Mapping[str, PriorTerm],
     stage: Stage,
     problem: Problem,
 ) -> Terms:

@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from perceptual_jax.prior.prior import styles_of
 from perceptual_jax.prior.whitening import Whitening
-from perceptual_jax.restoration.objective import Problem, Stage, objective, render
+from perceptual_jax.restoration.objective import PriorTerm, Problem, Stage, objective, render
 from perceptual_jax.types import (
     DataTerm,
     Generator,
@@ -62,8 +62,8 @@ class Search:
     """The map to the space in which points are optimised; None is W itself."""
     data_terms: Mapping[str, DataTerm]
     """Data terms by name; pytrees."""
-    prior_terms: Mapping[str, Callable[[Float[Array, "k d"]], Float[Array, ""]]]
-    """Functions of the styles, by name; pytrees, such as `jax.tree_util.Partial`."""
+    prior_terms: Mapping[str, PriorTerm]
+    """Prior terms by name; pytrees."""
     measure: Callable[[Given, Float[Array, "r r 3"]], Any]
     """Measures how well the final picture degrades to the given one; a pytree."""
     start: Start
@@ -75,7 +75,7 @@ class Search:
         self,
         *,
         data: Mapping[str, DataTerm] | None = None,
-        prior: Mapping[str, Callable[[Float[Array, "k d"]], Float[Array, ""]]] | None = None,
+        prior: Mapping[str, PriorTerm] | None = None,
         weights: Mapping[str, float],
     ) -> "Search":
         """The same search with other terms, in all stages.
@@ -86,10 +86,9 @@ class Search:
             weights: Weights by the terms' names. Terms that are not named keep theirs; a term of
                 weight 0 is evaluated and reported, but does not change the search.
         """
-        known = prior or {}
         wrapped = {
             name: jax.tree_util.Partial(term) if jax.tree.leaves(term) == [term] else term
-            for name, term in known.items()
+            for name, term in (prior or {}).items()
         }
         stages = tuple(
             dataclasses.replace(stage, weights=tuple({**dict(stage.weights), **weights}.items()))

@@ -11,7 +11,7 @@ from perceptual_jax.jobs import loop
 from perceptual_jax.jobs.job import restore_files
 from perceptual_jax.jobs.plan import JobOptions
 from perceptual_jax.jobs.processes import Share
-from perceptual_jax.jobs.resume import Snapshots
+from perceptual_jax.jobs.snapshots import Snapshots
 from perceptual_jax.jobs.writing import Settings
 from tests.helpers.job_files import CONFIG, contents, lines, picture
 
