@@ -81,7 +81,7 @@ def make_examples(generator, resolution: int, count: int, seed: int, folder: Pat
     columns: list[np.ndarray] = []
     for i, key in enumerate(jax.random.split(jax.random.key(seed), count)):
         features, late, target = map(np.asarray, example(generator, key))
-        # Cast by NumPy, because XLA cannot cast to float16 on CPUs of old instruction sets.
+        # Cast by NumPy, as everywhere here: XLA casts no float16 on CPUs of old instruction sets.
         stored = (features.astype(np.float16), late, target.astype(np.float16))
         for j, x in enumerate(stored):
             if i == 0:
@@ -92,7 +92,7 @@ def make_examples(generator, resolution: int, count: int, seed: int, folder: Pat
 
 
 def decode(head, features, late):
-    return finish_draft(head, DraftParts(features.astype(jnp.float32), late, None))
+    return finish_draft(head, DraftParts(features, late, None))
 
 
 def fit(train: Examples, steps: int, *, hidden: int, crop: int) -> DraftHead:
@@ -131,7 +131,8 @@ def fit(train: Examples, steps: int, *, hidden: int, crop: int) -> DraftHead:
                 for j, y, x in crops
             ]
         )
-        params, state, value = step(params, state, f, late[rows], t.astype(np.float32))
+        f, t = f.astype(np.float32), t.astype(np.float32)
+        params, state, value = step(params, state, f, late[rows], t)
         if (i + 1) % 500 == 0 or i + 1 == steps:
             psnr = -10 * np.log10(float(value) / 400)
             print(f"step {i + 1}: {psnr:.2f} dB, {time.monotonic() - start:.0f} s", flush=True)
@@ -143,7 +144,8 @@ def psnr_of(head: DraftHead | None, test: Examples) -> np.ndarray:
     drafted = jax.jit(decode)
     errors = []
     for f, s, t in zip(*test, strict=True):
-        difference = t.astype(np.float32) - (0 if head is None else drafted(head, f, s))
+        shown = 0 if head is None else drafted(head, f.astype(np.float32), s)
+        difference = t.astype(np.float32) - shown
         errors.append(np.mean(difference**2) / 4)
     return -10 * np.log10(errors)
 
