@@ -3,6 +3,7 @@
 from .checkpoints.load import load_generator as load_generator
 from .config import ConfigError as ConfigError
 from .config import DataConfig as DataConfig
+from .config import FeaturesConfig as FeaturesConfig
 from .config import FinishConfig as FinishConfig
 from .config import NoiseConfig as NoiseConfig
 from .config import PriorConfig as PriorConfig
@@ -41,6 +42,8 @@ from .likelihood.likelihood import Likelihood as Likelihood
 from .likelihood.models import load_model as load_model
 from .likelihood.pixelcnn import PixelCNN as PixelCNN
 from .likelihood.sampling import sample_degraded as sample_degraded
+from .prior.features import FeatureSpace as FeatureSpace
+from .prior.features import mean_square as mean_square
 from .prior.geodesic import cross_loss as cross_loss
 from .prior.mmd import PriorBank as PriorBank
 from .prior.mmd import Statistic as Statistic
@@ -66,11 +69,11 @@ from .restoration.optimizer import SphericalAdam as SphericalAdam
 from .restoration.presets import build_search as build_search
 from .restoration.presets import default_prior as default_prior
 from .restoration.presets import restore_batch as restore_batch
-from .restoration.search import Functions as Functions
-from .restoration.search import OnPiece as OnPiece
+from .restoration.run import Functions as Functions
+from .restoration.run import OnPiece as OnPiece
+from .restoration.run import Snapshot as Snapshot
+from .restoration.run import run as run
 from .restoration.search import Search as Search
-from .restoration.search import Snapshot as Snapshot
-from .restoration.search import run as run
 from .restoration.start import PriorStart as PriorStart
 from .types import DataTerm as DataTerm
 from .types import Fit as Fit

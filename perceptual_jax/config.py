@@ -29,6 +29,9 @@ from perceptual_jax.validation import (
     from_dict,
 )
 
+Schedule = Literal["one_cycle_drop", "one_cycle", "fixed", "warmup_cosine"]
+"""See `restoration.optimizer.learning_rate_factor`."""
+
 MIN_SIZE = 4
 """Smallest side of an input in pixels; a smaller one does not constrain a face."""
 
@@ -46,6 +49,9 @@ class DataConfig(Checked):
     floor: NonNegative = 0.0
     """Smallest value of the term that still has a gradient (PULSE's eps: 2e-3). The paper sets no
     threshold and runs all steps (4.1)."""
+    box_width: Share = 0.5
+    """Width of a JPEG's box as a fraction of its steps: at 0 the decoded picture's blocks are
+    copied, at 1 the box says nothing inside. Measured."""
     nll_weight: NonNegative = 10.0
     """Weight of the bits/dim under a learned likelihood: the paper's "pixelcnn coefficient" (1, 10
     and 50 in its Table 2)."""
@@ -119,12 +125,13 @@ class NoiseConfig(Checked):
 class SearchConfig(Checked):
     """The search on drafts."""
 
-    steps: Count = 100
-    """Steps on the drafts, the coarse ones included: "run 100 steps for all test images" (4.1)."""
+    steps: Count = 60
+    """Steps on the drafts, the coarse ones included. The paper: "run 100 steps for all test images"
+    (4.1); measured: 60 are enough where features are moved after them."""
     learning_rate: Positive = 0.1
     """Peak of Adam's learning rate; not in the paper. PULSE's 0.4 is in whitened units."""
-    schedule: Literal["one_cycle_drop", "one_cycle", "fixed"] = "one_cycle_drop"
-    """PULSE's learning rate schedules, over all `steps`."""
+    schedule: Schedule = "one_cycle_drop"
+    """Learning rate over all `steps`: PULSE's schedules, or a warm-up and a cosine."""
     draft: Count = 256
     """Largest resolution of the drafts that the search renders, ours. 0 searches at the generator's
     full resolution throughout."""
@@ -136,14 +143,38 @@ class SearchConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
+class FeaturesConfig(Checked):
+    """The features that move beside the styles, once the search on drafts has found a face.
+
+    They make it the person. All of this is ours; the paper searches styles only.
+    """
+
+    resolution: Literal["auto"] | Count = "auto"
+    """Pixels of a side of the features that move; 0 moves none. `auto` is 16, and 32 for pictures
+    of more than 64 px whose JPEG is known, but at most half of the input's side."""
+    weight: NonNegative = 3.0
+    """Weight of their prior, the mean square in standard deviations. At 0.01 textures break."""
+    learning_rate: Positive = 0.05
+    """Peak of Adam's learning rate, in standard deviations of the features."""
+    steps: Count = 50
+    """Steps on drafts before the finish."""
+    correct_every: Size = 10
+    """Steps between two corrections of the draft by the true picture; must divide `steps`."""
+
+
+@dataclasses.dataclass(frozen=True)
 class FinishConfig(Checked):
     """The last steps, at full resolution, with a heavier data term."""
 
-    steps: Count = 20
+    steps: Count = 30
     """Steps after the search; 0 renders the result of the search. Ours: they recover detail that
     drafts lack."""
-    learning_rate: Positive = 0.05
-    """Peak of Adam's learning rate, with the same schedule over `steps`."""
+    learning_rate: Positive = 0.02
+    """Peak of Adam's learning rate of the styles, here and where features move on drafts."""
+    schedule: Schedule = "warmup_cosine"
+    """Learning rate over `steps`."""
+    sphere: bool = False
+    """Whether styles stay on the sphere of the search, here and where features move on drafts."""
     data_weight: NonNegative = 1000.0
     """Weight of the data term in place of `data.weight`. Measured: 300 is less faithful and no more
     natural, 3000 smoother."""
@@ -170,6 +201,7 @@ class RestoreConfig(Checked):
     prior: PriorConfig = PriorConfig()
     noise: NoiseConfig = NoiseConfig()
     search: SearchConfig = SearchConfig()
+    features: FeaturesConfig = FeaturesConfig()
     finish: FinishConfig = FinishConfig()
 
 
@@ -234,7 +266,9 @@ def to_toml(config: Any) -> str:
     Example:
         >>> print(to_toml(FinishConfig(steps=5)), end="")
         steps = 5
-        learning_rate = 0.05
+        learning_rate = 0.02
+        schedule = "warmup_cosine"
+        sphere = false
         data_weight = 1000.0
         nll_weight = 30.0
     """

@@ -84,10 +84,20 @@ class Given(NamedTuple):
 
 
 class Latents(NamedTuple):
-    """The variables of the search: points in the search space (W or whitened W) and noise maps."""
+    """The variables of the search. A stage moves some of them; None stands for those it does not.
+
+    With `features` the latents cover F/W+ (Kang et al., "GAN Inversion for Out-of-Range Images with
+    Geometric Transformations", 2021): the picture of the styles, with a freedom of place and shape
+    that no styles have.
+    """
 
     points: Float[Array, "*n k d"]
+    """Points in the search space, W or whitened W."""
     noise: tuple[Float[Array, "..."], ...]
+    """Trainable noise maps, from the coarsest."""
+    features: Float[Array, "*n r r c"] | None = None
+    """Offset of the features after the block of r px, in units of each channel's standard deviation
+    under the prior; None if the search has none."""
 
 
 class SearchState(NamedTuple):
@@ -121,6 +131,9 @@ class Restoration(NamedTuple):
     """W+ styles that give `image`."""
     noise: tuple[Float[Array, "..."], ...]
     """Noise maps that give `image`."""
+    offset: Float[Array, "*n r r c"] | None
+    """Offset of the features after the block of r px that gives `image`, in the network's units;
+    None if the search moves no features."""
     terms: Terms
     """Terms of the returned state, at the last stage's resolution."""
     trace: Terms
@@ -190,8 +203,17 @@ class Generator(Protocol):
         """Maps one latent from Z to W, without truncation."""
         ...
 
-    def synthesis(self, styles: Float[Array, "k d"], noise: Noise) -> Float[Array, "h w c"]:
-        """Synthesises the image of W+ styles, at full resolution, not clipped."""
+    def synthesis(
+        self,
+        styles: Float[Array, "k d"],
+        noise: Noise,
+        offset: Float[Array, "r r c"] | None = None,
+    ) -> Float[Array, "h w 3"]:
+        """Synthesises the image of W+ styles, at full resolution, not clipped.
+
+        `offset` is added to the features after the block of its size. A search that moves no
+        features never passes it.
+        """
         ...
 
     def noise_maps(
@@ -208,7 +230,17 @@ class Generator(Protocol):
         ...
 
     def draft(
-        self, styles: Float[Array, "k d"], noise: Noise, resolution: int
-    ) -> Float[Array, "h w c"]:
+        self,
+        styles: Float[Array, "k d"],
+        noise: Noise,
+        resolution: int,
+        offset: Float[Array, "r r c"] | None = None,
+    ) -> Float[Array, "h w 3"]:
         """The image area-downscaled to `resolution`, approximated at a fraction of the cost."""
+        ...
+
+    def features(
+        self, styles: Float[Array, "k d"], noise: Noise, resolution: int
+    ) -> Float[Array, "r r c"]:
+        """The activations after the block of a resolution; only for searches that move them."""
         ...

@@ -26,7 +26,7 @@ def main(
     config = pj.override(pj.load_config("default"), settings)
     network = pj.load_generator(generator, report=print)
     degraded = np.stack([pj.to_float(pj.read_image(path)) for path in inputs])
-    n, prior = len(degraded), pj.default_prior(network, config.prior)
+    n, prior = len(degraded), pj.default_prior(network, config)
 
     def restored(order: np.ndarray, batch_size: int) -> pj.Restoration:
         keys = jax.random.split(jax.random.key(0), n)

@@ -129,7 +129,7 @@ def measure_search(
 ) -> dict[str, float]:
     """Measures a search for 32-px inputs: a first call compiles, a second is timed."""
     keys = jax.random.split(jax.random.key(0), batch)
-    prior = default_prior(generator, config.prior)
+    prior = default_prior(generator, config)
 
     def small(key):
         return downscale(sample_image(generator, key, psi=0.7), (32, 32), filter="bicubic")

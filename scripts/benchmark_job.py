@@ -50,7 +50,7 @@ def resident_mb() -> float:
 
 def bare_rate(generator: Any, config: RestoreConfig, pixels: np.ndarray, batch: int) -> float:
     """Pictures per second of the device alone, after compilation."""
-    prior = default_prior(generator, config.prior)
+    prior = default_prior(generator, config)
     # The same shapes as in the job, which then finds this program compiled.
     given = on_canvases(list(pixels[:batch]), [unknown_header()] * batch)
     search = build_search(config, generator, given.size, prior=prior)

@@ -70,7 +70,7 @@ def main(
     inputs, _ = collect_inputs([folder])
     clean = [reduce_picture(read_image(x.path), 256) for x in inputs[-limit:]]
     base, generator = load_config("default"), load_generator("mobilestylegan-ffhq", report=print)
-    prior = default_prior(generator, base.prior)
+    prior = default_prior(generator, base)
     small = jax.jit(lambda x, size: downscale(x, (size, size), filter="area"), static_argnums=1)
     table = []
     for kind in kinds:

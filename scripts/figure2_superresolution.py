@@ -65,7 +65,7 @@ def main(
         default = load_config("default")
         config = without_mmd(default) if name == "without-mmd" else load_config(name)
         keys = jax.random.split(jax.random.key(0), len(stack))
-        prior = default_prior(generator, config.prior)
+        prior = default_prior(generator, config)
         run = functools.partial(restore_batch, prior=prior, batch_size=batch_size)
         first = slice(batch_size)
         run(generator, stack[first], config, keys=keys[first])  # compiles

@@ -32,6 +32,7 @@ POSITIONAL = {
     "axis",
     "resolution",
     "options",
+    "offset",
 }
 """Parameters that may have a default without being keyword-only: a call reads better without."""
 
@@ -41,6 +42,7 @@ IMPURE = {
     "likelihood/models.py": "reads files",
     "restoration/batch.py": "looks at devices",
     "restoration/presets.py": "reads configs and looks at devices",
+    "restoration/stages.py": "reads configs",
 }
 
 LONGEST = 350

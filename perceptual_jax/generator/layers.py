@@ -186,6 +186,46 @@ def upsample(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
     return _upsample_axis(_upsample_axis(x, 0), 1)
 
 
+def add_offset(
+    x: Float[Array, "h w c"], offset: Float[Array, "r r c"] | None, *, last: int
+) -> Float[Array, "h w c"]:
+    """Adds an offset of features to the activations of its size, and leaves all others unchanged.
+
+    Args:
+        x: Activations after a block.
+        offset: The offset; None adds nothing.
+        last: Pixels of a side after the last block that is computed.
+
+    Raises:
+        ValueError: If no computed block has the offset's size, or its channels differ.
+    """
+    if offset is None:
+        return x
+    if offset.shape[0] > last:
+        raise ValueError(
+            f"the offset of features has {offset.shape[0]} px, but only blocks of up to {last} px "
+            "are computed; move coarser features or render at a higher resolution"
+        )
+    if offset.shape[0] != x.shape[0]:
+        return x
+    if offset.shape != x.shape:
+        raise ValueError(f"the offset of features must have shape {x.shape}, got {offset.shape}")
+    return x + offset.astype(x.dtype)
+
+
+def check_feature_size(resolution: int, smallest: int, largest: int) -> None:
+    """Checks that a network has features of `resolution`.
+
+    Raises:
+        ValueError: If it is no power of two from `smallest` to `largest`.
+    """
+    if not smallest <= resolution <= largest or resolution.bit_count() != 1:
+        raise ValueError(
+            f"features must have a power of two of pixels from {smallest} to {largest}, "
+            f"got {resolution}"
+        )
+
+
 def inverse_haar(x: Float[Array, "h w c4"]) -> Float[Array, "h2 w2 c"]:
     """Inverse Haar transform: [h w 4c] -> [2h 2w c].
 

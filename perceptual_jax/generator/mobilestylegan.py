@@ -17,19 +17,26 @@ Source: Belousov, "MobileStyleGAN: A Lightweight Convolutional Neural Network fo
 Image Synthesis", 2021; the structure of the exported network.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx, traverse_util
 from jaxtyping import Array, Float, Key
 
 from perceptual_jax.generator.arrays import Arrays
+from perceptual_jax.generator.depthwise import modulated_depthwise
 from perceptual_jax.generator.draft import DraftHead, DraftParts, finish_draft
-from perceptual_jax.generator.layers import Dense, conv, inverse_haar, leaky_relu, select_noise
+from perceptual_jax.generator.layers import (
+    Dense,
+    add_offset,
+    check_feature_size,
+    conv,
+    inverse_haar,
+    leaky_relu,
+    select_noise,
+)
 from perceptual_jax.generator.mapping import MappingNetwork
 from perceptual_jax.types import Noise
 
@@ -195,34 +202,92 @@ class MobileStyleGAN(nnx.Module):
         nested = traverse_util.unflatten_dict(weights, sep=".")
         return cls(nested, draft_heads=heads, dtype=dtype)
 
-    def synthesis(self, styles: Float[Array, "k d"], noise: Noise) -> Float[Array, "h w 3"]:
-        """The image of W+ styles at full resolution, approximately in [-1, 1], not clipped."""
-        return self.to_image(self._features(styles, noise, len(self.blocks)), styles[-1])
+    def synthesis(
+        self,
+        styles: Float[Array, "k d"],
+        noise: Noise,
+        offset: Float[Array, "r r c"] | None = None,
+    ) -> Float[Array, "h w 3"]:
+        """The image of W+ styles at full resolution, approximately in [-1, 1], not clipped.
+
+        Args:
+            styles: All styles.
+            noise: All noise maps.
+            offset: Added to the features after the block of its size; None adds nothing.
+
+        Raises:
+            ValueError: If there are no features of the offset's shape.
+        """
+        features = self.features(styles, noise, self.resolution // 2, offset)
+        return self.to_image(features, styles[-1])
 
     def draft(
-        self, styles: Float[Array, "k d"], noise: Noise, resolution: int
+        self,
+        styles: Float[Array, "k d"],
+        noise: Noise,
+        resolution: int,
+        offset: Float[Array, "r r c"] | None = None,
     ) -> Float[Array, "h w 3"]:
         """Approximates the area-downscaled image from the features at half of `resolution`.
 
+        Args:
+            styles: All styles.
+            noise: All noise maps.
+            resolution: Pixels of a side.
+            offset: As in `synthesis`.
+
         Raises:
-            ValueError: If no head was fitted for `resolution`.
+            ValueError: If no head was fitted for `resolution`, or as `synthesis`.
         """
         if resolution == self.resolution:
-            return self.synthesis(styles, noise)
+            return self.synthesis(styles, noise, offset)
         if resolution not in self.draft_heads:
             known = ", ".join(str(r) for r in sorted(self.draft_heads)) or "none"
             raise ValueError(
                 f"no draft head for {resolution} px (there are: {known}); "
                 "fit one with scripts/fit_draft.py or search at full resolution (search.draft = 0)"
             )
-        parts = self.draft_parts(styles, noise, resolution)
+        parts = self.draft_parts(styles, noise, resolution, offset)
         return finish_draft(self.draft_heads[resolution], parts)
 
-    def draft_parts(self, styles: Float[Array, "k d"], noise: Noise, resolution: int) -> DraftParts:
+    def draft_parts(
+        self,
+        styles: Float[Array, "k d"],
+        noise: Noise,
+        resolution: int,
+        offset: Float[Array, "r r c"] | None = None,
+    ) -> DraftParts:
         """The inputs of a draft head: features at half of `resolution`, and the late styles."""
         blocks = resolution.bit_length() - 4
         late = (styles - self.w_mean[None])[2 * blocks + 1 :]
-        return DraftParts(self._features(styles, noise, blocks), late, None)
+        return DraftParts(self.features(styles, noise, resolution // 2, offset), late, None)
+
+    def features(
+        self,
+        styles: Float[Array, "k d"],
+        noise: Noise,
+        resolution: int,
+        offset: Float[Array, "r r c"] | None = None,
+    ) -> Float[Array, "h w c"]:
+        """The activations after the block of a resolution.
+
+        Args:
+            styles: All styles.
+            noise: All noise maps.
+            resolution: Pixels of a side: 4 (before the first block) to half of the image's.
+            offset: As in `synthesis`.
+
+        Raises:
+            ValueError: If there are no features of this resolution, or as `synthesis`.
+        """
+        check_feature_size(resolution, 4, self.resolution // 2)
+        x = self.conv1(self.const[...].astype(self.dtype), styles[0], noise[0])
+        x = add_offset(x, offset, last=resolution)
+        for i in range(resolution.bit_length() - 3):
+            own = slice(2 * i + 1, 2 * i + 3)
+            x = self.blocks[i](x, styles[own], noise[own])
+            x = add_offset(x, offset, last=resolution)
+        return x
 
     def num_seen_styles(self, resolution: int) -> int:
         """Number of styles a draft depends on: all of them, as the late ones modulate the heads."""
@@ -246,60 +311,3 @@ class MobileStyleGAN(nnx.Module):
         pairs = ((block.conv1, block.conv2) for block in self.blocks)
         layers = [self.conv1, *(layer for pair in pairs for layer in pair)]
         return select_noise(tuple(layer.noise[...] for layer in layers), key, mode=mode)
-
-    def _features(self, styles: Array, noise: Noise, blocks: int) -> Float[Array, "h w c"]:
-        """The activations after `blocks` blocks, at 4 * 2^blocks pixels."""
-        x = self.conv1(self.const[...].astype(self.dtype), styles[0], noise[0])
-        for i, block in enumerate(self.blocks[:blocks]):
-            own = slice(2 * i + 1, 2 * i + 3)
-            x = block(x, styles[own], noise[own])
-        return x
-
-
-@jax.custom_vjp
-def modulated_depthwise(
-    x: Float[Array, "h w c"], scale: Float[Array, " c"], kernel: Float[Array, "3 3 c"]
-) -> Float[Array, "h w c"]:
-    """Depthwise 3x3 convolution of x * scale, zero-padded.
-
-    The scale goes into the kernel, and the convolution is a sum of nine shifted products:
-    XLA's own depthwise convolution is over ten times slower on CPU. The derivative is given by
-    hand because that of the nine slices would be nine padded sums; so it is once more a sum of
-    shifted products, and `scale` gets its gradient from the same pass.
-    """
-    return _depthwise(x, kernel * scale[None, None])
-
-
-def _depthwise(x: Float[Array, "h w c"], kernel: Float[Array, "3 3 c"]) -> Float[Array, "h w c"]:
-    height, width, _ = x.shape
-    padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
-    taps = [
-        padded[i : i + height, j : j + width] * kernel[i, j][None, None]
-        for i in range(3)
-        for j in range(3)
-    ]
-    return functools.reduce(jnp.add, taps)
-
-
-def _depthwise_forward(x: Array, scale: Array, kernel: Array) -> tuple[Array, tuple]:
-    return _depthwise(x, kernel * scale[None, None]), (x, scale, kernel)
-
-
-def _depthwise_backward(residuals: tuple, g: Array) -> tuple[Array, Array, Array]:
-    x, scale, kernel = residuals
-    d_scaled = _depthwise(g, kernel[::-1, ::-1])
-    sum_type = jnp.promote_types(x.dtype, jnp.float32)
-    d_scale = jnp.sum(d_scaled * x, axis=(0, 1), dtype=sum_type).astype(scale.dtype)
-    # Only training of the kernel uses this; elsewhere it is dead code that XLA removes.
-    h, w, _ = x.shape
-    padded = jnp.pad(x * scale[None, None], ((1, 1), (1, 1), (0, 0)))
-    d_kernel = jnp.stack(
-        [
-            jnp.stack([jnp.sum(g * padded[i : i + h, j : j + w], axis=(0, 1)) for j in range(3)])
-            for i in range(3)
-        ]
-    )
-    return d_scaled * scale[None, None], d_scale, d_kernel
-
-
-modulated_depthwise.defvjp(_depthwise_forward, _depthwise_backward)

@@ -28,6 +28,7 @@ from perceptual_jax.generator.layers import (
     SQRT2,
     Dense,
     UpConvForm,
+    add_offset,
     leaky_relu,
     modulated_conv,
     select_noise,
@@ -164,12 +165,30 @@ class Synthesis(nnx.Module):
         """All blocks, from the coarsest."""
         return [getattr(self, f"b{resolution}") for resolution in self.config.resolutions]
 
-    def __call__(self, styles: Float[Array, "k d"], noise: Noise) -> Float[Array, "h w 3"]:
-        """The image of W+ styles at full resolution, approximately in [-1, 1], not clipped."""
-        return self.until(styles, noise, self.config.resolutions[-1])[1]
+    def __call__(
+        self,
+        styles: Float[Array, "k d"],
+        noise: Noise,
+        offset: Float[Array, "r r c"] | None = None,
+    ) -> Float[Array, "h w 3"]:
+        """The image of W+ styles at full resolution, approximately in [-1, 1], not clipped.
+
+        Args:
+            styles: All styles.
+            noise: All noise maps.
+            offset: Added to the features after the block of its size; None adds nothing.
+
+        Raises:
+            ValueError: If shapes do not fit.
+        """
+        return self.until(styles, noise, self.config.resolutions[-1], offset)[1]
 
     def until(
-        self, styles: Float[Array, "k d"], noise: Noise, resolution: int
+        self,
+        styles: Float[Array, "k d"],
+        noise: Noise,
+        resolution: int,
+        offset: Float[Array, "r r c"] | None = None,
     ) -> tuple[Float[Array, "h w c"], Float[Array, "h w 3"]]:
         """Features and skip image after the block of a resolution.
 
@@ -177,6 +196,8 @@ class Synthesis(nnx.Module):
             styles: All styles.
             noise: All maps, or those up to `resolution`.
             resolution: The last block to compute.
+            offset: Added to the features after the block of its size, which its own image does not
+                see.
 
         Raises:
             ValueError: If there is no block of this resolution, or shapes do not fit.
@@ -189,6 +210,7 @@ class Synthesis(nnx.Module):
         for block in blocks:
             stop = i + len(block.layers)
             x, image = block(x, image, styles[i : stop + 1], noise[i:stop])
+            x = add_offset(x, offset, last=resolution)
             i = stop
         return x, image
 
@@ -262,7 +284,11 @@ class StyleGAN2(nnx.Module):
         return {name: flat[name] for name in weight_shapes(self.config)}
 
     def draft(
-        self, styles: Float[Array, "k d"], noise: Noise, resolution: int
+        self,
+        styles: Float[Array, "k d"],
+        noise: Noise,
+        resolution: int,
+        offset: Float[Array, "r r c"] | None = None,
     ) -> Float[Array, "h w 3"]:
         """Approximates the area-downscaled image: the skip image, corrected by a draft head.
 
@@ -270,20 +296,33 @@ class StyleGAN2(nnx.Module):
             styles: All styles.
             noise: All maps, or those up to `resolution`.
             resolution: A power of two from 4 to the full resolution.
+            offset: As in `Synthesis.until`.
 
         Raises:
-            ValueError: If there is no block of this resolution.
+            ValueError: If there is no block of this resolution, or shapes do not fit.
         """
         if resolution not in self.draft_heads:
-            return self.synthesis.until(styles, noise, resolution)[1]
-        parts = self.draft_parts(styles, noise, resolution)
+            return self.synthesis.until(styles, noise, resolution, offset)[1]
+        parts = self.draft_parts(styles, noise, resolution, offset)
         return finish_draft(self.draft_heads[resolution], parts)
 
-    def draft_parts(self, styles: Float[Array, "k d"], noise: Noise, resolution: int) -> DraftParts:
+    def draft_parts(
+        self,
+        styles: Float[Array, "k d"],
+        noise: Noise,
+        resolution: int,
+        offset: Float[Array, "r r c"] | None = None,
+    ) -> DraftParts:
         """The inputs of a draft head: features, late styles, and the skip image to correct."""
-        features, image = self.synthesis.until(styles, noise, resolution)
+        features, image = self.synthesis.until(styles, noise, resolution, offset)
         late = (styles - self.w_mean[None])[_num_styles(resolution) - 1 :]
         return DraftParts(features, late, image)
+
+    def features(
+        self, styles: Float[Array, "k d"], noise: Noise, resolution: int
+    ) -> Float[Array, "h w c"]:
+        """The activations after the block of a resolution; errors as `draft`."""
+        return self.synthesis.until(styles, noise, resolution)[0]
 
     def num_seen_styles(self, resolution: int) -> int:
         """Number of leading styles that a draft depends on; all of them if it has a head."""

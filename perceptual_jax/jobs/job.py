@@ -129,7 +129,7 @@ def _restore(
     job = Job(
         config=config,
         generator=generator,
-        prior=default_prior(generator, config.prior),
+        prior=default_prior(generator, config),
         models=plan.models,
         seed=options.seed,
         samples=options.samples,

@@ -32,7 +32,7 @@ from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.reading import Picture
 from perceptual_jax.jobs.writing import Settings
 from perceptual_jax.restoration.batch import Progress
-from perceptual_jax.restoration.search import Snapshot
+from perceptual_jax.restoration.run import Snapshot
 
 _THREADS = 8
 _SNAPSHOTS = ".snapshots"

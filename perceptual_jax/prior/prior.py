@@ -1,11 +1,13 @@
 """The prior of a generator: a bank of samples of W, and the search space."""
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from perceptual_jax.prior.features import FeatureSpace
 from perceptual_jax.prior.mmd import Kernel, PriorBank, make_prior_bank
 from perceptual_jax.prior.whitening import Whitening, fit_whitening_from_mapping
 from perceptual_jax.types import Generator
@@ -20,6 +22,8 @@ class Prior(NamedTuple):
     """The map between W and the search space; None if the search space is W itself."""
     expected_norm: Float[Array, ""]
     """Mean norm of the bank in the search space."""
+    features: Mapping[int, FeatureSpace] = {}
+    """Spaces of the features that a search may move, by their resolution."""
 
 
 WHITENING_SAMPLES = 100_000

@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Key
 
 from perceptual_jax.restoration import search as one
 from perceptual_jax.restoration.objective import Stage
-from perceptual_jax.restoration.search import Functions, Search, Snapshot, join_traces
+from perceptual_jax.restoration.run import Functions, Snapshot, join_traces, run
+from perceptual_jax.restoration.search import Search
 from perceptual_jax.types import Given, Noise, Restoration, SearchState, Terms
 
 NoiseBatch = tuple[Float[Array, "n _ _"], ...]
@@ -104,7 +105,7 @@ def run_batch(
                 fraction = (done + fraction_done(search.stages, step)) / len(starts)
                 on_progress(Progress(rows, fraction, step, state, traces))
 
-        result = one.run(
+        result = run(
             search,
             own,
             row_keys,
@@ -117,16 +118,20 @@ def run_batch(
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
-def piece_of(steps: int, *, longest: int = 10) -> int:
-    """Length of the pieces of a stage: the largest divisor of `steps` up to `longest`.
+def piece_of(stage: Stage, *, longest: int = 10) -> int:
+    """Length of the pieces of a stage: the largest divisor of its steps up to `longest`.
 
     All pieces have one length, because each length is compiled. A stage whose divisor is below 3
-    is one piece.
+    is one piece, and each round of a corrected stage is one.
 
     Example:
-        >>> piece_of(100), piece_of(24), piece_of(13)
-        (10, 8, 13)
+        >>> import optax
+        >>> [piece_of(Stage(128, steps, (), optax.sgd(1.0))) for steps in (100, 24, 13)]
+        [10, 8, 13]
     """
+    if stage.correct_every:
+        return stage.correct_every
+    steps = stage.steps
     piece = max(p for p in range(1, longest + 1) if steps % p == 0)
     return piece if piece > 2 else steps
 

@@ -3,17 +3,19 @@
 A JPEG holds every DCT coefficient rounded to a multiple of its step, so the coefficients c of an
 image that gives this file lie within half a step of the file's own C:
 
-    value = mean over coefficients of max(|c - C| - step / 2, 0)^2 / 255^2
+    value = mean over coefficients of max(|c - C| - width * step / 2, 0)^2 / 255^2
 
-0 for every image that compresses to the file; in units of a mean squared error of images in
-[0, 1], since the DCT is orthonormal. The gradient is zero inside the box.
+At width 1 it is 0 for every image that compresses to the file, and says nothing inside; at 0 it is
+the squared distance from the decoded picture, whose blocks it copies. Between them it holds a
+picture near the centre of the box, where natural ones are: their coefficients are peaked at 0. In
+units of a mean squared error of images in [0, 1], since the DCT is orthonormal.
 
 Source: the projection onto quantisation constraint sets of Zakhor, "Iterative procedures for
 reduction of blocking effects", 1992.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +46,11 @@ class Box(NamedTuple):
 class DctBox:
     """Squared distance of an image's coefficients to a JPEG's box. Holds no arrays: static.
 
+    Attributes:
+        width: Width of the box as a fraction of the steps, in [0, 1].
+        zero_width: The same for coefficients that the file has as 0, which hold most of the
+            detail that was lost; None is `width`.
+
     Example:
         >>> from perceptual_jax.degradation.jpeg import standard_tables
         >>> header = JpegHeader(standard_tables(10), jnp.int32(0), jnp.zeros(2, jnp.int32))
@@ -52,6 +59,9 @@ class DctBox:
         >>> float(value)
         0.0
     """
+
+    width: float = 1.0
+    zero_width: float | None = None
 
     def prepare(self, given: Given, resolution: int) -> Box:
         """The box of a decoded JPEG.
@@ -104,7 +114,10 @@ class DctBox:
             zip(_coefficients(restored, header), cache.coefficients, strict=True)
         ):
             step = tables[min(i, 1)][None, None]
-            beyond = jnp.maximum(jnp.abs(c - own) - step / 2, 0.0) / 255
+            width: Any = self.width
+            if self.zero_width is not None:
+                width = jnp.where(own == 0, self.zero_width, self.width)
+            beyond = jnp.maximum(jnp.abs(c - own) - width * step / 2, 0.0) / 255
             energies.append(jnp.mean(beyond**2, axis=(2, 3)))
         luma, chroma = energies[0], energies[1:]
         sampling = header.subsampling

@@ -1,22 +1,21 @@
-"""The searches of the configs: the only file of the pure packages that reads one.
+"""The searches of the configs. Of the pure packages only this file and `stages` read one.
 
-    total = data_weight * (l2 | low_l2 | dct_box) + cross_weight * cross + mmd_weight * mmd2
-          + nll_weight * nll
+    total = data_weight * (l2 | low_l2 | dct_box | blur) + nll_weight * nll
+          + cross_weight * cross + mmd_weight * mmd2 + features.weight * features
 
     l2        squared error of downscaled pictures (PULSE's term)
     low_l2    the same of small versions, beside a likelihood
     dct_box   distance from a JPEG's box
+    blur      squared error under the blur that explains the degraded image best
     nll       bits/dim of the degraded image under a learned likelihood
     cross     PULSE's geodesic cross loss between the styles
     mmd2      squared maximum mean discrepancy between the styles and the prior (Eq. 7)
+    features  prior of the features' offset, see `prior.features`
 
 The likelihood models the degradation, but is nearly independent of the colour and the brightness
 of large areas, which the causal context of the degraded image already predicts. So the squared
 error of small versions of both pictures is added to it. A draft smaller than the degraded image
 lacks the detail that box and likelihood depend on: its data term is the plain squared error.
-
-Drafts come first, coarse ones before fine ones, on one cycle of the learning rate; then the finish
-at full resolution, with a cycle and heavier data terms of its own.
 """
 
 import dataclasses
@@ -32,24 +31,25 @@ from jaxtyping import Array, Float, Key
 
 from perceptual_jax.config import MIN_SIZE, ConfigError, PriorConfig, RestoreConfig
 from perceptual_jax.likelihood.likelihood import Likelihood
+from perceptual_jax.prior.features import (
+    fit_feature_spaces,
+    mean_square,
+)
 from perceptual_jax.prior.geodesic import cross_loss
 from perceptual_jax.prior.mmd import mmd2_to_bank
 from perceptual_jax.prior.prior import Prior, make_prior
 from perceptual_jax.restoration.batch import run_batch
+from perceptual_jax.restoration.blurred import BlurredL2
 from perceptual_jax.restoration.dct_box import DctBox
 from perceptual_jax.restoration.downscale import DownscaleL2
 from perceptual_jax.restoration.fit import fit_of
-from perceptual_jax.restoration.objective import Stage
-from perceptual_jax.restoration.optimizer import SphericalAdam
 from perceptual_jax.restoration.search import Search
+from perceptual_jax.restoration.stages import feature_block, stages
 from perceptual_jax.restoration.start import PriorStart
 from perceptual_jax.types import DataTerm, Generator, Given, JpegHeader, Restoration, unknown_header
 
 PRIOR_SEED = 0
 """Seed of the prior bank: the same bank for all images, so that no result depends on its batch."""
-
-COARSE_ENOUGH = 4
-"""Ratio of a draft's side to the input's from which finer drafts do not improve the result."""
 
 BYTES_PER_PIXEL = 1700
 """Memory in bytes of a search at full resolution for each pixel of one image in float32, forward
@@ -75,7 +75,7 @@ def build_search(
         prior: From `default_prior`, to make it once for many searches; made here if None.
         likelihood: A learned data term, see `likelihood.models.load_model`; None if there is none.
     """
-    prior = default_prior(generator, config.prior) if prior is None else prior
+    prior = default_prior(generator, config) if prior is None else prior
     data, radius = config.data, _radius(config.prior, prior)
     if likelihood is not None:
         likelihood = dataclasses.replace(
@@ -84,11 +84,13 @@ def build_search(
             every=data.nll_rows if likelihood.config.injection == "late" else 1,
             condition_size=data.condition_size,
         )
+    block = feature_block(config, generator.resolution, size)
     plan = stages(config, generator.resolution, size, learned=likelihood is not None, radius=radius)
     terms: dict[str, DataTerm] = {
         "l2": DownscaleL2(data.downscale, data.floor),
         "low_l2": DownscaleL2(data.downscale, data.floor, data.low_size),
-        "dct_box": DctBox(),
+        "dct_box": DctBox(data.box_width),
+        "blur": BlurredL2(data.downscale),
     }
     if likelihood is not None:
         terms["nll"] = likelihood
@@ -114,77 +116,9 @@ def build_search(
             trainable=config.noise.trainable,
         ),
         stages=plan,
+        features=prior.features[block] if block else None,
+        feature_terms={"features": Partial(mean_square)} if block else {},
     )
-
-
-def stages(
-    config: RestoreConfig,
-    resolution: int,
-    size: int,
-    *,
-    learned: bool = False,
-    radius: float | Literal["initial"] = "initial",
-) -> tuple[Stage, ...]:
-    """The stages of a config's search; those without steps are left out.
-
-    `config.fidelity` multiplies the data weights, by 1/4 at 0 and by 4 at 1, and the steps of the
-    finish, by 1/2 and by 2. Without any finish a picture is no more natural, and keeps the errors
-    of the draft.
-
-    Args:
-        config: Config of the search.
-        resolution: Pixels of a side of the generator's pictures.
-        size: Pixels of the longer side of the degraded images.
-        learned: Whether there is a likelihood.
-        radius: Radius of the sphere of each style; infinity for no constraint, "initial" for the
-            norm of its start.
-    """
-    search, finish = config.search, config.finish
-    fidelity = 16.0 ** (config.fidelity - 0.5)
-    draft = min(search.draft or resolution, resolution)
-    coarse = min(search.coarse, draft)
-    fraction = 1.0 if COARSE_ENOUGH * size <= coarse else search.coarse_fraction
-    coarse_steps = round(search.steps * fraction) if search.draft and coarse < draft else 0
-    finish_steps = math.ceil(finish.steps * 4.0 ** (config.fidelity - 0.5))
-
-    def adam(learning_rate: float, cycle: int) -> SphericalAdam:
-        return SphericalAdam(learning_rate, cycle, search.schedule, radius, config.noise.trainable)
-
-    def weights(shown: int, data: float, nll: float) -> tuple[tuple[str, float], ...]:
-        sharp = shown >= size
-        pixels = "l2"
-        if sharp and config.degradation == "dct_box":
-            pixels = "dct_box"
-        elif sharp and learned:
-            pixels = "low_l2"
-        chosen = {
-            pixels: data * fidelity,
-            "cross": config.prior.cross_weight,
-            "mmd2": config.prior.mmd_weight,
-        }
-        if pixels == "low_l2":
-            chosen["nll"] = nll * fidelity
-        return tuple(chosen.items())
-
-    on_drafts = adam(search.learning_rate, search.steps)
-    data, nll = config.data.weight, config.data.nll_weight
-    sequence = (
-        Stage(coarse, coarse_steps, weights(coarse, data, nll), on_drafts),
-        Stage(
-            draft,
-            search.steps - coarse_steps,
-            weights(draft, data, nll),
-            on_drafts,
-            restarts_optimizer=coarse_steps == 0,
-        ),
-        Stage(
-            resolution,
-            finish_steps,
-            weights(resolution, finish.data_weight, finish.nll_weight),
-            adam(finish.learning_rate, finish_steps),
-        ),
-    )
-    return tuple(stage for stage in sequence if stage.steps > 0)
 
 
 def restore_batch(
@@ -232,22 +166,36 @@ def restore_batch(
     )
 
 
-def default_prior(generator: Generator, config: PriorConfig) -> Prior:
+def default_prior(generator: Generator, config: RestoreConfig) -> Prior:
     """The prior of a config's search when none is given: the same one every time."""
+    settings = config.prior
     make = jax.jit(
         make_prior,
         static_argnames=("bank_size", "kernel", "bandwidth", "unbiased", "space", "covariance"),
     )
-    return make(
+    prior = make(
         generator,
         key=jax.random.key(PRIOR_SEED),
-        bank_size=config.bank_size,
-        kernel=config.kernel,
-        bandwidth=config.bandwidth,
-        unbiased=config.unbiased,
-        space=config.space,
-        covariance=config.covariance,
+        bank_size=settings.bank_size,
+        kernel=settings.kernel,
+        bandwidth=settings.bandwidth,
+        unbiased=settings.unbiased,
+        space=settings.space,
+        covariance=settings.covariance,
     )
+    box = dataclasses.replace(config, degradation="dct_box")
+    largest = config.data.max_size
+    blocks = {
+        feature_block(c, generator.resolution, size)
+        for c in (config, box)
+        for size in range(MIN_SIZE, largest + 1)
+    }
+    if blocks == {0}:
+        return prior
+    fit = jax.jit(fit_feature_spaces, static_argnames=("resolutions", "samples"))
+    resolutions = tuple(sorted(blocks - {0}))
+    key = jax.random.key(PRIOR_SEED)
+    return prior._replace(features=fit(generator, resolutions, key=key, samples=64))
 
 
 def default_batch_size(generator: Generator, config: RestoreConfig) -> int:

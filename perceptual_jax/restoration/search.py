@@ -17,17 +17,26 @@ nothing raises inside: an image whose loss stops being finite keeps its best sta
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key
 
+from perceptual_jax.prior.features import FeatureSpace
 from perceptual_jax.prior.prior import styles_of
 from perceptual_jax.prior.whitening import Whitening
-from perceptual_jax.restoration.objective import PriorTerm, Problem, Stage, objective, render
+from perceptual_jax.restoration.objective import (
+    FeatureTerm,
+    PriorTerm,
+    Problem,
+    Stage,
+    correction,
+    objective,
+    render,
+)
 from perceptual_jax.types import (
     DataTerm,
     Generator,
@@ -46,7 +55,15 @@ Start = Callable[[Generator, Whitening | None, Key[Array, ""]], tuple[Latents, N
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["generator", "whitening", "data_terms", "prior_terms", "measure"],
+    data_fields=[
+        "generator",
+        "whitening",
+        "data_terms",
+        "prior_terms",
+        "measure",
+        "features",
+        "feature_terms",
+    ],
     meta_fields=["start", "stages"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +87,10 @@ class Search:
     """The start of a search; static, so hashable and equal to any other that does the same."""
     stages: tuple[Stage, ...]
     """Stages in their order; static."""
+    features: FeatureSpace | None = None
+    """The space of the features that stages may move; a pytree. None leaves features out."""
+    feature_terms: Mapping[str, FeatureTerm] = dataclasses.field(default_factory=dict)
+    """Terms of the features by name; pytrees."""
 
     def replace_terms(
         self,
@@ -110,6 +131,8 @@ def init(search: Search, key: Key[Array, ""]) -> tuple[SearchState, Noise]:
         key: PRNG key; consumed. The same key gives the same start.
     """
     latents, noise = search.start(search.generator, search.whitening, key)
+    if search.features is not None:
+        latents = latents._replace(features=search.features.zeros())
     worst = jnp.full((), jnp.inf, jnp.float32)
     state = SearchState(
         latents=latents,
@@ -129,12 +152,11 @@ def enter(search: Search, stage: Stage, state: SearchState) -> SearchState:
     Losses of different stages cannot be compared, so the best loss is reset. A stage that restarts
     its optimiser continues from the best state of the previous stage.
     """
-    state = state._replace(
-        best_terms=jax.tree.map(lambda x: jnp.full_like(x, jnp.inf), state.best_terms)
-    )
+    state = _forget_best(state)
     if not stage.restarts_optimizer:
         return state._replace(best=state.latents)
-    return state._replace(latents=state.best, optimizer=stage.optimizer.init(state.best))
+    moving = _moving(stage, state.best)
+    return state._replace(latents=state.best, optimizer=stage.optimizer.init(moving))
 
 
 def step(
@@ -145,26 +167,30 @@ def step(
     Once the loss or its gradient is not finite, the latents of this image no longer change.
     """
 
-    def loss(latents: Latents) -> tuple[Float[Array, ""], Terms]:
+    def loss(moving: Any) -> tuple[Float[Array, ""], Terms]:
         terms = objective(
-            latents,
+            _merged(moving, state.latents),
             generator=search.generator,
             whitening=search.whitening,
             data_terms=search.data_terms,
             prior_terms=search.prior_terms,
             stage=stage,
             problem=problem,
+            features=search.features,
+            feature_terms=search.feature_terms,
         )
         return terms["total"], terms
 
-    gradient, terms = jax.grad(loss, has_aux=True)(state.latents)
+    moving = _moving(stage, state.latents)
+    gradient, terms = jax.grad(loss, has_aux=True)(moving)
     finite = jnp.isfinite(optax.tree.norm(gradient)) & jnp.isfinite(terms["total"])
     running = finite & (state.status == Status.OK)
     better = running & (terms["total"] < state.best_terms["total"])
     terms = {name: terms.get(name, jnp.float32(jnp.nan)) for name in _names(search)}
-    updates, moments = stage.optimizer.update(gradient, state.optimizer, state.latents)
+    updates, moments = stage.optimizer.update(gradient, state.optimizer, moving)
+    moved = _merged(optax.apply_updates(moving, updates), state.latents)
     next_state = SearchState(
-        latents=_select(running, optax.apply_updates(state.latents, updates), state.latents),
+        latents=_select(running, moved, state.latents),
         optimizer=_select(running, moments, state.optimizer),
         best=_select(better, state.latents, state.best),
         best_terms=_select(better, terms, state.best_terms),
@@ -186,10 +212,13 @@ def advance(
         given: The degraded image.
         noise: From `init`.
         state: From `enter`, or from an earlier piece of the same stage.
-        steps: Number of steps.
+        steps: Number of steps; of a corrected stage, a multiple of `stage.correct_every`.
 
     Returns:
         The state after them, and the terms at each step.
+
+    Raises:
+        ValueError: If the steps are no such multiple.
     """
     caches = {
         name: term.prepare(given, stage.resolution)
@@ -197,6 +226,32 @@ def advance(
         if name in dict(stage.weights)
     }
     problem = Problem(caches, noise)
+    every = stage.correct_every
+    if not every:
+        return _scan(search, stage, problem, state, steps)
+    if steps % every:
+        raise ValueError(f"steps must be a multiple of correct_every, {every}, got {steps}")
+
+    def corrected(state: SearchState, _: None) -> tuple[SearchState, Terms]:
+        error = correction(
+            search.generator,
+            search.whitening,
+            state.latents,
+            noise,
+            stage.resolution,
+            search.features,
+        )
+        # Losses under different corrections cannot be compared: the best is the round's.
+        state = _forget_best(state)
+        return _scan(search, stage, problem._replace(correction=error), state, every)
+
+    state, trace = jax.lax.scan(corrected, state, None, length=steps // every)
+    return state, jax.tree.map(jnp.ravel, trace)
+
+
+def _scan(
+    search: Search, stage: Stage, problem: Problem, state: SearchState, steps: int
+) -> tuple[SearchState, Terms]:
     return jax.lax.scan(lambda s, _: step(search, stage, problem, s), state, None, length=steps)
 
 
@@ -213,12 +268,13 @@ def finish(
         trace: Terms of all steps.
     """
     generator, best = search.generator, state.best
-    image = render(generator, search.whitening, best, noise, generator.resolution)
+    image = render(generator, search.whitening, best, noise, generator.resolution, search.features)
     image = jnp.clip(image, -1.0, 1.0)
     return Restoration(
         image=image,
         styles=styles_of(best.points, search.whitening),
         noise=(*best.noise, *noise[len(best.noise) :]),
+        offset=None if search.features is None else search.features.offset_of(best),
         terms=state.best_terms,
         trace=trace,
         best_step=state.best_step,
@@ -227,93 +283,24 @@ def finish(
     )
 
 
-class Functions(NamedTuple):
-    """The parts of a search as `run` calls them: for one image, or compiled for a batch."""
-
-    init: Callable[..., Any] = init
-    enter: Callable[..., Any] = enter
-    advance: Callable[..., Any] = advance
-    finish: Callable[..., Any] = finish
-
-
-class Snapshot(NamedTuple):
-    """A search between two steps, from which it can be resumed."""
-
-    step: int
-    """Steps taken, in all stages."""
-    leaves: Sequence[Any]
-    """Arrays of the `SearchState`, in the order of `jax.tree.leaves`."""
-    trace: Mapping[str, Any]
-    """Terms of all steps so far."""
-
-
-@runtime_checkable
-class OnPiece(Protocol):
-    """A callback after each piece of a stage."""
-
-    def __call__(self, step: int, state: SearchState, traces: Sequence[Any]) -> None:
-        """Receives the steps taken, the state after them, and the terms of each piece's steps."""
-        ...
-
-
-def run(
-    search: Search,
-    given: Given,
-    key: Key[Array, "..."],
-    *,
-    functions: Functions = Functions(),  # noqa: B008 - immutable
-    piece_of: Callable[[int], int] = lambda steps: steps,
-    resume: Snapshot | None = None,
-    on_piece: OnPiece | None = None,
-) -> Restoration:
-    """Restores one image, as one pure function; or a batch, if `functions` are vmapped.
-
-    Args:
-        search: The search.
-        given: A degraded image; an aligned face crop.
-        key: PRNG key; consumed.
-        functions: The parts of the search; `batch` passes them vmapped and compiled.
-        piece_of: Maps the steps of a stage to the steps of each piece, a divisor of them.
-        resume: The snapshot to resume from; not under `jax.jit`.
-        on_piece: Called after each piece; not under `jax.jit`.
-
-    Example:
-        A batch: ``jax.jit(jax.vmap(run, (None, 0, 0)))(search, given, keys)``. `batch.run_batch`
-        adds several devices, progress and snapshots.
-    """
-    state, noise = functions.init(search, key)
-    traces: list[Any] = [] if resume is None else [dict(resume.trace)]
-    done, end = 0 if resume is None else resume.step, 0
-    for stage in search.stages:
-        begin, end = end, end + stage.steps
-        if end < done:  # The snapshot was taken in a later stage.
-            continue
-        state = functions.enter(search, stage, state)
-        if resume is not None and begin < done:
-            state = _with_leaves(state, resume.leaves)
-        piece = piece_of(stage.steps)
-        for taken in range(max(begin, done), end, piece):
-            state, trace = functions.advance(search, stage, given, noise, state, piece)
-            traces.append(trace)
-            if on_piece is not None:
-                on_piece(taken + piece, state, traces)
-    return functions.finish(search, given, noise, state, join_traces(traces))
-
-
-def join_traces(traces: Sequence[Any]) -> Terms:
-    """Concatenates the traces of successive pieces along the axis of steps, the last one."""
-    return jax.tree.map(lambda *pieces: jnp.concatenate(pieces, axis=-1), *traces)
-
-
 def _names(search: Search) -> list[str]:
-    return [*search.data_terms, *search.prior_terms, "total"]
+    return [*search.data_terms, *search.prior_terms, *search.feature_terms, "total"]
 
 
-def _with_leaves(like: SearchState, leaves: Sequence[Any]) -> SearchState:
-    """A state made of `leaves`, with the structure and the sharding of `like`."""
-    examples, tree = jax.tree.flatten(like)
-    placed = [jax.device_put(x, y.sharding) for x, y in zip(leaves, examples, strict=True)]
-    return jax.tree.unflatten(tree, placed)
+def _moving(stage: Stage, latents: Latents) -> Any:
+    """The latents with None in place of those that the stage does not move."""
+    return latents._replace(**{name: None for name in latents._fields if name not in stage.moves})
+
+
+def _merged(moving: Any, latents: Latents) -> Latents:
+    """The moving latents, and the others from `latents`."""
+    chosen = {name: x for name, x in moving._asdict().items() if x is not None}
+    return latents._replace(**chosen)
+
+
+def _forget_best(state: SearchState) -> SearchState:
+    worst = jax.tree.map(lambda x: jnp.full_like(x, jnp.inf), state.best_terms)
+    return state._replace(best_terms=worst)
 
 
 def _select(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:

@@ -6,25 +6,36 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from perceptual_jax.config import DataConfig, FinishConfig, PriorConfig, RestoreConfig, SearchConfig
+from perceptual_jax.config import (
+    DataConfig,
+    FeaturesConfig,
+    FinishConfig,
+    PriorConfig,
+    RestoreConfig,
+    SearchConfig,
+)
 from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
 from perceptual_jax.prior.prior import points_of, styles_of
 from perceptual_jax.restoration import search as parts
 from perceptual_jax.restoration.batch import piece_of, run_batch
 from perceptual_jax.restoration.downscale import DownscaleL2
-from perceptual_jax.restoration.objective import Problem, objective
+from perceptual_jax.restoration.objective import Problem, Stage, objective
 from perceptual_jax.restoration.optimizer import learning_rate_factor
-from perceptual_jax.restoration.presets import build_search, default_prior, restore_batch, stages
+from perceptual_jax.restoration.presets import build_search, default_prior, restore_batch
+from perceptual_jax.restoration.run import join_traces
+from perceptual_jax.restoration.stages import stages
 from perceptual_jax.types import Given, Latents, Status, unknown_header
 from tests.helpers.narrow import mobile, mobile_arrays
 
 CONFIG = RestoreConfig(
     prior=PriorConfig(bank_size=50),
     search=SearchConfig(steps=6, draft=0),
-    finish=FinishConfig(steps=4),
+    features=FeaturesConfig(resolution=0),
+    finish=FinishConfig(steps=4, learning_rate=0.05, schedule="one_cycle_drop", sphere=True),
 )
 
 
@@ -41,7 +52,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def prior(generator):
-    return default_prior(generator, CONFIG.prior)
+    return default_prior(generator, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +179,7 @@ def test_pulse_is_a_preset_of_the_same_search(generator, degraded):
         noise=dataclasses.replace(CONFIG.noise, mode="random", trainable=2, zero_last=True),
         finish=FinishConfig(steps=0),
     )
-    prior = default_prior(generator, config.prior)
+    prior = default_prior(generator, config)
     search = build_search(config, generator, 8, prior=prior)
     start, noise = jax.jit(parts.init)(search, fresh_keys()[0])
     result = run(generator, prior, degraded[:1], fresh_keys()[:1], config)
@@ -231,6 +242,7 @@ def test_fidelity_scales_the_data_weights_and_the_finish():
             fidelity=fidelity,
             data=DataConfig(weight=100.0),
             search=SearchConfig(steps=6, draft=0),
+            features=FeaturesConfig(resolution=0),
             finish=FinishConfig(steps=20, data_weight=300.0),
         )
         return [(s.steps, s.optimizer.cycle, dict(s.weights)["l2"]) for s in stages(config, 32, 8)]
@@ -252,9 +264,9 @@ def test_pieces_of_a_stage_are_the_stage(generator, prior, degraded):
     first, first_trace = advance(search, stage, given, noise, state, 3)
     second, second_trace = advance(search, stage, given, noise, first, 3)
     np.testing.assert_allclose(second.latents.points, whole.latents.points, atol=1e-5)
-    joined = parts.join_traces([first_trace, second_trace])
+    joined = join_traces([first_trace, second_trace])
     np.testing.assert_allclose(joined["total"], whole_trace["total"], rtol=1e-5)
-    assert piece_of(100) == 10
+    assert piece_of(Stage(8, 100, (), optax.sgd(1.0))) == 10
 
 
 def test_progress_is_told_and_ends_at_one(generator, prior, degraded):

@@ -15,7 +15,7 @@ from perceptual_jax.likelihood.models import load_model
 from perceptual_jax.restoration.dct_box import DctBox
 from perceptual_jax.restoration.downscale import DownscaleL2
 from perceptual_jax.restoration.fit import fit_of
-from perceptual_jax.restoration.presets import stages
+from perceptual_jax.restoration.stages import stages
 from perceptual_jax.types import Given
 
 
