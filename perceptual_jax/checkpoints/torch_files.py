@@ -18,6 +18,7 @@ import numpy as np
 
 from perceptual_jax.checkpoints.archives import members
 from perceptual_jax.checkpoints.budget import Budget
+from perceptual_jax.checkpoints.harmless import HARMLESS_MAKERS
 from perceptual_jax.checkpoints.inert import (
     DamagedCheckpointError,
     Maker,
@@ -27,6 +28,7 @@ from perceptual_jax.checkpoints.inert import (
     instance_of,
     safe_repr,
 )
+from perceptual_jax.checkpoints.numpy_pickles import NUMPY_MAKERS
 from perceptual_jax.checkpoints.pickles import unpickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -44,6 +46,9 @@ _TYPES = {
     "Char": np.dtype("i1"),
     "Byte": np.dtype("u1"),
     "Bool": np.dtype("?"),
+    "ComplexFloat": np.dtype("<c8"),
+    "ComplexDouble": np.dtype("<c16"),
+    "Untyped": np.dtype("u1"),
 }
 
 
@@ -257,6 +262,13 @@ def _dict(budget: Budget, *args: Any) -> dict[Any, Any]:
     return made
 
 
+def _of_type(budget: Budget, function: Any, _: Any, args: Any, *__: Any) -> Any:
+    """A tensor with attributes of its own, which are left aside."""
+    if function not in _REBUILD or type(args) is not tuple:
+        raise UnsafeCheckpointError(f"the file makes a tensor by {safe_repr(function)}")
+    return _REBUILD[function](budget, *args)
+
+
 def _size(_: Budget, size: Any = ()) -> tuple[Any, ...]:
     if type(size) not in (tuple, list) or len(size) > _MAX_AXES:
         raise UnsafeCheckpointError(f"the file has a tensor of shape {safe_repr(size)}")
@@ -264,15 +276,22 @@ def _size(_: Budget, size: Any = ()) -> tuple[Any, ...]:
 
 
 LOAD = Name("torch.storage", "_load_from_bytes")
-_INERT = (Name("torch", "device"), Name("argparse", "Namespace"))
-MAKERS: Mapping[Name, Maker] = {
-    Name("collections", "OrderedDict"): _dict,
-    Name("collections", "defaultdict"): lambda *_: {},
+PERSISTENT = Name("torch_utils.persistence", "_reconstruct_persistent_obj")
+"""Makes an object of one of NVIDIA's classes, whose source is in its argument; never called."""
+_REBUILD = {
     Name("torch._utils", "_rebuild_tensor"): rebuild_tensor,
     Name("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
     Name("torch._utils", "_rebuild_parameter"): _first,
     Name("torch._utils", "_rebuild_parameter_with_state"): _first,
+}
+MAKERS: Mapping[Name, Maker] = {
+    **NUMPY_MAKERS,
+    **HARMLESS_MAKERS,
+    **_REBUILD,
+    Name("collections", "OrderedDict"): _dict,
+    Name("collections", "defaultdict"): lambda *_: {},
     Name("torch", "Size"): _size,
-    **{name: instance_of(name) for name in _INERT},
+    Name("torch._tensor", "_rebuild_from_type_v2"): _of_type,
+    PERSISTENT: instance_of(PERSISTENT),
 }
 """Makers of the inert results of the calls in a file of `torch.save`, by the name called."""
