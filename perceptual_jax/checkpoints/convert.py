@@ -93,7 +93,11 @@ def convert_file(path: Path, out: Path, *, which: Which = "ema") -> Converted:
     with contextlib.suppress(WeightsError):
         store.inspect(path)
         raise UsageError(f"{path} is a converted file already; give it to --generator as it is")
-    result = convert(read_checkpoint(path), which=which)
+    checkpoint = read_checkpoint(path)
+    try:
+        result = convert(checkpoint, which=which)
+    except CheckpointError as error:
+        raise type(error)(f"cannot convert {path}: {error}") from None
     metadata = {
         "architecture": result.architecture,
         "config": result.config,

@@ -24,7 +24,8 @@ def describe(converted: Converted) -> str:
     if config["conv_clamp"]:
         words.append(f"clamped to {config['conv_clamp']:g}")
     if "resample_filter" in about:
-        words.append(f"resampled by {about['resample_filter']}")
+        filter = about["resample_filter"]
+        words.append("resampled " + ("bilinearly" if filter == "bilinear" else f"by {filter}"))
     if "noise" in about:
         words.append(f"noise {about['noise']}")
     if "w_mean" in about:

@@ -175,7 +175,9 @@ def read_stream(data: memoryview, *, budget: Budget, nested: bool = False) -> An
     """
     storages: dict[str, Storage] = {}
 
-    def find(reference: Any) -> Storage:
+    def find(reference: Any) -> Storage | Name:
+        if (kind := _class_in(reference)) is not None:
+            return kind
         dtype, key, size = _reference(reference, budget)
         if (size * dtype.itemsize) > len(data):
             raise UnsafeCheckpointError(
@@ -218,6 +220,12 @@ def load_from_bytes(budget: Budget, data: Any) -> Any:
     if not isinstance(data, bytes | memoryview):
         raise DamagedCheckpointError("the file is damaged: a nested storage is no byte string")
     return read_stream(memoryview(data), budget=budget, nested=True)
+
+
+def _class_in(reference: Any) -> Name | None:
+    """The name of a module's class where a reference has it, with its source, which is ignored."""
+    is_class = type(reference) is tuple and len(reference) == 4 and reference[0] == "module"
+    return reference[1] if is_class and isinstance(reference[1], Name) else None
 
 
 def _reference(reference: Any, budget: Budget) -> tuple[np.dtype, str, int]:

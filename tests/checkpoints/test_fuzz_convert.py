@@ -24,7 +24,7 @@ from tests.helpers.foreign_networks import (
     tensorflow_arrays,
 )
 
-COUNT = int(os.environ.get("PERCEPTUAL_JAX_FUZZ", "400"))
+COUNT = int(os.environ.get("PERCEPTUAL_JAX_FUZZ", "300"))
 NVIDIA = nvidia_arrays()
 MEAN = NVIDIA["mapping.w_avg"]
 

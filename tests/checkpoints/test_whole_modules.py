@@ -10,6 +10,7 @@ from tests.helpers.checkpoint_writers import (
     Call,
     Global,
     New,
+    Persistent,
     dumps,
     nvidia_torch,
     torch_stream,
@@ -52,6 +53,18 @@ def test_a_whole_generator_is_its_arrays(tmp_path, save, value):
     assert got.keys() == expected.keys()
     for name in expected.keys() - {"w_mean"}:
         np.testing.assert_array_equal(got[name], expected[name])
+
+
+def test_older_streams_name_a_class_with_its_source(tmp_path):
+    def with_source(module):
+        """The module as torch saved it before zip files: its class with file and source."""
+        reference = Persistent(("module", module.kind, "model.py", "raise SystemExit"))
+        parts = {k: with_source(v) for k, v in module.state["_modules"].items()}
+        return New(reference, (), module.state | {"_modules": parts})
+
+    path = tmp_path / "model.pt"
+    path.write_bytes(torch_stream(with_source(whole_module(rosinality_arrays(NVIDIA)))))
+    assert convert(read_checkpoint(path)).config["channels"] == [6, 5, 4]
 
 
 def test_what_is_whole_and_no_generator_is_named(tmp_path, monkeypatch):
