@@ -47,6 +47,19 @@ _PATHS = ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "Pure
 _DICTS = (Name("dnnlib", "EasyDict"), Name("dnnlib.util", "EasyDict"))
 
 
+def _ordered_dict_of(budget: Budget, *args: Any) -> dict[Any, Any]:
+    """The dict for an `OrderedDict` of no arguments, a dict or pairs."""
+    if not args or args == ((),):
+        return {}
+    (items,) = args
+    budget.spend("items", len(items))
+    made = {}
+    for key, value in items.items() if type(items) is dict else items:
+        budget.check_key(key)
+        made[key] = value
+    return made
+
+
 def _dict_of(budget: Budget, *args: Any) -> dict[Any, Any]:
     """The dict for a subclass of dict, made of nothing or of a dict."""
     items = args[0] if len(args) == 1 and type(args[0]) is dict else {}
@@ -91,6 +104,8 @@ HARMLESS_MAKERS: Mapping[Name, Maker] = {
     },
     **dict.fromkeys(_DICTS, _dict_of),
     Name("collections", "Counter"): _counter_of,
+    Name("collections", "OrderedDict"): _ordered_dict_of,
+    Name("collections", "defaultdict"): lambda *_: {},
     Name("collections", "deque"): _list_of,
     **{
         Name(module, name): _set_of

@@ -257,19 +257,6 @@ def _first(_: Budget, value: Any, *__: Any) -> Any:
     return value
 
 
-def _dict(budget: Budget, *args: Any) -> dict[Any, Any]:
-    """The dict for an `OrderedDict` of no arguments, a dict or pairs."""
-    if not args or args == ((),):
-        return {}
-    (items,) = args
-    budget.spend("items", len(items))
-    made = {}
-    for key, value in items.items() if type(items) is dict else items:
-        budget.check_key(key)
-        made[key] = value
-    return made
-
-
 def _of_type(budget: Budget, function: Any, _: Any, args: Any, *__: Any) -> Any:
     """A tensor with attributes of its own, which are left aside."""
     if function not in _REBUILD or type(args) is not tuple:
@@ -296,8 +283,6 @@ MAKERS: Mapping[Name, Maker] = {
     **NUMPY_MAKERS,
     **HARMLESS_MAKERS,
     **_REBUILD,
-    Name("collections", "OrderedDict"): _dict,
-    Name("collections", "defaultdict"): lambda *_: {},
     Name("torch", "Size"): _size,
     Name("torch._tensor", "_rebuild_from_type_v2"): _of_type,
     PERSISTENT: instance_of(PERSISTENT),
