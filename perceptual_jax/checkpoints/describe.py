@@ -20,7 +20,8 @@ def describe(converted: Converted) -> str:
     words.append(f"channels {' '.join(map(str, config['channels']))}")
     words.append(f"W of {config['w_dim']}, mapping of {config['mapping_layers']} layers")
     if config["c_dim"]:
-        words.append(f"conditional on {config['c_dim']} classes")
+        count = config["c_dim"]
+        words.append(f"conditional on {count} class{'es' * (count != 1)}")
     if config["conv_clamp"]:
         words.append(f"clamped to {config['conv_clamp']:g}")
     if "resample_filter" in about:

@@ -86,12 +86,11 @@ def choose_class(generator: Generator, class_index: int | Literal["none"] | None
             )
         return generator
     which = f"--class (generator_class in a config) from 0 to {classes - 1}"
+    count = f"{classes} class{'es' * (classes != 1)}"
     if given is None:
-        raise UsageError(
-            f"the generator is conditional on {classes} classes; choose one by {which}"
-        )
+        raise UsageError(f"the generator is conditional on {count}; choose one by {which}")
     if not 0 <= given < classes:
-        raise UsageError(f"the generator has {classes} classes; choose {which}, got {given}")
+        raise UsageError(f"the generator has {count}; choose {which}, got {given}")
     conditional: Any = generator
     return conditional.of_class(given)
 
