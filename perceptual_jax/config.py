@@ -188,6 +188,8 @@ class RestoreConfig(Checked):
 
     generator: str = "mobilestylegan-ffhq"
     """A name of `perceptual-jax weights list`, or the path of a converted file."""
+    generator_class: Literal["none"] | Count = "none"
+    """The class of a conditional generator, from 0."""
     fidelity: Share = 0.5
     """0 = natural, 1 = faithful: scales the data weights by 1/4 to 4 and the steps of the finish
     by 1/2 to 2; 0.5 leaves them as they are."""

@@ -1,42 +1,59 @@
 """Converts foreign checkpoints to generators of this project.
 
-    read -> select the network -> NVIDIA's names -> configuration from shapes -> our layout, checked
+    read -> find the generator -> NVIDIA's names -> configuration from shapes -> our layout, checked
 
 Every array's shape is compared with that of the inferred configuration, so a file converts to the
 whole of a network or not at all.
 """
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
 from perceptual_jax.checkpoints import store
-from perceptual_jax.checkpoints.catalogue import Architecture
-from perceptual_jax.checkpoints.foreign_names import naming_of, to_nvidia
-from perceptual_jax.checkpoints.inert import CheckpointError, Network
+from perceptual_jax.checkpoints.catalogue import Architecture, WeightsError
+from perceptual_jax.checkpoints.contents import MEANS, Checkpoint
+from perceptual_jax.checkpoints.foreign_names import to_nvidia
+from perceptual_jax.checkpoints.inert import CheckpointError
 from perceptual_jax.checkpoints.mobilestylegan_openvino import mobilestylegan_config
-from perceptual_jax.checkpoints.mobilestylegan_torch import from_training, is_mobilestylegan
-from perceptual_jax.checkpoints.readers import Checkpoint, read_checkpoint
+from perceptual_jax.checkpoints.mobilestylegan_torch import SIGN, from_training, is_mobilestylegan
+from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.refusals import (
+    ArchitectureError,
+    refuse_complex,
+    refuse_other_architectures,
+    refuse_other_pictures,
+)
+from perceptual_jax.checkpoints.resampling import in_words, resample_filter
+from perceptual_jax.checkpoints.selection import (
+    Which,
+    find_generator,
+    stored_mean,
+    under_any_prefix,
+)
 from perceptual_jax.checkpoints.store import Arrays
+from perceptual_jax.checkpoints.substitutes import (
+    WrongShapeError,
+    add_noise,
+    estimated_mean,
+    one_mean,
+)
 from perceptual_jax.errors import UsageError
-from perceptual_jax.generator.mapping import MappingNetwork, estimate_w_mean
+from perceptual_jax.generator.filters import USUAL
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config, weight_shapes
 
-Which = Literal["ema", "raw"]
-
-_NETWORKS: dict[Which, tuple[str, ...]] = {
-    "ema": ("G_ema", "Gs", "g_ema", "params_ema", ""),
-    "raw": ("G", "g", "params", "state_dict", ""),
-}
-"""Names of networks in checkpoints, by preference."""
-
-_W_MEAN_SAMPLES = 10_000
+__all__ = [
+    "ArchitectureError",
+    "Converted",
+    "Which",
+    "WrongShapeError",
+    "convert",
+    "convert_file",
+]
 
 
 class MissingArrayError(CheckpointError):
@@ -45,14 +62,6 @@ class MissingArrayError(CheckpointError):
 
 class UnexpectedArrayError(CheckpointError):
     """A network has arrays that no generator of its kind has."""
-
-
-class WrongShapeError(CheckpointError):
-    """An array does not have the shape that the configuration requires."""
-
-
-class ArchitectureError(CheckpointError):
-    """A network has an architecture that is not supported."""
 
 
 class Converted(NamedTuple):
@@ -75,13 +84,20 @@ def convert_file(path: Path, out: Path, *, which: Which = "ema") -> Converted:
         which: "ema", the moving average of the weights, or "raw", the weights as trained.
 
     Raises:
-        UsageError: If `out` is the checkpoint itself.
+        UsageError: If `out` is the checkpoint itself, or the checkpoint is a converted file.
         CheckpointError: If the file cannot be read or holds no generator that is served.
         WriteError: If `out` cannot be written.
     """
     if out.exists() and out.samefile(path):
         raise UsageError(f"converting {path} would overwrite it; choose another name")
-    result = convert(read_checkpoint(path), which=which)
+    with contextlib.suppress(WeightsError):
+        store.inspect(path)
+        raise UsageError(f"{path} is a converted file already; give it to --generator as it is")
+    checkpoint = read_checkpoint(path)
+    try:
+        result = convert(checkpoint, which=which)
+    except CheckpointError as error:
+        raise type(error)(f"cannot convert {path}: {error}") from None
     metadata = {
         "architecture": result.architecture,
         "config": result.config,
@@ -101,72 +117,43 @@ def convert(checkpoint: Checkpoint, *, which: Which = "ema") -> Converted:
     Raises:
         CheckpointError: If it holds no generator that is served; the subclass says why.
     """
+    with np.errstate(all="ignore"):  # numbers too large for float32 are refused as infinite
+        return _convert(checkpoint, which)
+
+
+def _convert(checkpoint: Checkpoint, which: Which) -> Converted:
     for name, network in checkpoint.networks.items():
-        if is_mobilestylegan(network.arrays):
-            arrays = from_training(network.arrays)
-            about = {"format": checkpoint.format, "network": name, "noise": "drawn anew"}
-            config = mobilestylegan_config(arrays)
-            return Converted(arrays, config, about, "mobilestylegan")
-    name, network, naming = find_generator(checkpoint, which=which)
-    _refuse_other_architectures(network)
-    theirs = dict(network.arrays)
-    if naming in ("rosinality", "basicsr") and "latent_avg" in checkpoint.loose:
-        theirs["latent_avg"] = checkpoint.loose["latent_avg"]
-    arrays = to_nvidia(theirs, naming)
-    config = infer_config(arrays, network.attributes)
-    about = {"format": checkpoint.format, "network": name, "names": naming}
+        for inner in under_any_prefix(network, SIGN):
+            if is_mobilestylegan(inner.arrays):
+                refuse_complex(inner.arrays)
+                arrays = from_training(inner.arrays)
+                about = {"format": checkpoint.format, "network": name, "noise": "drawn anew"}
+                config = mobilestylegan_config(arrays)
+                return Converted(arrays, config, about, "mobilestylegan")
+    found = find_generator(checkpoint, which=which)
+    network = found.network
+    refuse_other_architectures(network)
+    refuse_complex(network.arrays)
+    arrays = to_nvidia(network.arrays, found.naming)
+    about: dict[str, Any] = {"format": checkpoint.format, "network": found.path}
+    about["names"] = found.naming
+    filter = resample_filter(network.arrays, network.attributes, found.naming)
+    if filter != USUAL:
+        about["resample_filter"] = in_words(filter)
+    refuse_other_pictures(arrays)
+    config = infer_config(arrays, network.attributes) | {"resample_filter": filter}
+    settings: Any = config | {"channels": tuple(config["channels"])}
+    sizes = StyleGAN2Config(**settings)
+    inside = {name: arrays.pop(name) for name in MEANS if name in arrays}
+    means = [arrays.get("mapping.w_avg"), *inside.values(), stored_mean(checkpoint, found)]
+    mean = next((mean for mean in means if mean is not None), None)
+    if mean is not None:
+        arrays["mapping.w_avg"] = one_mean(mean, sizes.w_dim, about)
+    add_noise(arrays, sizes, about)
     ours = to_ours(arrays, config, mean_may_lack=True)
     if "w_mean" not in ours:
-        ours["w_mean"] = _estimated_mean(ours, config)
-        about["w_mean"] = f"estimated from {_W_MEAN_SAMPLES} latents"
+        ours["w_mean"] = estimated_mean(ours, sizes, about)
     return Converted(ours, config, about)
-
-
-def find_generator(checkpoint: Checkpoint, *, which: Which) -> tuple[str, Network, str]:
-    """Finds the generator among the networks of a checkpoint.
-
-    Args:
-        checkpoint: The arrays and attributes of the file.
-        which: As in `convert_file`.
-
-    Returns:
-        Name of the network, the network, and the naming scheme of its arrays.
-
-    Raises:
-        ArchitectureError: If there is none.
-        CheckpointError: If there is one, but not of the kind asked for.
-    """
-    known = {n: naming_of(net.arrays) for n, net in checkpoint.networks.items()}
-    generators = {n: naming for n, naming in known.items() if naming is not None}
-    for name in _NETWORKS[which]:
-        if name in generators:
-            return name, checkpoint.networks[name], generators[name]
-    if generators:
-        there = ", ".join(repr(name) for name in generators)
-        raise CheckpointError(f"the file has no {which} network, but {there}")
-    for network in checkpoint.networks.values():
-        _refuse_other_architectures(network)
-    there = ", ".join(repr(n) for n in checkpoint.networks) or "no network at all"
-    raise ArchitectureError(f"the file has no StyleGAN2 generator: it has {there}")
-
-
-def _refuse_other_architectures(network: Network) -> None:
-    arrays, attributes = network.arrays, network.attributes
-    if any(re.match(r"synthesis\.(input\.|L\d+_)", name) for name in arrays):
-        raise ArchitectureError("the network is a StyleGAN3, which is not served; a StyleGAN2 is")
-    if any("/ToRGB_lod" in name or "/LayerEpilogue" in name for name in arrays) or (
-        network.kind.endswith("G_style")
-    ):
-        raise ArchitectureError("the network is a StyleGAN1, which is not served; a StyleGAN2 is")
-    settings = ("architecture", "synthesis.architecture", "init_kwargs.architecture")
-    named = [attributes.get(setting) for setting in settings]
-    for architecture in ("resnet", "orig"):
-        skipping = any(re.search(r"(\.skip\.|/Skip/)", name) for name in arrays)
-        if architecture in named or (architecture == "resnet" and skipping):
-            raise ArchitectureError(
-                f"the network has the architecture {architecture!r}, which is not served; "
-                "'skip', that of the FFHQ networks, is"
-            )
 
 
 def infer_config(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,11 +211,9 @@ def to_ours(
     settings: Any = dict(config) | {"channels": tuple(config["channels"])}
     shapes = weight_shapes(StyleGAN2Config(**settings))
     theirs = {_their_name(name): name for name in shapes}
-    lacking = [name for name in theirs if name not in arrays]
-    if mean_may_lack and lacking == ["mapping.w_avg"]:
+    if mean_may_lack and "mapping.w_avg" not in arrays:
         del shapes[theirs.pop("mapping.w_avg")]
-        lacking = []
-    if lacking:
+    if lacking := [name for name in theirs if name not in arrays]:
         raise MissingArrayError(
             f"the network lacks {len(lacking)} of {len(theirs)} arrays, the first is {lacking[0]}"
         )
@@ -279,17 +264,3 @@ def _our_layout(name: str, value: np.ndarray) -> np.ndarray:
         return value.T * gain
     is_mapping_bias = name.startswith("mapping.fc") and name.endswith(".bias")
     return value * np.float32(0.01) if is_mapping_bias else value
-
-
-def _estimated_mean(arrays: Arrays, config: Mapping[str, Any]) -> np.ndarray:
-    """Estimates the mean of W over many latents, for files that do not store it."""
-    tree = traverse_util.unflatten_dict({k: jnp.asarray(v) for k, v in arrays.items()}, sep=".")
-    mapping = MappingNetwork(tree["mapping"])
-    label = jnp.zeros(config["c_dim"]) if config["c_dim"] else None
-    mean = estimate_w_mean(
-        lambda z: mapping(z, label),
-        jax.random.key(0),
-        z_dim=config["z_dim"],
-        samples=_W_MEAN_SAMPLES,
-    )
-    return np.asarray(mean)

@@ -6,10 +6,9 @@ from pathlib import Path
 from perceptual_jax.checkpoints import store
 from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.checkpoints.convert import Converted, convert
-from perceptual_jax.checkpoints.foreign_names import naming_of
 from perceptual_jax.checkpoints.inert import CheckpointError
-from perceptual_jax.checkpoints.mobilestylegan_torch import is_mobilestylegan
-from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.readers import Checkpoint, read_checkpoint
+from perceptual_jax.checkpoints.selection import generators
 
 
 def describe(converted: Converted) -> str:
@@ -21,9 +20,15 @@ def describe(converted: Converted) -> str:
     words.append(f"channels {' '.join(map(str, config['channels']))}")
     words.append(f"W of {config['w_dim']}, mapping of {config['mapping_layers']} layers")
     if config["c_dim"]:
-        words.append(f"{config['c_dim']} labels")
+        count = config["c_dim"]
+        words.append(f"conditional on {count} class{'es' * (count != 1)}")
     if config["conv_clamp"]:
         words.append(f"clamped to {config['conv_clamp']:g}")
+    if "resample_filter" in about:
+        filter = about["resample_filter"]
+        words.append("resampled " + ("bilinearly" if filter == "bilinear" else f"by {filter}"))
+    if "noise" in about:
+        words.append(f"noise {about['noise']}")
     if "w_mean" in about:
         words.append(f"mean of W {about['w_mean']}")
     return ", ".join(words)
@@ -47,11 +52,18 @@ def inspect_file(path: Path) -> list[str]:
     lines = [f"{path}: {checkpoint.format}, {size:,} bytes"]
     for name, network in checkpoint.networks.items():
         count = sum(value.size for value in network.arrays.values())
-        naming = naming_of(network.arrays)
-        what = f"names of {naming}" if naming else "no generator that is served"
-        if naming or is_mobilestylegan(network.arrays):
-            with contextlib.suppress(CheckpointError):
-                alone = checkpoint._replace(networks={"": network})
-                what = describe(convert(alone))
+        what = _content(checkpoint._replace(networks={"": network}))
         lines.append(f"  {name or 'the network'}: {network.kind}, {count:,} numbers; {what}")
     return lines
+
+
+def _content(alone: Checkpoint) -> str:
+    """What a network of a checkpoint is, given as the only one."""
+    reasons = []
+    for which in ("ema", "raw"):
+        try:
+            return describe(convert(alone, which=which))
+        except CheckpointError as error:
+            reasons.append(str(error))
+    served = any(True for _ in generators(alone))
+    return reasons[0] if served else "no generator that is served"

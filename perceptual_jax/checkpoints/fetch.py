@@ -21,6 +21,7 @@ from perceptual_jax.checkpoints.catalogue import Download, Entry, WeightsError, 
 from perceptual_jax.checkpoints.convert import convert
 from perceptual_jax.checkpoints.mobilestylegan_openvino import Graph, IRError
 from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.regular import check_regular
 from perceptual_jax.checkpoints.statistics import mean_of_w
 from perceptual_jax.io.files import cache_folder
 from perceptual_jax.io.locks import file_lock
@@ -86,6 +87,11 @@ def ensure(
     """
     entry = catalogue.entry(name, entries=entries)
     report = report or _discard
+    if source is not None and source.exists():
+        try:
+            check_regular(source)
+        except OSError as error:
+            raise WeightsError(f"{source} cannot be read ({error.strerror})") from None
     path = cached_path(name, entries=entries)
     if _is_valid(entry):
         return path
@@ -198,6 +204,8 @@ def _from_download(
         report(f"no hash of it is published; from now on its SHA-256 must be {pinned}")
     report("converting it; this takes some seconds, once")
     converted = convert(read_checkpoint(source))
+    if "noise" in converted.about:
+        report(f"noise: {converted.about['noise']}")
     return converted.arrays, converted.config
 
 

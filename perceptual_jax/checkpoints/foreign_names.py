@@ -23,37 +23,45 @@
     noises.noise_{n}                              synthesis.b{r}.conv{0,1}.noise_const
 
 The names of BasicSR and GFPGAN (`style_mlp`, `modulated_conv`, ...) are first translated to those
-of rosinality, and those of flaxmodels (`block_8x8/layer0/conv/weight`, channels last) to those of
-TensorFlow.
+of rosinality, those of GFPGAN's clean networks by `clean_names`, and those of flaxmodels
+(`block_8x8/layer0/conv/weight`, channels last) to those of TensorFlow.
 
 Source: the public checkpoints, compared with the tables of their own converters.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
+from perceptual_jax.checkpoints.clean_names import is_clean, to_basicsr
+from perceptual_jax.checkpoints.inert import CheckpointError
+from perceptual_jax.checkpoints.resampling import FILTERS
 from perceptual_jax.checkpoints.store import Arrays
 
 Naming = str
 """Naming scheme of a checkpoint's arrays, a result of `naming_of`."""
 
 
+SIGNS: Mapping[Naming, str] = {
+    "nvidia": "synthesis.b4.const",
+    "tensorflow": "synthesis/4x4/Const/const",
+    "rosinality": "input.input",
+    "basicsr": "constant_input.weight",
+    "flaxmodels": "synthesis_network/const",
+}
+"""One characteristic name of each naming scheme: that of the network's constant input."""
+
+
 def naming_of(arrays: Mapping[str, np.ndarray]) -> Naming | None:
     """Recognises the naming scheme of a network's arrays by one characteristic name.
 
     Returns:
-        `nvidia` (torch), `tensorflow` (NVIDIA's), `rosinality`, `basicsr`, `flaxmodels`, or None.
+        `nvidia` (torch), `tensorflow` (NVIDIA's), `rosinality`, `basicsr`, `clean` (GFPGAN's
+        networks without equalised learning rates), `flaxmodels`, or None.
     """
-    signs = {
-        "nvidia": "synthesis.b4.const",
-        "tensorflow": "synthesis/4x4/Const/const",
-        "rosinality": "input.input",
-        "basicsr": "constant_input.weight",
-        "flaxmodels": "synthesis_network/const",
-    }
-    return next((name for name, sign in signs.items() if sign in arrays), None)
+    naming = next((name for name, sign in SIGNS.items() if sign in arrays), None)
+    return "clean" if naming == "basicsr" and is_clean(arrays) else naming
 
 
 def to_nvidia(arrays: Mapping[str, np.ndarray], naming: Naming) -> Arrays:
@@ -62,16 +70,33 @@ def to_nvidia(arrays: Mapping[str, np.ndarray], naming: Naming) -> Arrays:
     Args:
         arrays: Arrays of a generator, by the names in its file.
         naming: Their naming scheme, a result of `naming_of`.
+
+    Raises:
+        CheckpointError: If an array has fewer axes than it has in any network.
     """
+    try:
+        return {name: np.asarray(value) for name, value in _to_nvidia(arrays, naming)}
+    except (ValueError, IndexError) as error:
+        raise CheckpointError(
+            f"the network has an array of an impossible shape ({error})"
+        ) from None
+
+
+def _to_nvidia(
+    arrays: Mapping[str, np.ndarray], naming: Naming
+) -> Iterable[tuple[str, np.ndarray]]:
+    arrays = {k: v for k, v in arrays.items() if not k.endswith(FILTERS)}
     if naming == "nvidia":
-        return {k: v for k, v in arrays.items() if not k.endswith("resample_filter")}
+        return arrays.items()
     if naming == "flaxmodels":
         arrays, naming = dict(_flaxmodels_to_tensorflow(arrays)), "tensorflow"
     if naming == "tensorflow":
-        return dict(_from_tensorflow(arrays))
-    if naming == "basicsr":
+        return _from_tensorflow(arrays)
+    if naming == "clean":
+        arrays = to_basicsr(arrays)
+    if naming in ("basicsr", "clean"):
         arrays = {_basicsr_to_rosinality(name, v): v for name, v in arrays.items()}
-    return dict(_from_rosinality(arrays))
+    return _from_rosinality(arrays)
 
 
 _TF_LAYERS = {"Conv": "conv1", "Conv0_up": "conv0", "Conv1": "conv1", "ToRGB": "torgb"}
@@ -93,7 +118,7 @@ def _from_tensorflow(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np
         elif match := re.fullmatch(r"mapping/(Dense(\d+)|LabelEmbed)/(weight|bias)", name):
             layer = f"fc{match[2]}" if match[2] else "embed"
             yield f"mapping.{layer}.{match[3]}", value.T
-        elif match := re.fullmatch(r"synthesis/noise(\d+)", name):
+        elif match := re.fullmatch(r"synthesis/noise(\d{1,2})", name):
             yield f"{_noisy_layer(int(match[1]))}.noise_const", value.reshape(value.shape[-2:])
         elif (
             (match := re.fullmatch(r"synthesis/(\d+)x\1/(\w+)/(\w+)", name))
@@ -112,7 +137,7 @@ def _tf_array(value: np.ndarray, layer: str, array: str) -> np.ndarray:
         return value.transpose(3, 2, 0, 1)
     if array == "mod_weight":
         return value.T
-    return value + np.asarray(1, value.dtype) if array == "mod_bias" else value
+    return np.asarray(value + np.asarray(1, value.dtype)) if array == "mod_bias" else value
 
 
 _ROSINALITY_ARRAYS = {
@@ -123,23 +148,22 @@ _ROSINALITY_ARRAYS = {
     "noise.weight": "noise_strength",
     "bias": "bias",
 }
-_FILTERS = ("blur.kernel", "upsample.kernel")
 
 
 def _from_rosinality(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     for name, value in arrays.items():
-        if name.endswith(_FILTERS):
-            continue
         if name == "input.input":
             yield "synthesis.b4.const", value[0]
         elif name == "latent_avg":
-            yield "mapping.w_avg", value.reshape(-1)
-        elif match := re.fullmatch(r"style\.(\d+)\.(weight|bias)", name):
+            yield "mapping.w_avg", value
+        elif match := re.fullmatch(r"style\.(\d{1,3})\.(weight|bias)", name):
             yield f"mapping.fc{int(match[1]) - 1}.{match[2]}", value
-        elif match := re.fullmatch(r"noises\.noise_(\d+)", name):
+        elif match := re.fullmatch(r"noises\.noise_(\d{1,2})", name):
             yield f"{_noisy_layer(int(match[1]))}.noise_const", value.reshape(value.shape[-2:])
         elif (
-            match := re.fullmatch(r"(conv1|convs\.(\d+)|to_rgb1|to_rgbs\.(\d+))\.(.+)", name)
+            match := re.fullmatch(
+                r"(conv1|convs\.(\d{1,2})|to_rgb1|to_rgbs\.(\d{1,2}))\.(.+)", name
+            )
         ) and match[4] in _ROSINALITY_ARRAYS:
             if match[1].startswith("to_rgb"):
                 layer = f"synthesis.b{2 ** (int(match[3]) + 3) if match[3] else 4}.torgb"
@@ -187,7 +211,7 @@ def _flaxmodels_to_tensorflow(
             layer = f"Dense{match[2]}" if match[2] else "LabelEmbed"
             yield f"mapping/{layer}/{match[3]}", value
         elif match := re.fullmatch(
-            r"synthesis_network/block_(\d+)x\1/(torgb|layer[01])/(.+)", name
+            r"synthesis_network/block_(\d{1,5})x\1/(torgb|layer[01])/(.+)", name
         ):
             resolution, layer, array = int(match[1]), match[2], match[3]
             number = (

@@ -64,12 +64,16 @@ def safe_repr(value: Any) -> str:
 
 
 class Instance:
-    """An inert stand-in for an object: the name of its class, its arguments, and its state."""
+    """An inert stand-in for an object: the name of its class, its arguments, and its content."""
 
     def __init__(self, kind: Name, args: tuple[Any, ...] = ()):
         """Stores name and arguments; nothing is called."""
         self.kind, self.args = kind, args
         self.state: Any = None
+        self.entries: dict[Any, Any] = {}
+        """Items of an object whose class derives from dict."""
+        self.listed: list[Any] = []
+        """Items of an object whose class derives from list."""
 
     def set_state(self, state: Any) -> None:
         """Stores the state of the object."""
@@ -87,6 +91,13 @@ Maker = Callable[..., Any]
 def instance_of(name: Name) -> Maker:
     """A maker of `Instance`s of the class of this name."""
     return lambda _, *args: Instance(name, args)
+
+
+def as_dict(value: Any) -> dict[Any, Any] | None:
+    """The items of a dict, or of an object whose class derives from dict; None for others."""
+    if type(value) is dict:
+        return value
+    return value.entries if isinstance(value, Instance) and value.entries else None
 
 
 class Network(NamedTuple):

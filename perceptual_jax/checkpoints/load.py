@@ -14,12 +14,18 @@ import jax.numpy as jnp
 from perceptual_jax.checkpoints import catalogue, fetch, store
 from perceptual_jax.checkpoints.catalogue import Entry, UnknownGeneratorError, WeightsError
 from perceptual_jax.checkpoints.convert import convert_file
+from perceptual_jax.checkpoints.describe import describe
+from perceptual_jax.checkpoints.regular import open_regular
 from perceptual_jax.checkpoints.store import Arrays
+from perceptual_jax.errors import UsageError
 from perceptual_jax.generator.draft import DraftHead
 from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
 from perceptual_jax.generator.stylegan2 import StyleGAN2, StyleGAN2Config
 from perceptual_jax.io.files import cache_folder
 from perceptual_jax.types import Generator
+
+_CONVERSION = 2
+"""Version of the conversion of people's own files; those cached by another are not used."""
 
 
 def load_generator(
@@ -27,6 +33,7 @@ def load_generator(
     *,
     report: fetch.Report | None = None,
     dtype: Literal["float32", "bfloat16"] = "float32",
+    class_index: int | None = None,
     entries: Sequence[Entry] = catalogue.ENTRIES,
 ) -> Generator:
     """The generator of this name, fetched on first use, or the one stored in this file.
@@ -36,9 +43,12 @@ def load_generator(
             (see `readers`), which is converted once. Names take precedence over paths.
         report: Called with lines for the user while a generator is fetched or converted.
         dtype: Dtype of the activations.
+        class_index: The class of a conditional generator, from 0, which becomes an unconditional
+            one; None leaves it conditional: its `mapping(z, label)` takes a label.
         entries: The catalogue.
 
     Raises:
+        UsageError: If there is no such class, or the generator is not conditional.
         WeightsError: If there is no such name or file, it cannot be fetched, or the file is not
             one of this project's or does not hold a whole generator.
     """
@@ -46,11 +56,43 @@ def load_generator(
     arrays, metadata = store.load(path)
     heads = draft_heads(metadata.get("name", "")) | _heads_beside(path)
     try:
-        return _build(arrays, metadata, heads, dtype)
+        generator = _build(arrays, metadata, heads, dtype)
     except KeyError as error:
         raise WeightsError(f"{path} does not hold a whole generator: it has no {error}") from None
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not hold a generator: {error}") from None
+    return generator if class_index is None else choose_class(generator, class_index)
+
+
+def choose_class(generator: Generator, class_index: int | Literal["none"] | None) -> Generator:
+    """The unconditional generator of a class; an unconditional generator as it is.
+
+    Args:
+        generator: Any generator; a conditional one has `c_dim`, its number of classes, and
+            `of_class`.
+        class_index: The class, from 0; None or "none" if none was chosen.
+
+    Raises:
+        UsageError: If the generator is conditional and no class or none of its own was chosen, or
+            if it is not conditional and one was.
+    """
+    classes = getattr(generator, "c_dim", 0)
+    given = None if class_index == "none" else class_index
+    if not classes:
+        if given is not None:
+            raise UsageError(
+                f"the generator is not conditional, so class {given} cannot be chosen; leave "
+                "--class (generator_class in a config) out"
+            )
+        return generator
+    which = f"--class (generator_class in a config) from 0 to {classes - 1}"
+    count = f"{classes} class{'es' * (classes != 1)}"
+    if given is None:
+        raise UsageError(f"the generator is conditional on {count}; choose one by {which}")
+    if not 0 <= given < classes:
+        raise UsageError(f"the generator has {count}; choose {which}, got {given}")
+    conditional: Any = generator
+    return conditional.of_class(given)
 
 
 def generator_path(
@@ -96,17 +138,17 @@ def _is_ours(path: Path) -> bool:
 
 def _converted(path: Path, report: fetch.Report) -> Path:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise WeightsError(f"cannot read {path} ({reason})") from None
-    out = cache_folder() / "weights" / "converted" / f"{digest[:32]}.safetensors"
+    folder = cache_folder() / "weights" / "converted"
+    out = folder / f"{digest[:32]}-{_CONVERSION}.safetensors"
     if not out.exists():
         report(f"converting {path}; this takes some seconds, once")
         out.parent.mkdir(parents=True, exist_ok=True)
-        convert_file(path, out)
-        report(f"stored {out}")
+        report(f"stored {out}: {describe(convert_file(path, out))}")
     return out
 
 
@@ -146,7 +188,9 @@ def _build(
             return MobileStyleGAN.from_arrays(arrays, draft_heads=heads, dtype=jnp.dtype(dtype))
         case "stylegan2":
             settings = metadata["config"] | {"dtype": dtype}
-            settings["channels"] = tuple(settings["channels"])
+            for name in ("channels", "resample_filter"):
+                if isinstance(settings.get(name), list):
+                    settings[name] = tuple(settings[name])
             built = {r: DraftHead.from_arrays(head) for r, head in heads.items()}
             return StyleGAN2(StyleGAN2Config(**settings), arrays, draft_heads=built)
         case other:

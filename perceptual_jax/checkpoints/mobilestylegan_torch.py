@@ -14,6 +14,7 @@ import numpy as np
 
 from perceptual_jax.checkpoints.inert import CheckpointError
 from perceptual_jax.checkpoints.mobilestylegan_openvino import prefixed
+from perceptual_jax.checkpoints.refusals import refuse_colours, refuse_other_constants
 from perceptual_jax.checkpoints.statistics import mean_of_w
 from perceptual_jax.checkpoints.store import Arrays
 
@@ -21,9 +22,13 @@ _MAPPING_RATE = 0.01
 _NOISE_SEED = 0
 
 
+SIGN = "student.input.input"
+"""The characteristic name: the student's constant input."""
+
+
 def is_mobilestylegan(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether these are the arrays of a MobileStyleGAN training."""
-    return "student.input.input" in arrays and "mapping_net.layers.1.weight" in arrays
+    return SIGN in arrays and "mapping_net.layers.1.weight" in arrays
 
 
 def from_training(arrays: Mapping[str, np.ndarray]) -> Arrays:
@@ -35,7 +40,17 @@ def from_training(arrays: Mapping[str, np.ndarray]) -> Arrays:
     Raises:
         CheckpointError: If an array is missing or does not have the shape that the others imply.
     """
-    source = _Source(arrays)
+    try:
+        return _from_training(_Source(arrays), arrays)
+    except (ValueError, IndexError, ZeroDivisionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"the network's arrays do not fit each other as a MobileStyleGAN's do ({error})"
+        ) from None
+
+
+def _from_training(source: "_Source", arrays: Mapping[str, np.ndarray]) -> Arrays:
     ours = _mapping(source)
     layers = range(len(ours) // 2)
     ours["w_mean"] = mean_of_w(
@@ -43,12 +58,12 @@ def from_training(arrays: Mapping[str, np.ndarray]) -> Arrays:
         [ours[f"mapping.fc{i}.bias"] for i in layers],
     )
     rng = np.random.default_rng(_NOISE_SEED)
-    const = source.get("student.input.input", 4)
+    const = source.get(SIGN, 4)
+    refuse_other_constants(const.shape[2:], 2 + len(_blocks(arrays)))  # the last is Haar's
     channels, resolution = const.shape[1:3]
     ours["const"] = const[0].transpose(1, 2, 0)
     ours |= prefixed("conv1", _full(source, "student.conv1", channels, resolution, rng))
-    found = (re.match(r"student\.layers\.(\d+)\.", name) for name in arrays)
-    blocks = 1 + max((int(match[1]) for match in found if match), default=-1)
+    blocks = len(_blocks(arrays))
     for i in range(blocks):
         resolution *= 2
         layer = f"student.layers.{i}"
@@ -58,10 +73,17 @@ def from_training(arrays: Mapping[str, np.ndarray]) -> Arrays:
             ours |= prefixed(f"blocks.{i}.{conv}", separable)
     head = f"student.layers.{blocks - 1}.to_img"
     weight = source.get(f"{head}.conv.weight", 4)
+    refuse_colours(len(weight) // 4)  # Haar coefficients, four of each channel
     ours |= prefixed("to_image.affine", _affine(source, f"{head}.conv", weight.shape[1] ** -0.5))
     ours["to_image.weight"] = weight[:, :, 0, 0].T
     ours["to_image.bias"] = source.get(f"{head}.bias", 4).reshape(-1)
     return {name: np.asarray(value, np.float32, order="C") for name, value in ours.items()}
+
+
+def _blocks(arrays: Mapping[str, np.ndarray]) -> range:
+    """The numbers of the student's blocks."""
+    found = (re.match(r"student\.layers\.(\d{1,2})\.", name) for name in arrays)
+    return range(1 + max((int(match[1]) for match in found if match), default=-1))
 
 
 class _Source:

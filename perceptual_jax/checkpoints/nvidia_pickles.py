@@ -10,11 +10,9 @@
 Source: the structure of the public files.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from perceptual_jax.checkpoints.budget import Budget
@@ -28,12 +26,17 @@ from perceptual_jax.checkpoints.inert import (
     instance_of,
     safe_repr,
 )
+from perceptual_jax.checkpoints.numpy_pickles import PickledArray
 from perceptual_jax.checkpoints.pickles import unpickle
-from perceptual_jax.checkpoints.torch_files import LOAD, MAKERS, Tensor, load_from_bytes
+from perceptual_jax.checkpoints.torch_files import (
+    LOAD,
+    MAKERS,
+    PERSISTENT,
+    Tensor,
+    load_from_bytes,
+)
 
 _MAX_DEPTH = 16
-_MAX_AXES = 8
-_NUMBERS = "fiub"
 
 
 def read_network_pickle(data: memoryview, *, budget: Budget) -> Any:
@@ -83,8 +86,16 @@ def tf_network_of(instance: Instance, *, budget: Budget) -> Network:
 
 
 def is_module(value: Any) -> bool:
-    """Whether a value stands for a torch module."""
-    return isinstance(value, Instance) and value.kind == _RECONSTRUCT
+    """Whether a value stands for a torch module: one of NVIDIA's, or of any class saved whole."""
+    if not isinstance(value, Instance):
+        return False
+    state = value.state
+    return value.kind == PERSISTENT or (type(state) is dict and "_modules" in state)
+
+
+def is_persistent(value: Any) -> bool:
+    """Whether a value stands for an object of one of NVIDIA's persistent classes."""
+    return isinstance(value, Instance) and value.kind == PERSISTENT
 
 
 def is_tf_network(value: Any) -> bool:
@@ -106,7 +117,7 @@ def _gather(instance: Any, prefix: str, found: Network, budget: Budget, depth: i
             if isinstance(value, Tensor):
                 budget.spend("arrays", 1)
                 found.arrays[_named(prefix, name, budget)] = value.array()
-            elif value is not None:
+            elif value is not None and not isinstance(value, Instance):
                 full = safe_repr(f"{prefix}{name}")
                 raise DamagedCheckpointError(f"the file is damaged: {full} is no tensor")
     budget.spend("items", 1 + len(state))
@@ -116,8 +127,9 @@ def _gather(instance: Any, prefix: str, found: Network, budget: Budget, depth: i
     for name, value in _dict(state, "_init_kwargs", budget).items():
         if _plain(value):
             found.attributes[_named(f"{prefix}init_kwargs.", name, budget)] = value
-    if is_module(instance):
-        kind = _text(instance.args[0].get("class_name"))
+    if isinstance(instance, Instance):
+        persistent = is_persistent(instance)
+        kind = _text(instance.args[0].get("class_name")) if persistent else instance.kind.name
         found.attributes[_named(prefix, "class_name", budget)] = kind
     for name, part in _dict(state, "_modules", budget).items():
         if part is not None:
@@ -135,7 +147,7 @@ def _text(value: Any) -> str:
 
 def _state_of(instance: Any) -> dict[str, Any]:
     state = getattr(instance, "state", None)
-    if is_module(instance):
+    if is_persistent(instance):
         meta = instance.args[0] if len(instance.args) == 1 else None
         if type(meta) is dict and meta.get("type") != "class":
             kind = safe_repr(meta.get("type"))
@@ -179,7 +191,7 @@ def _gather_tf(
     for entry in variables:
         if type(entry) is not tuple or len(entry) != 2 or not isinstance(entry[0], str):
             raise DamagedCheckpointError("the file is damaged: a variable is no name and array")
-        if isinstance(entry[1], _PickledArray):
+        if isinstance(entry[1], PickledArray):
             budget.check_key(entry[0])
             budget.spend("arrays", 1)
             arrays[_named(prefix, entry[0], budget)] = entry[1].array()
@@ -189,110 +201,11 @@ def _gather_tf(
     return state
 
 
-class _PickledType:
-    """An inert stand-in for a NumPy dtype of plain numbers."""
-
-    def __init__(self, _: Budget, code: Any, *__: Any):
-        name = code.decode() if isinstance(code, bytes) else code
-        if name == "bfloat16":
-            self.dtype = np.dtype(ml_dtypes.bfloat16)
-            return
-        short = type(name) is str and len(name) <= 4
-        if not short or name[:1] not in _NUMBERS or not name[1:].isdecimal():
-            raise UnsafeCheckpointError(f"the file has an array of the type {safe_repr(name)}")
-        self.dtype = np.dtype(name)
-
-    def set_state(self, state: Any) -> None:
-        order = state[1] if type(state) is tuple and len(state) > 1 else None
-        if order not in ("<", "|", "=", b"<", b"|", b"="):
-            raise UnsafeCheckpointError(f"the file has an array of byte order {safe_repr(order)}")
-
-
-class _PickledArray:
-    """An inert stand-in for a NumPy array, whose state holds shape, dtype and bytes."""
-
-    def __init__(self, *_: Any):
-        self._array: np.ndarray | None = None
-
-    def set_state(self, state: Any) -> None:
-        _, shape, kind, fortran, data = state
-        if not isinstance(kind, _PickledType) or not isinstance(data, bytes | memoryview):
-            raise UnsafeCheckpointError("the file has an array of objects")
-        self._array = _array_of(shape, kind, bool(fortran), data)
-
-    def array(self) -> np.ndarray:
-        if self._array is None:
-            raise DamagedCheckpointError("the file is damaged: an array has no numbers")
-        return self._array
-
-
-def _array_of(shape: Any, kind: _PickledType, fortran: bool, data: Any) -> np.ndarray:
-    if (
-        type(shape) not in (tuple, list)
-        or len(shape) > _MAX_AXES
-        or any(type(n) is not int or not 0 <= n < 2**40 for n in shape)
-    ):
-        raise UnsafeCheckpointError(f"the file has an array of shape {safe_repr(shape)}")
-    sizes = tuple(shape)
-    if math.prod(sizes) * kind.dtype.itemsize != len(data):
-        raise UnsafeCheckpointError(
-            f"the file has an array of shape {sizes} with {len(data):,} bytes of numbers"
-        )
-    flat = np.frombuffer(data, kind.dtype)
-    return flat.reshape(sizes, order="F" if fortran else "C")
-
-
-def _scalar(_: Budget, kind: Any, data: Any) -> Any:
-    if not isinstance(kind, _PickledType):
-        raise UnsafeCheckpointError("the file has a number that is an object")
-    return _array_of((), kind, False, data).item()
-
-
-def _frombuffer(_: Budget, data: Any, kind: Any, shape: Any, order: Any = "C") -> _PickledArray:
-    array = _PickledArray()
-    array.set_state((1, shape, kind, order == "F", data))
-    return array
-
-
-def _encode(budget: Budget, text: Any, encoding: Any = "latin1", *_: Any) -> bytes:
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise UnsafeCheckpointError(f"the file encodes something as {safe_repr(encoding)}")
-    budget.spend("copied", len(text))
-    return text.encode("latin1")
-
-
-def _set(budget: Budget, items: Any = ()) -> set[Any]:
-    budget.spend("items", len(items))
-    for item in items:
-        budget.check_key(item)
-    return set(items)
-
-
-def _easy_dict(*_: Any) -> dict[Any, Any]:
-    return {}
-
-
-_RECONSTRUCT = Name("torch_utils.persistence", "_reconstruct_persistent_obj")
 _NETWORK = Name("dnnlib.tflib.network", "Network")
-
 
 NVIDIA_MAKERS: Mapping[Name, Maker] = {
     **MAKERS,
     LOAD: load_from_bytes,
-    _RECONSTRUCT: instance_of(_RECONSTRUCT),
     _NETWORK: instance_of(_NETWORK),
-    Name("dnnlib", "EasyDict"): _easy_dict,
-    Name("dnnlib.util", "EasyDict"): _easy_dict,
-    **{Name(module, "set"): _set for module in ("builtins", "__builtin__")},
-    **{Name(module, "bytes"): lambda _: b"" for module in ("builtins", "__builtin__")},
-    Name("_codecs", "encode"): _encode,
-    Name("numpy", "dtype"): _PickledType,
-    Name("numpy", "ndarray"): _PickledArray,
-    **{
-        Name(f"numpy.{core}.multiarray", function): maker
-        for core in ("core", "_core")
-        for function, maker in (("_reconstruct", _PickledArray), ("scalar", _scalar))
-    },
-    **{Name(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
 }
 """Makers of the inert results of the calls in a network pickle, by the name called."""

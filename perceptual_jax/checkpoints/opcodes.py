@@ -75,6 +75,7 @@ HANDLERS: dict[int, Handler] = {
         "s": lambda m: m.fill([m.pop(), m.pop()][::-1]),
         "u": lambda m: m.fill(m.pop_to_mark()),
         "\x90": lambda m: m.add(m.pop_to_mark()),
+        "\x91": lambda m: m.frozen_set_of(m.pop_to_mark()),  # FROZENSET
         "p": lambda m: m.remember(int(m.line())),
         "q": lambda m: m.remember(m.number("<B")),
         "r": lambda m: m.remember(m.number("<I")),
@@ -85,7 +86,7 @@ HANDLERS: dict[int, Handler] = {
         "c": lambda m: m.global_line(),
         "\x93": lambda m: m.global_stack(),
         "R": lambda m: m.call(),
-        "\x81": lambda m: m.call(),  # NEWOBJ: a call of the class
+        "\x81": lambda m: m.allocate(),  # NEWOBJ: `__new__` of a class
         "b": lambda m: m.build(),
         "Q": lambda m: m.persistent(),
     }.items()

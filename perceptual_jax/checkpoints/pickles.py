@@ -3,7 +3,8 @@
 A pickle is a program; Python's own machine imports names and calls them. This one supports the
 opcodes that build numbers, strings, lists and dicts. A name is an inert `Name`; where the program
 calls one, the caller's table of makers provides an inert value for the result, and a name that is
-not in the table is refused. Large byte strings are views of the file, not copies.
+not in the table is refused. An object that is only allocated, as `pickle` does for most classes, is
+an inert `Instance` of any class: nothing would be called. Large byte strings are views of the file.
 
 The cost of a hostile file is bounded: every length is checked against the rest of the file, all
 work is counted by a `Budget`, and nothing recurses.
@@ -19,6 +20,7 @@ from perceptual_jax.checkpoints.budget import Budget
 from perceptual_jax.checkpoints.inert import (
     CheckpointError,
     DamagedCheckpointError,
+    Instance,
     Maker,
     Name,
     UnsafeCheckpointError,
@@ -195,7 +197,8 @@ class _Machine:
         self.push({"00": False, "01": True}.get(text, int(text)))
 
     def fill(self, pairs: list[Any]) -> None:
-        target = self.top(dict)
+        top = self.stack[-1]
+        target = top.entries if isinstance(top, Instance) else self.top(dict)
         if len(pairs) % 2:
             raise ValueError("a key has no value")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
@@ -228,6 +231,11 @@ class _Machine:
         args, function = self.pop(), self.pop()
         if not isinstance(function, Name) or type(args) is not tuple:
             raise UnsafeCheckpointError("the file calls something that is not a plain name")
+        if not args and function not in self.makers and function.name[:1].isupper():
+            # A class without arguments, as subclasses of `OrderedDict` are pickled.
+            self.budget.spend("calls", 1)
+            self.push(Instance(function))
+            return
         if function not in self.makers:
             raise UnsafeCheckpointError(
                 f"the file calls {function}, which is not on the list of what a checkpoint "
@@ -237,6 +245,18 @@ class _Machine:
             raise UnsafeCheckpointError(f"the file calls {function} with {len(args):,} arguments")
         self.budget.spend("calls", 1)
         self.push(self.makers[function](self.budget, *args))
+
+    def allocate(self) -> None:
+        """The opcode NEWOBJ: a call of a class in the table, otherwise an inert object."""
+        args, kind = self.stack[-1], self.stack[-2]
+        if not isinstance(kind, Name) or type(args) is not tuple or kind in self.makers:
+            self.call()
+            return
+        if len(args) > _MAX_ARGUMENTS:
+            raise UnsafeCheckpointError(f"the file makes a {kind} of {len(args):,} arguments")
+        self.budget.spend("calls", 1)
+        del self.stack[-2:]
+        self.push(Instance(kind, args))
 
     def build(self) -> None:
         self.budget.spend("calls", 1)
@@ -256,7 +276,12 @@ class _Machine:
         self.push(self.find_storage(self.pop()))
 
     def append(self, items: list[Any]) -> None:
-        self.top(list).extend(items)
+        top = self.stack[-1]
+        (top.listed if isinstance(top, Instance) else self.top(list)).extend(items)
+
+    def frozen_set_of(self, items: list[Any]) -> None:
+        self.push(set())
+        self.add(items)
 
     def add(self, items: list[Any]) -> None:
         target = self.top(set)

@@ -10,42 +10,28 @@ Names, layouts and types stay those of the file; `convert` makes a generator fro
 
 import mmap
 import struct
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from perceptual_jax.checkpoints import nvidia_pickles, torch_files
 from perceptual_jax.checkpoints.budget import Budget
+from perceptual_jax.checkpoints.contents import Checkpoint, of_pickle, of_torch
 from perceptual_jax.checkpoints.inert import (
     CheckpointError,
     DamagedCheckpointError,
-    Instance,
     Network,
     UnknownFormatError,
     UnsafeCheckpointError,
+    safe_repr,
 )
 from perceptual_jax.checkpoints.pickles import unpickle
-from perceptual_jax.checkpoints.torch_files import Tensor
+from perceptual_jax.checkpoints.regular import open_regular
 
-Format = Literal[
-    "nvidia-torch", "nvidia-tensorflow", "torch-zip", "torch-legacy", "safetensors", "hdf5"
-]
-
-
-class Checkpoint(NamedTuple):
-    """The content of a checkpoint."""
-
-    format: Format
-    networks: dict[str, Network]
-    """Networks by the names of the file; the only network of a file has an empty name."""
-    loose: dict[str, np.ndarray]
-    """Arrays outside of the networks, such as `latent_avg`."""
-    extra: dict[str, Any]
-    """Plain values outside of the networks."""
+__all__ = ["Checkpoint", "Network", "read_checkpoint"]
 
 
 def read_checkpoint(path: Path, *, budget: Budget | None = None) -> Checkpoint:
@@ -63,7 +49,7 @@ def read_checkpoint(path: Path, *, budget: Budget | None = None) -> Checkpoint:
             than reading data (`UnsafeCheckpointError`).
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             if not (size := file.seek(0, 2)):
                 raise DamagedCheckpointError("the file is empty; get it again")
             data = memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
@@ -78,15 +64,15 @@ def read_checkpoint(path: Path, *, budget: Budget | None = None) -> Checkpoint:
 def _read(data: memoryview, path: Path, budget: Budget) -> Checkpoint:
     head = bytes(data[:512])
     if head.startswith(b"PK\x03\x04"):
-        return _of_torch("torch-zip", torch_files.read_zip(data, budget=budget), budget)
+        return of_torch("torch-zip", torch_files.read_zip(data, budget=budget), budget)
     if head.startswith(b"\x89HDF\r\n"):
         return _of_hdf5(path)
     if len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < len(data):
         return _of_safetensors(data)
     _refuse_text(head)
     if _is_stream(data):
-        return _of_torch("torch-legacy", torch_files.read_stream(data, budget=budget), budget)
-    return _of_nvidia(nvidia_pickles.read_network_pickle(data, budget=budget), budget)
+        return of_torch("torch-legacy", torch_files.read_stream(data, budget=budget), budget)
+    return of_pickle(nvidia_pickles.read_network_pickle(data, budget=budget), budget)
 
 
 def _refuse_text(head: bytes) -> None:
@@ -118,59 +104,44 @@ def _is_stream(data: memoryview) -> bool:
         return False
 
 
-def _of_torch(format: Format, value: Any, budget: Budget) -> Checkpoint:
-    if isinstance(value, Tensor):
-        raise UnknownFormatError("the file holds a single tensor, not a network")
-    if type(value) is not dict:
-        kind = value.kind if isinstance(value, Instance) else type(value).__name__
-        raise UnknownFormatError(
-            f"the file holds a whole {kind}, not its tensors; save its state_dict() instead"
-        )
-    if any(isinstance(part, Tensor) and "." in str(name) for name, part in value.items()):
-        return Checkpoint(format, {"": _state_dict(value, budget)}, {}, {})
-    networks = {}
-    for name, part in value.items():
-        if type(part) is dict and (network := _state_dict(part, budget)).arrays:
-            networks[str(name)] = network
-    loose = _state_dict(value, budget).arrays
-    extra = {str(k): part for k, part in value.items() if type(part) in (int, float, str, bool)}
-    return Checkpoint(format, networks, loose, extra)
-
-
-def _state_dict(value: Mapping[Any, Any], budget: Budget) -> Network:
-    budget.spend("items", len(value))
-    tensors = {str(name): part for name, part in value.items() if isinstance(part, Tensor)}
-    budget.spend("arrays", len(tensors))
-    arrays = {name: tensor.array() for name, tensor in tensors.items()}
-    return Network(arrays, {}, "state_dict")
-
-
-def _of_nvidia(value: Any, budget: Budget) -> Checkpoint:
-    if type(value) is tuple and value and all(map(nvidia_pickles.is_tf_network, value)):
-        names = ("G", "D", "Gs") if len(value) == 3 else map(str, range(len(value)))
-        networks = {
-            name: nvidia_pickles.tf_network_of(part, budget=budget)
-            for name, part in zip(names, value, strict=True)
-        }
-        return Checkpoint("nvidia-tensorflow", networks, {}, {})
-    parts: dict[Any, Any] = value if type(value) is dict else {"": value}
-    networks = {
-        str(name): nvidia_pickles.module_of(part, budget=budget)
-        for name, part in parts.items()
-        if nvidia_pickles.is_module(part)
-    }
-    if not networks:
-        raise UnknownFormatError(
-            "the file is a pickle, but holds none of NVIDIA's networks (G, D, G_ema or Gs)"
-        )
-    return Checkpoint("nvidia-torch", networks, {}, {})
+_SAFETENSORS = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
+    "C64": np.dtype("<c8"),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"),
+    "U32": np.dtype("<u4"),
+    "U16": np.dtype("<u2"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
 
 
 def _of_safetensors(data: memoryview) -> Checkpoint:
     try:
-        arrays = safetensors.numpy.load(bytes(data))
+        # Not `safetensors.numpy.load`, since it knows only the types that NumPy itself has.
+        tensors = safetensors.deserialize(bytes(data))
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise DamagedCheckpointError(f"the file is a damaged safetensors file ({error})") from None
+    arrays = {}
+    for name, tensor in tensors:
+        dtype = _SAFETENSORS.get(tensor["dtype"])
+        if dtype is None:
+            raise UnknownFormatError(
+                f"{safe_repr(name)} has numbers of the type {safe_repr(tensor['dtype'])}, which is "
+                "not supported; save it as F32"
+            )
+        flat = np.frombuffer(tensor["data"], dtype)
+        arrays[name] = flat.reshape(tensor["shape"])
+        arrays[name].flags.writeable = False
     return Checkpoint("safetensors", {"": Network(arrays, {}, "state_dict")}, {}, {})
 
 

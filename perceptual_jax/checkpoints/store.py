@@ -15,6 +15,7 @@ import safetensors
 import safetensors.numpy
 
 from perceptual_jax.checkpoints.catalogue import WeightsError
+from perceptual_jax.checkpoints.regular import check_regular
 from perceptual_jax.io.files import write_atomically
 
 Arrays = dict[str, np.ndarray]
@@ -77,11 +78,13 @@ def inspect(path: Path) -> dict[str, Any]:
 
 def _open(path: Path) -> Any:
     try:
+        check_regular(path)
         return safetensors.safe_open(path, framework="numpy")
     except FileNotFoundError:
         raise WeightsError(f"there is no file {path}") from None
     except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a safetensors file: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(f"{path} is not a safetensors file: {reason}") from None
 
 
 def _metadata(path: Path, file: Any) -> tuple[str, str]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from perceptual_jax.checkpoints.archives import members
 from perceptual_jax.checkpoints.budget import Budget
+from perceptual_jax.checkpoints.harmless import HARMLESS_MAKERS
 from perceptual_jax.checkpoints.inert import (
     DamagedCheckpointError,
     Maker,
@@ -27,6 +28,7 @@ from perceptual_jax.checkpoints.inert import (
     instance_of,
     safe_repr,
 )
+from perceptual_jax.checkpoints.numpy_pickles import NUMPY_MAKERS
 from perceptual_jax.checkpoints.pickles import unpickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -44,6 +46,9 @@ _TYPES = {
     "Char": np.dtype("i1"),
     "Byte": np.dtype("u1"),
     "Bool": np.dtype("?"),
+    "ComplexFloat": np.dtype("<c8"),
+    "ComplexDouble": np.dtype("<c16"),
+    "Untyped": np.dtype("u1"),
 }
 
 
@@ -170,7 +175,9 @@ def read_stream(data: memoryview, *, budget: Budget, nested: bool = False) -> An
     """
     storages: dict[str, Storage] = {}
 
-    def find(reference: Any) -> Storage:
+    def find(reference: Any) -> Storage | Name:
+        if (kind := _class_in(reference)) is not None:
+            return kind
         dtype, key, size = _reference(reference, budget)
         if (size * dtype.itemsize) > len(data):
             raise UnsafeCheckpointError(
@@ -215,6 +222,12 @@ def load_from_bytes(budget: Budget, data: Any) -> Any:
     return read_stream(memoryview(data), budget=budget, nested=True)
 
 
+def _class_in(reference: Any) -> Name | None:
+    """The name of a module's class where a reference has it, with its source, which is ignored."""
+    is_class = type(reference) is tuple and len(reference) == 4 and reference[0] == "module"
+    return reference[1] if is_class and isinstance(reference[1], Name) else None
+
+
 def _reference(reference: Any, budget: Budget) -> tuple[np.dtype, str, int]:
     if type(reference) is not tuple or len(reference) not in (5, 6) or reference[0] != "storage":
         raise UnsafeCheckpointError("the file refers to data outside of its pickle")
@@ -244,17 +257,11 @@ def _first(_: Budget, value: Any, *__: Any) -> Any:
     return value
 
 
-def _dict(budget: Budget, *args: Any) -> dict[Any, Any]:
-    """The dict for an `OrderedDict` of no arguments, a dict or pairs."""
-    if not args or args == ((),):
-        return {}
-    (items,) = args
-    budget.spend("items", len(items))
-    made = {}
-    for key, value in items.items() if type(items) is dict else items:
-        budget.check_key(key)
-        made[key] = value
-    return made
+def _of_type(budget: Budget, function: Any, _: Any, args: Any, *__: Any) -> Any:
+    """A tensor with attributes of its own, which are left aside."""
+    if function not in _REBUILD or type(args) is not tuple:
+        raise UnsafeCheckpointError(f"the file makes a tensor by {safe_repr(function)}")
+    return _REBUILD[function](budget, *args)
 
 
 def _size(_: Budget, size: Any = ()) -> tuple[Any, ...]:
@@ -264,15 +271,20 @@ def _size(_: Budget, size: Any = ()) -> tuple[Any, ...]:
 
 
 LOAD = Name("torch.storage", "_load_from_bytes")
-_INERT = (Name("torch", "device"), Name("argparse", "Namespace"))
-MAKERS: Mapping[Name, Maker] = {
-    Name("collections", "OrderedDict"): _dict,
-    Name("collections", "defaultdict"): lambda *_: {},
+PERSISTENT = Name("torch_utils.persistence", "_reconstruct_persistent_obj")
+"""Makes an object of one of NVIDIA's classes, whose source is in its argument; never called."""
+_REBUILD = {
     Name("torch._utils", "_rebuild_tensor"): rebuild_tensor,
     Name("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
     Name("torch._utils", "_rebuild_parameter"): _first,
     Name("torch._utils", "_rebuild_parameter_with_state"): _first,
+}
+MAKERS: Mapping[Name, Maker] = {
+    **NUMPY_MAKERS,
+    **HARMLESS_MAKERS,
+    **_REBUILD,
     Name("torch", "Size"): _size,
-    **{name: instance_of(name) for name in _INERT},
+    Name("torch._tensor", "_rebuild_from_type_v2"): _of_type,
+    PERSISTENT: instance_of(PERSISTENT),
 }
 """Makers of the inert results of the calls in a file of `torch.save`, by the name called."""

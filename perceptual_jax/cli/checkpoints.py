@@ -84,7 +84,8 @@ class Convert:
     """Convert a checkpoint to a generator of this project; nothing in the file is executed.
 
     NVIDIA's pickles (stylegan2, stylegan2-ada, stylegan2-ada-pytorch), torch files (rosinality,
-    BasicSR, GFPGAN), safetensors, and flaxmodels' HDF5 where h5py is installed.
+    BasicSR, GFPGAN with its clean networks, pSp, e4e, PTI, whole modules), safetensors, and
+    flaxmodels' HDF5 where h5py is installed.
     """
 
     checkpoint: Checkpoint

@@ -42,6 +42,10 @@ class Restore:
     and the name of the row select one: table2:mean_mmd_sphere."""
     generator: Annotated[str | None, optional("the config's", metavar="NAME|PATH")] = None
     """A name of `weights list`, a converted file, or a checkpoint of another project."""
+    class_index: Annotated[int | None, arg(name="class"), optional("the config's", metavar="N")] = (
+        None
+    )
+    """The class of a conditional generator, from 0."""
     degradation: Annotated[str | None, optional("the config's", metavar="NAME|PATH")] = None
     """How the inputs degraded: l2 (downscaled), jpeg or blind (learned), dct_box (JPEG files),
     the path of a trained model, or auto, which inspects each file."""
@@ -83,6 +87,7 @@ class Restore:
         """Restores the inputs, lists the failures and prints the counts."""
         settings = {
             "generator": self.generator,
+            "generator_class": self.class_index,
             "degradation": self.degradation,
             "search.steps": self.steps,
             "finish.steps": self.finish_steps,
@@ -155,6 +160,8 @@ class Generate:
     """Truncation: 1 = no truncation, 0 = the mean face."""
     generator: Annotated[str, arg(metavar="NAME|PATH")] = "mobilestylegan-ffhq"
     """A name of `weights list`, a converted file, or a checkpoint of another project."""
+    class_index: Annotated[int | None, arg(name="class"), optional("none", metavar="N")] = None
+    """The class of a conditional generator, from 0."""
 
     def run(self) -> int:
         """Generates the faces and prints their number."""
@@ -167,6 +174,7 @@ class Generate:
                 self.out,
                 psi=self.psi,
                 generator=self.generator,
+                class_index=self.class_index,
                 report=say,
                 progress=progress,
             )

@@ -25,6 +25,13 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Key
 
+from perceptual_jax.generator.filters import (
+    USUAL,
+    Filter,
+    filter_transposed,
+    upsample_bilinearly,
+    upsample_by,
+)
 from perceptual_jax.types import Noise
 
 UpConvForm = Literal["dilated", "polyphase"]
@@ -120,6 +127,7 @@ def modulated_conv(
     style: Float[Array, " i"],
     *,
     up: UpConvForm | None = None,
+    filter: Filter = USUAL,
 ) -> Float[Array, "h2 w2 o"]:
     """3x3 convolution with the weight W style, normalised to unit norm for every output channel.
 
@@ -132,13 +140,14 @@ def modulated_conv(
         weight_square: W2 = sum over the kernel's positions of W^2, precomputed.
         style: Scale of every input channel, float32.
         up: None keeps the size; otherwise the result is twice as large, by `up_conv` in this form.
+        filter: Filter of `up_conv`.
     """
     demodulation = lax.rsqrt(
         jnp.matmul(jnp.square(style), weight_square, precision=lax.Precision.HIGHEST) + 1e-8
     )
     x = x * style.astype(x.dtype)[None, None]
     weight = weight.astype(x.dtype)
-    x = conv(x, weight) if up is None else up_conv(x, weight, form=up)
+    x = conv(x, weight) if up is None else up_conv(x, weight, form=up, filter=filter)
     return x * demodulation.astype(x.dtype)[None, None]
 
 
@@ -155,7 +164,11 @@ def to_rgb(
 
 
 def up_conv(
-    x: Float[Array, "h w i"], weight: Float[Array, "3 3 i o"], *, form: UpConvForm
+    x: Float[Array, "h w i"],
+    weight: Float[Array, "3 3 i o"],
+    *,
+    form: UpConvForm,
+    filter: Filter = USUAL,
 ) -> Float[Array, "h2 w2 o"]:
     """Transposed 3x3 convolution of stride 2, then the filter [1, 3, 3, 1] / 4 on both axes.
 
@@ -167,23 +180,33 @@ def up_conv(
         weight: Kernel of a checkpoint, flipped on both spatial axes.
         form: How the transposed convolution is written; both give the same result. "dilated" is
             one convolution of the zero-stuffed input, "polyphase" four without zeros.
+        filter: Another filter; "bilinear" is an interpolation before a plain convolution, whose
+            kernel is not flipped.
     """
+    if filter == "bilinear":
+        return conv(upsample_bilinearly(x), weight)
     transposed = (
         conv(x, weight, padding=(2, 2), dilation=2) if form == "dilated" else _phases(x, weight)
     )
-    return _blur(transposed, 1)
+    return _blur(transposed, 1) if filter == USUAL else filter_transposed(transposed, filter)
 
 
-def upsample(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:
+def upsample(x: Float[Array, "h w c"], *, filter: Filter = USUAL) -> Float[Array, "h2 w2 c"]:
     """Doubles an image with the filter [1, 3, 3, 1] / 4 and zeros beyond the border.
 
     Per axis y[2i] = (x[i-1] + 3 x[i]) / 4 and y[2i+1] = (3 x[i] + x[i+1]) / 4.
+
+    Args:
+        x: The image.
+        filter: Another filter, see `filters.py`.
 
     Example:
         >>> upsample(jnp.ones((2, 2, 1)))[:, 1, 0]
         Array([0.75, 1.  , 1.  , 0.75], dtype=float32)
     """
-    return _upsample_axis(_upsample_axis(x, 0), 1)
+    if filter == "bilinear":
+        return upsample_bilinearly(x)
+    return _upsample_axis(_upsample_axis(x, 0), 1) if filter == USUAL else upsample_by(x, filter)
 
 
 def add_offset(

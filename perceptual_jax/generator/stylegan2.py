@@ -14,6 +14,7 @@ The arrays and their shapes are listed in `stylegan2_weights.py`.
 Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
@@ -24,6 +25,7 @@ from jaxtyping import Array, Float, Key
 
 from perceptual_jax.generator.arrays import Arrays, named_params
 from perceptual_jax.generator.draft import DraftHead, DraftParts, finish_draft
+from perceptual_jax.generator.filters import USUAL, Filter
 from perceptual_jax.generator.layers import (
     SQRT2,
     Dense,
@@ -40,6 +42,7 @@ from perceptual_jax.generator.stylegan2_weights import (
     StyleGAN2Config,
     check_arrays,
     init_arrays,
+    of_class,
     weight_shapes,
 )
 from perceptual_jax.types import Noise
@@ -58,6 +61,7 @@ class StyledConv(nnx.Module):
         noise_strength: Float[Array, ""],
         up: UpConvForm | None,
         clamp: float | None,
+        filter: Filter = USUAL,
     ):
         """Builds the layer from its arrays.
 
@@ -69,6 +73,7 @@ class StyledConv(nnx.Module):
             noise_strength: Factor of any noise map.
             up: Form of the up-convolution, see `layers.up_conv`; None keeps the size.
             clamp: Largest absolute value of the result; None does not limit it.
+            filter: Filter of the up-convolution.
         """
         self.affine = Dense(**affine)
         self.weight = nnx.Param(weight)
@@ -78,6 +83,7 @@ class StyledConv(nnx.Module):
         # Precomputed for the demodulation; no parameter, as it is a function of the kernel.
         self.weight_square = nnx.data(jnp.sum(jnp.square(weight), axis=(0, 1)))
         self.up: UpConvForm | None = up
+        self.filter: Filter = filter
         self.clamp = clamp
 
     def __call__(
@@ -85,7 +91,9 @@ class StyledConv(nnx.Module):
     ) -> Float[Array, "r r o"]:
         """Activations from activations, a style of W, and a noise map."""
         style = self.affine(w)
-        x = modulated_conv(x, self.weight[...], self.weight_square, style, up=self.up)
+        x = modulated_conv(
+            x, self.weight[...], self.weight_square, style, up=self.up, filter=self.filter
+        )
         x = x + (self.noise_strength[...] * noise).astype(x.dtype)[..., None]
         x = x + self.bias[...].astype(x.dtype)[None, None]
         return _clip(leaky_relu(x, gain=SQRT2), self.clamp)
@@ -121,11 +129,14 @@ class Block(nnx.Module):
 
     def __init__(self, arrays: Arrays, config: StyleGAN2Config):
         """Builds the block from its arrays."""
-        up, clamp = config.up_conv, config.conv_clamp
+        up, clamp, filter = config.up_conv, config.conv_clamp, config.resample_filter
+        self.filter: Filter = filter
         first = "const" in arrays
         if first:
             self.const = nnx.Param(arrays["const"])
-        self.conv0 = None if first else StyledConv(**arrays["conv0"], up=up, clamp=clamp)
+        self.conv0 = (
+            None if first else StyledConv(**arrays["conv0"], up=up, clamp=clamp, filter=filter)
+        )
         self.conv1 = StyledConv(**arrays["conv1"], up=None, clamp=clamp)
         self.torgb = ToRGB(**arrays["torgb"], clamp=clamp)
 
@@ -147,7 +158,8 @@ class Block(nnx.Module):
         """
         for i, layer in enumerate(self.layers):
             x = layer(x, styles[i], noise[i])
-        return x, upsample(image) + self.torgb(x, styles[len(self.layers)])
+        image = upsample(image, filter=self.filter) + self.torgb(x, styles[len(self.layers)])
+        return x, image
 
 
 class Synthesis(nnx.Module):
@@ -262,6 +274,26 @@ class StyleGAN2(nnx.Module):
     def init(cls, key: Key[Array, ""], config: StyleGAN2Config) -> "StyleGAN2":
         """A generator with random weights, distributed as at the start of the official training."""
         return cls(config, init_arrays(key, config))
+
+    def of_class(self, class_index: int) -> "StyleGAN2":
+        """The unconditional generator that this conditional one is for one class.
+
+        Args:
+            class_index: The class, from 0; its label is one-hot.
+
+        Raises:
+            ValueError: If there is no such class, or the generator is not conditional.
+        """
+        if not self.config.c_dim:
+            raise ValueError("the generator is not conditional, so it has no classes")
+        config = dataclasses.replace(self.config, c_dim=0)
+        arrays = of_class(self.to_arrays(), class_index)
+        return StyleGAN2(config, arrays, draft_heads=self.draft_heads)
+
+    @property
+    def c_dim(self) -> int:
+        """Number of classes; 0 for an unconditional generator."""
+        return self.config.c_dim
 
     @property
     def resolution(self) -> int:

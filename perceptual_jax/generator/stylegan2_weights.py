@@ -19,6 +19,7 @@ i and o channels, d and w the dimensions of Z and W):
     synthesis.b{r}.*.affine.bias           [i]          as it is (it includes the + 1)
 
 Demodulated kernels are stored as NVIDIA stores them, without a gain: demodulation cancels it.
+Where the filter is "bilinear", the kernel of conv0 is not flipped.
 
 Source: the public StyleGAN2, StyleGAN2-ADA and StyleGAN3 checkpoints; Karras et al., 2020.
 """
@@ -34,6 +35,7 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Array, Key
 
+from perceptual_jax.generator.filters import USUAL, Filter
 from perceptual_jax.generator.layers import UpConvForm
 from perceptual_jax.generator.mapping import MappingNetwork, estimate_w_mean
 
@@ -51,6 +53,8 @@ class StyleGAN2Config:
     mapping_layers: int = 8
     conv_clamp: float | None = None
     """Layers and to_rgb are clipped to this: 256 in networks trained with mixed precision."""
+    resample_filter: Filter = USUAL
+    """Taps of the filter that doubles features and images, or "bilinear", see `filters.py`."""
     up_conv: UpConvForm = "polyphase"
     """See `layers.up_conv`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -110,6 +114,41 @@ def weight_shapes(config: StyleGAN2Config) -> dict[str, tuple[int, ...]]:
         dense_layer(f"synthesis.b{r}.torgb.affine", w, channels)
         before = channels
     return shapes
+
+
+def of_class(
+    arrays: Mapping[str, Array | np.ndarray], class_index: int
+) -> dict[str, Array | np.ndarray]:
+    """The arrays of the unconditional generator that a conditional one is for one class.
+
+    The class enters the first layer of the mapping network beside the latent, as the constant
+    normalize(embed(label)) with a one-hot label, so its product with the layer's weight is a part
+    of the layer's bias.
+
+    Args:
+        arrays: Arrays of a conditional generator, those of `weight_shapes` or some more or less.
+        class_index: The class, from 0.
+
+    Raises:
+        ValueError: If there is no such class.
+    """
+    named = dict(arrays)
+    embed = np.asarray(named.pop("mapping.embed.weight"), np.float64)
+    embedded = embed[_checked(class_index, len(embed))]
+    embedded = embedded + np.asarray(named.pop("mapping.embed.bias"), np.float64)
+    embedded /= np.sqrt(np.mean(np.square(embedded)) + 1e-8)
+    weight = np.asarray(named["mapping.fc0.weight"], np.float64)
+    own = len(weight) - len(embedded)
+    bias = np.asarray(named["mapping.fc0.bias"], np.float64) + embedded @ weight[own:]
+    named["mapping.fc0.weight"] = np.asarray(weight[:own], np.float32)
+    named["mapping.fc0.bias"] = np.asarray(bias, np.float32)
+    return named
+
+
+def _checked(class_index: int, classes: int) -> int:
+    if not 0 <= class_index < classes:
+        raise ValueError(f"the class must be from 0 to {classes - 1}, got {class_index}")
+    return class_index
 
 
 def init_arrays(key: Key[Array, ""], config: StyleGAN2Config) -> dict[str, Array]:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
-from perceptual_jax.checkpoints.load import load_generator
+from perceptual_jax.checkpoints.load import choose_class, load_generator
 from perceptual_jax.errors import UsageError
 from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
 from perceptual_jax.generator.mapping import broadcast_styles, truncate
@@ -63,6 +63,7 @@ def generate_files(
     *,
     psi: float = 0.7,
     generator: str | Path | Generator = "mobilestylegan-ffhq",
+    class_index: int | None = None,
     report: Callable[[str], None] | None = None,
     progress: Callable[[float, int], None] | None = None,
 ) -> list[Path]:
@@ -73,6 +74,7 @@ def generate_files(
         out: Output folder.
         psi: Truncation, see `sample_image`.
         generator: A name of the catalogue, the path of a weights file, or the generator itself.
+        class_index: The class of a conditional generator, from 0; the sheet's captions name it.
         report: Receives lines for the user while a generator is fetched.
         progress: Called with the number of faces written and the total.
 
@@ -80,7 +82,8 @@ def generate_files(
         The paths of the faces.
 
     Raises:
-        UsageError: If there is no seed or `out` is not a folder.
+        UsageError: If there is no seed, `out` is not a folder, or the class is not one of the
+            generator's.
         WeightsError: If the generator cannot be fetched or loaded.
         WriteError: If a file cannot be written.
     """
@@ -90,6 +93,7 @@ def generate_files(
     check_folder(out)
     if isinstance(generator, str | Path):
         generator = load_generator(generator, report=report)
+    generator = choose_class(generator, class_index)
     make_folder(out)
     draw = jax.jit(sample_image, static_argnames="psi")
     paths, cells = [], []
@@ -102,8 +106,10 @@ def generate_files(
         if progress is not None:
             progress(done, len(seeds))
     rows = [cells[i : i + _COLUMNS] for i in range(0, len(cells), _COLUMNS)]
+    of = "" if class_index is None else f"class {class_index}, "
     names = [
-        f"seeds {', '.join(map(str, seeds[i * _COLUMNS :][:_COLUMNS]))}" for i in range(len(rows))
+        f"{of}seeds {', '.join(map(str, seeds[i * _COLUMNS :][:_COLUMNS]))}"
+        for i in range(len(rows))
     ]
     sheet = contact_sheet(rows, headings=[""] * len(rows[0]), captions=names, cell=_CELL)
     write_atomically(out / INDEX, lambda file: sheet.save(file, "PNG"))

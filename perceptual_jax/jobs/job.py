@@ -163,6 +163,8 @@ def _put_results_in_order(plan: Plan) -> None:
 
 def _job_fields(settings: Settings, config: RestoreConfig) -> Record:
     fields = {"settings": settings._asdict(), "generator": config.generator}
+    if config.generator_class != "none":
+        fields["class"] = config.generator_class
     return fields | writing.environment()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from perceptual_jax.checkpoints.load import load_generator
+from perceptual_jax.checkpoints.load import choose_class, load_generator
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import Place, check_folder, load_json, names_in, printable
@@ -120,6 +120,7 @@ def make_plan(
     config = from_different_starts(config, samples=options.samples)
     if generator is None:
         generator = load_generator(config.generator, report=report, dtype=config.dtype)
+    generator = choose_class(generator, config.generator_class)
     check_fit(config, generator)
     settings = writing.settings_of(
         config,

@@ -22,6 +22,16 @@ class Call(NamedTuple):
     state: Any = None
 
 
+class New(NamedTuple):
+    """An object as `pickle` writes it: allocated, given items of a dict or list, and a state."""
+
+    kind: Global
+    args: tuple = ()
+    state: Any = None
+    entries: dict | None = None
+    listed: list | None = None
+
+
 class Persistent(NamedTuple):
     value: Any
 
@@ -64,6 +74,20 @@ def _opcodes(value):
         if value.state is not None:
             yield from _opcodes(value.state)
             yield b"b"
+    elif isinstance(value, New):
+        yield from _opcodes(value.kind)
+        yield from _opcodes(value.args)
+        yield b"\x81"
+        for items, end in ((value.listed, b"e"), (value.entries and value.entries.items(), b"u")):
+            if items:
+                yield b"("
+                for part in items:
+                    for x in part if end == b"u" else (part,):
+                        yield from _opcodes(x)
+                yield end
+        if value.state is not None:
+            yield from _opcodes(value.state)
+            yield b"b"
     elif isinstance(value, dict):
         yield b"}("
         for item in value.items():
@@ -97,6 +121,10 @@ def _with_tensors(value, find_storage):
         return tensor(value, find_storage)
     if isinstance(value, dict):
         return {k: _with_tensors(v, find_storage) for k, v in value.items()}
+    if isinstance(value, New | Call):
+        return type(value)(*(_with_tensors(part, find_storage) for part in value))
+    if type(value) in (tuple, list):
+        return type(value)(_with_tensors(part, find_storage) for part in value)
     return value
 
 
@@ -143,6 +171,32 @@ def torch_stream(value, *, pickled=None, keys=None, sizes=None):
         size = array.size if sizes is None else sizes[key]
         parts.append(struct.pack("<q", size) + array.tobytes())
     return b"".join(parts)
+
+
+def whole_module(arrays, kind="model.Generator"):
+    """A module with all its submodules, as torch.save(module) pickles it; arrays stay arrays."""
+    own = {k: v for k, v in arrays.items() if "." not in k}
+    parts: dict[str, dict] = {}
+    for name, value in arrays.items():
+        part, dot, rest = name.partition(".")
+        if dot:
+            parts.setdefault(part, {})[rest] = value
+    buffers = ("noise", "kernel", "w_avg", "noise_const", "resample_filter")
+    parameter = Global("torch._utils", "_rebuild_parameter")
+    state = {
+        "training": False,
+        "_parameters": {
+            k: Call(parameter, (v, True, {})) for k, v in own.items() if not k.startswith(buffers)
+        },
+        "_buffers": {k: v for k, v in own.items() if k.startswith(buffers)},
+        "_non_persistent_buffers_set": Call(Global("__builtin__", "set"), ([],)),
+        "_backward_hooks": Call(Global("collections", "OrderedDict"), ()),
+        "_modules": {part: whole_module(a, f"model.Part{part}") for part, a in parts.items()},
+        "activation": Global("torch.nn.functional", "leaky_relu"),
+        "size": 16,
+    }
+    module, _, name = kind.rpartition(".")
+    return New(Global(module, name), (), state)
 
 
 def nvidia_torch(networks, *, attributes=None):

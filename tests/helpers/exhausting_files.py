@@ -12,6 +12,7 @@ from perceptual_jax.checkpoints.budget import LIMITS
 from tests.helpers.checkpoint_writers import (
     Call,
     Global,
+    New,
     Persistent,
     Raw,
     dumps,
@@ -130,6 +131,34 @@ AMPLIFIED = {
     "a state dict in many": (
         zip_of(remembered(tensors(500), lambda x: {str(i): x for i in range(500)})),
         f"{LIMITS.arrays:,} arrays",
+    ),
+    "dicts in dicts": (
+        zip_of(doubled({}, lambda x: {str(i): x for i in range(400)}, 3)),
+        f"{LIMITS.items:,} items in containers",
+    ),
+    "objects in objects": (
+        zip_of(
+            doubled(
+                New(Global("a", "B")),
+                lambda x: New(Global("a", "B"), entries={str(i): x for i in range(400)}),
+                3,
+            )
+        ),
+        f"{LIMITS.items:,} items in containers",
+    ),
+    "whole modules in modules": (
+        zip_of(
+            doubled(
+                New(Global("a", "B"), (), {"_modules": {}}),
+                lambda x: New(Global("a", "B"), (), {"_modules": {"a": x, "b": x}}),
+                15,
+            )
+        ),
+        f"{LIMITS.items:,} items in containers",
+    ),
+    "counts copied often": (
+        dumps(remembered(MANY, lambda x: [Call(Global("collections", "Counter"), (x,))] * 101)),
+        f"{LIMITS.items:,} items in containers",
     ),
     "a text encoded often": (
         dumps(remembered("x" * 100_000, lambda x: [Call(ENCODE, (x, "latin1"))] * 90)),

@@ -7,10 +7,14 @@ import numpy as np
 RESOLUTIONS = (4, 8, 16)
 CHANNELS = {4: 6, 8: 5, 16: 4}
 Z, W = 7, 6
+FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
 
 
-def nvidia_arrays(*, c_dim=0, seed=0):
-    """The state dict of NVIDIA's generator, with noise, a mean of W and filters as buffers."""
+def nvidia_arrays(*, c_dim=0, seed=0, const=(4, 4), colours=3):
+    """The state dict of NVIDIA's generator, with noise, a mean of W and filters as buffers.
+
+    `const` is the size of the constant input, and so the shape of all images.
+    """
     rng = np.random.default_rng(seed)
 
     def normal(*shape):
@@ -23,22 +27,22 @@ def nvidia_arrays(*, c_dim=0, seed=0):
         first = Z + (W if c_dim else 0)
         arrays[f"mapping.fc{i}.weight"] = normal(W, W if i else first) * 100
         arrays[f"mapping.fc{i}.bias"] = normal(W) * 10
-    arrays["synthesis.b4.const"] = normal(CHANNELS[4], 4, 4)
+    arrays["synthesis.b4.const"] = normal(CHANNELS[4], *const)
     before = CHANNELS[4]
     for r in RESOLUTIONS:
         c, block = CHANNELS[r], f"synthesis.b{r}"
-        arrays[f"{block}.resample_filter"] = np.ones((4, 4), np.float32) / 16
+        arrays[f"{block}.resample_filter"] = FILTER
         for conv, fan_in in (("conv0", before), ("conv1", c))[r == 4 :]:
             layer = f"{block}.{conv}"
             arrays[f"{layer}.weight"] = normal(c, fan_in, 3, 3)
             arrays[f"{layer}.bias"] = normal(c)
-            arrays[f"{layer}.noise_const"] = normal(r, r)
+            arrays[f"{layer}.noise_const"] = normal(r * const[0] // 4, r * const[1] // 4)
             arrays[f"{layer}.noise_strength"] = np.float32(rng.normal())[()].reshape(())
-            arrays[f"{layer}.resample_filter"] = np.ones((4, 4), np.float32) / 16
+            arrays[f"{layer}.resample_filter"] = FILTER
             arrays[f"{layer}.affine.weight"] = normal(fan_in, W)
             arrays[f"{layer}.affine.bias"] = 1 + normal(fan_in)
-        arrays[f"{block}.torgb.weight"] = normal(3, c, 1, 1)
-        arrays[f"{block}.torgb.bias"] = normal(3)
+        arrays[f"{block}.torgb.weight"] = normal(colours, c, 1, 1)
+        arrays[f"{block}.torgb.bias"] = normal(colours)
         arrays[f"{block}.torgb.affine.weight"] = normal(c, W)
         arrays[f"{block}.torgb.affine.bias"] = 1 + normal(c)
         before = c
@@ -97,9 +101,9 @@ def rosinality_arrays(nvidia):
             arrays[f"{theirs}.noise.weight"] = nvidia[f"{layer}.noise_strength"].reshape(1)
             arrays[f"noises.noise_{n[0]}"] = nvidia[f"{layer}.noise_const"][None, None]
         else:
-            arrays[f"{theirs}.bias"] = nvidia[f"{layer}.bias"].reshape(1, 3, 1, 1)
+            arrays[f"{theirs}.bias"] = nvidia[f"{layer}.bias"].reshape(1, -1, 1, 1)
     for i in range(0, 4, 2):
-        arrays[f"convs.{i}.conv.blur.kernel"] = np.ones((4, 4), np.float32)
+        arrays[f"convs.{i}.conv.blur.kernel"] = 4 * FILTER
     return arrays
 
 
@@ -115,6 +119,28 @@ def basicsr_arrays(nvidia):
         head, dot, rest = new.partition(".conv.")
         new = f"{head}.modulated_conv.{rest}" if dot else new
         arrays[new.replace(".noise.weight", ".weight")] = value
+    return arrays
+
+
+def clean_arrays(nvidia):
+    """The same weights as GFPGAN's clean layout stores them: gains multiplied in.
+
+    The network is another one, since it interpolates where the others filter.
+    """
+    arrays, root = {}, np.sqrt(2)
+    for name, value in basicsr_arrays(nvidia).items():
+        fan_in = np.prod(value.shape[2 if value.ndim == 5 else 1 :])
+        if name.startswith("style_mlp."):
+            _, number, part = name.split(".")
+            name = f"style_mlp.{2 * int(number) - 1}.{part}"
+            value = value * 0.01 * root / (np.sqrt(fan_in) if part == "weight" else 1)
+        elif name.endswith(("modulation.weight", "modulated_conv.weight")):
+            value = value / np.sqrt(fan_in)
+        elif name.endswith("activate.bias"):
+            name, value = name.replace("activate.", ""), (value * root).reshape(1, -1, 1, 1)
+        elif name.startswith("style_conv") and name.count(".") < 3 and name.endswith(".weight"):
+            value = value * root  # the strength of the noise
+        arrays[name] = np.asarray(value, np.float32)
     return arrays
 
 

@@ -7,7 +7,6 @@ a two-dimensional convolution of a zero-stuffed array. Arrays are [channels h w]
 
 import numpy as np
 
-FILTER = np.outer([1.0, 3.0, 3.0, 1.0], [1.0, 3.0, 3.0, 1.0]) / 64.0
 LR_MULTIPLIER = 0.01
 
 
@@ -64,19 +63,23 @@ def truncate(ws, w_avg, psi):
     return w_avg + psi * (ws - w_avg)
 
 
-def synthesis(ckpt, ws, noise, *, clamp=np.inf, last=None):
-    """Image [h w 3]; `noise` is one map per layer, `last` a resolution to stop at."""
+def synthesis(ckpt, ws, noise, *, clamp=np.inf, last=None, taps=(1, 3, 3, 1)):
+    """Image [h w 3]; `noise` is one map per layer, `last` a resolution to stop at.
+
+    `taps` is the resampling filter, or "bilinear" for a network that interpolates before a plain
+    convolution.
+    """
     x, image = ckpt["synthesis.b4.const"], None
     maps, r, i = iter(noise), 4, 0
     while f"synthesis.b{r}.torgb.weight" in ckpt and r <= (last or r):
         block = f"synthesis.b{r}"
         if r > 4:
-            x = _layer(ckpt, f"{block}.conv0", x, ws[i], next(maps), clamp, up=True)
+            x = _layer(ckpt, f"{block}.conv0", x, ws[i], next(maps), clamp, up=True, taps=taps)
             i += 1
         x = _layer(ckpt, f"{block}.conv1", x, ws[i], next(maps), clamp, up=False)
         i += 1
         rgb = _to_rgb(ckpt, f"{block}.torgb", x, ws[i], clamp)
-        image = rgb if image is None else rgb + upsample(image)
+        image = rgb if image is None else rgb + upsample(image, taps)
         r *= 2
     return image.transpose(1, 2, 0)
 
@@ -104,15 +107,29 @@ def conv(x, weight):
     return y
 
 
-def up_conv(x, weight):
-    return _filter(transposed_conv(x, weight), (1, 1))
+def up_conv(x, weight, taps=(1, 3, 3, 1)):
+    if taps == "bilinear":
+        return conv(upsample(x, taps), weight)
+    n = len(taps)
+    return _filter(transposed_conv(x, weight), ((n + 1) // 2 - 1, (n - 2) // 2), taps)
 
 
-def upsample(image):
+def upsample(image, taps=(1, 3, 3, 1)):
     c, h, w = image.shape
+    if taps == "bilinear":
+        rows, columns = (np.clip((np.arange(2 * n) - 0.5) / 2, 0, n - 1) for n in (h, w))
+        image = np.stack([_at(image, row, axis=1) for row in rows], axis=1)
+        return np.stack([_at(image, column, axis=2) for column in columns], axis=2)
     stuffed = np.zeros((c, 2 * h, 2 * w))
     stuffed[:, ::2, ::2] = image
-    return _filter(stuffed, (2, 1))
+    return _filter(stuffed, ((len(taps) + 1) // 2, (len(taps) - 2) // 2), taps)
+
+
+def _at(x, position, *, axis):
+    """The values at a position between two pixels."""
+    first = min(int(position), x.shape[axis] - 2)
+    share = position - first
+    return (1 - share) * x.take(first, axis) + share * x.take(first + 1, axis)
 
 
 def modulated(weight, style):
@@ -121,9 +138,9 @@ def modulated(weight, style):
     return weight / np.sqrt((weight**2).sum(axis=(1, 2, 3), keepdims=True) + 1e-8)
 
 
-def _layer(ckpt, name, x, w, noise, clamp, *, up):
+def _layer(ckpt, name, x, w, noise, clamp, *, up, taps=None):
     weight = modulated(ckpt[f"{name}.weight"], _style(ckpt, name, w))
-    x = up_conv(x, weight) if up else conv(x, weight)
+    x = up_conv(x, weight, taps) if up else conv(x, weight)
     x = x + noise * ckpt[f"{name}.noise_strength"]
     x = x + ckpt[f"{name}.bias"][:, None, None]
     return np.clip(_leaky_relu(x) * np.sqrt(2), -clamp, clamp)
@@ -140,14 +157,17 @@ def _style(ckpt, name, w):
     return ckpt[f"{name}.affine.weight"] / np.sqrt(w.size) @ w + ckpt[f"{name}.affine.bias"]
 
 
-def _filter(x, padding):
-    """The filter with gain 4 on x padded by (before, after)."""
-    x = np.pad(x, ((0, 0), padding, padding))
+def _filter(x, padding, taps):
+    """Convolution with the filter, with gain 4, of x padded by (before, after); -1 removes one."""
+    taps, n = np.asarray(taps, float), len(taps)
+    kernel = np.outer(taps, taps)[::-1, ::-1] / taps.sum() ** 2
+    x = np.pad(x, ((0, 0), *[tuple(max(p, 0) for p in padding)] * 2))
+    x = x[:, : -1 if padding[1] < 0 else None, : -1 if padding[1] < 0 else None]
     _, h, w = x.shape
-    y = np.zeros((x.shape[0], h - 3, w - 3))
-    for a in range(h - 3):
-        for b in range(w - 3):
-            y[:, a, b] = 4.0 * (x[:, a : a + 4, b : b + 4] * FILTER).sum(axis=(1, 2))
+    y = np.zeros((x.shape[0], h - n + 1, w - n + 1))
+    for a in range(h - n + 1):
+        for b in range(w - n + 1):
+            y[:, a, b] = 4.0 * (x[:, a : a + n, b : b + n] * kernel).sum(axis=(1, 2))
     return y
 
 
