@@ -46,6 +46,7 @@ class Degrade:
                 kind=self.kind,
                 profile=self.profile,
                 seed=self.seed,
+                report=say,
                 progress=progress,
             )
         counts = f"degraded {len(done.written)}, failed {len(done.failed)}; results in {self.out}"
@@ -186,7 +187,7 @@ class Inspect:
         enable_compilation_cache()
         from perceptual_jax.jobs.sample import inspect_files
 
-        failed = inspect_files(self.inputs, model=self.model, report=print)
+        failed = inspect_files(self.inputs, model=self.model, report=print, note=say)
         for source, reason in failed:
             say(f"{source}: {reason}")
         return 1 if failed else 0

@@ -17,6 +17,7 @@ from upath import UPath
 
 from perceptual_jax.errors import Error
 from perceptual_jax.io.files import reason_of, write_atomically
+from perceptual_jax.io.own_files import Kind, mark
 
 MAX_PIXELS = 2**26
 """Largest image that is decoded: 8192 x 8192, 200 MB as RGB."""
@@ -113,9 +114,21 @@ def to_uint8(image: Float[Array | np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*
     return np.clip(np.nan_to_num(levels), 0, 255).astype(np.uint8)
 
 
-def write_png(path: str | os.PathLike[str] | UPath, image: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Writes an 8-bit RGB image as PNG, atomically; see `write_atomically`."""
-    write_atomically(path, lambda file: Image.fromarray(image).save(file, "PNG"))
+def write_png(
+    path: str | os.PathLike[str] | UPath,
+    image: UInt8[np.ndarray, "h w 3"],
+    *,
+    kind: Kind | None = None,
+) -> None:
+    """Writes an 8-bit RGB image as PNG, atomically; see `write_atomically`.
+
+    Args:
+        path: The file.
+        image: The image.
+        kind: Written into the file, so that sheets and maps are not taken for faces.
+    """
+    info = None if kind is None else mark(kind)
+    write_atomically(path, lambda file: Image.fromarray(image).save(file, "PNG", pnginfo=info))
 
 
 def reduce_picture(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "h2 w2 3"]:

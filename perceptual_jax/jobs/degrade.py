@@ -39,6 +39,7 @@ def degrade_files(
     kind: str | None = None,
     profile: str | os.PathLike[str] | None = None,
     seed: int = 0,
+    report: Callable[[str], None] | None = None,
     progress: Callable[[float, int], None] | None = None,
 ) -> Degraded:
     """Writes a degraded version of each picture, under the picture's name.
@@ -49,6 +50,7 @@ def degrade_files(
         kind: A degradation and its level, such as `sr32`; see `corruptions.KINDS`.
         profile: Instead of `kind`, the name of a profile or a TOML file; see `profiles`.
         seed: Seed of all draws. The draw of a picture does not depend on the other inputs.
+        report: Receives a line that counts what folders left out.
         progress: Called with the number of pictures done and the total.
 
     Raises:
@@ -63,7 +65,7 @@ def degrade_files(
     degrade_one = _degrader(kind, profile)
     check_folder(out)
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    pictures, problems = collect_inputs(sources, out=out)
+    pictures, problems = collect_inputs(sources, out=out, report=report)
     make_folder(out)
     written = []
     failed = [(problem.source, problem.reason) for problem in problems]
@@ -111,7 +113,7 @@ def _degrader(
 def _write(path: Path, degraded: Degradation) -> Path:
     if degraded.encoded is None:
         path = path.with_name(f"{path.name}.png")
-        write_png(path, degraded.image)
+        write_png(path, degraded.image, kind="degraded")
     else:
         path = path.with_name(f"{path.name}.jpg")
         write_atomically(path, degraded.encoded)

@@ -12,7 +12,7 @@ from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.errors import UsageError
 from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
 from perceptual_jax.generator.mapping import broadcast_styles, truncate
-from perceptual_jax.io.files import check_folder, make_folder, write_atomically
+from perceptual_jax.io.files import check_folder, make_folder
 from perceptual_jax.io.images import to_uint8, write_png
 from perceptual_jax.jobs.resume import INDEX
 from perceptual_jax.types import Generator
@@ -96,7 +96,7 @@ def generate_files(
     for done, seed in enumerate(seeds, start=1):
         image = to_uint8(draw(generator, jax.random.key(seed), psi=psi))
         paths.append(out / f"seed{seed:04d}.png")
-        write_png(paths[-1], image)
+        write_png(paths[-1], image, kind="generated")
         if done <= MAX_ROWS * _COLUMNS:
             cells.append(_reduced(image))
         if progress is not None:
@@ -106,7 +106,7 @@ def generate_files(
         f"seeds {', '.join(map(str, seeds[i * _COLUMNS :][:_COLUMNS]))}" for i in range(len(rows))
     ]
     sheet = contact_sheet(rows, headings=[""] * len(rows[0]), captions=names, cell=_CELL)
-    write_atomically(out / INDEX, lambda file: sheet.save(file, "PNG"))
+    write_png(out / INDEX, np.asarray(sheet), kind="sheet")
     return paths
 
 

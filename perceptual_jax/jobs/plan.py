@@ -115,7 +115,15 @@ def make_plan(
         UsageError, ConfigError, InputError, WeightsError: If the job cannot be started.
     """
     check_folder(out)
-    everything, problems = collect_inputs(sources, out=out, reserved=[Path(INDEX).stem])
+    there = names_in(out)
+    everything, problems = collect_inputs(
+        sources,
+        out=out,
+        reserved=[Path(INDEX).stem],
+        derived=writing.DERIVED,
+        taken=[name.removesuffix(".json") for name in there if name.endswith(".json")],
+        report=report,
+    )
     degradation_sha256 = files_sha256(config.degradation)
     config = from_different_starts(config, samples=options.samples)
     if generator is None:
@@ -129,7 +137,6 @@ def make_plan(
         samples=options.samples,
     )
     own = [source for source in everything if options.share.owns(source.name)]
-    there = names_in(out)
     finished = {} if options.overwrite else finished_inputs(out, there, own, config, settings)
     left = [source for source in own if source.name not in finished]
     todo, skipped = split_quarantined(left, out, retry=options.retry_failed or options.overwrite)

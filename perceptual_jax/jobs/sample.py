@@ -70,7 +70,7 @@ def sample_file(
     for i, path in enumerate(paths):
         key = jax.random.fold_in(jax.random.key(seed), i)
         drawn = sample_degraded(likelihood, clean, key, header=header, temperature=temperature)
-        write_png(path, to_uint8(drawn))
+        write_png(path, to_uint8(drawn), kind="sample")
         if progress is not None:
             progress(i + 1, samples)
     return tuple(paths)
@@ -81,6 +81,7 @@ def inspect_files(
     *,
     model: str = "jpeg",
     report: Callable[[str], None],
+    note: Callable[[str], None] | None = None,
 ) -> tuple[tuple[str, str], ...]:
     """Reports the most probable degradation of each picture, by its pixels, in a line.
 
@@ -88,6 +89,7 @@ def inspect_files(
         inputs: Files, folders (with all folders below) and globs.
         model: The model, see `models.load_model`.
         report: Receives the lines.
+        note: Receives a line that counts what folders left out.
 
     Returns:
         Pairs of source and reason for inputs that cannot be inspected.
@@ -97,7 +99,7 @@ def inspect_files(
     """
     likelihood = load_model(model)
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    pictures, problems = collect_inputs(sources)
+    pictures, problems = collect_inputs(sources, report=note)
     failed = [(problem.source, problem.reason) for problem in problems]
     for source in pictures:
         path, name = source.path, source.name

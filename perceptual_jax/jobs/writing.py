@@ -12,6 +12,7 @@ job appends whole lines to it and at its end puts them in the order of the input
 import hashlib
 import importlib.metadata
 import platform
+import re
 from typing import NamedTuple
 
 import jax
@@ -24,6 +25,9 @@ from perceptual_jax.io.images import to_uint8, write_png
 from perceptual_jax.jobs.log import Record
 from perceptual_jax.jobs.reading import Picture
 from perceptual_jax.types import Generator, Restoration, Status
+
+DERIVED = re.compile(r"_(nll|spread|s\d\d+)$")
+"""The end of a stem that is appended to a name for its maps and samples, see `io.names`."""
 
 
 class Settings(NamedTuple):
@@ -109,21 +113,21 @@ def write_result(
     images = [f"{name}_s{i:02d}.png" if samples > 1 else f"{name}.png" for i in range(samples)]
     files = [*images]
     for file, image in zip(images, result.image, strict=True):
-        write_png(out / file, to_uint8(image))
+        write_png(out / file, to_uint8(image), kind="restored")
     record = _describe(picture, result, images) | fields
     if samples > 1:
         spread = spread_map(np.asarray(result.image))
         files.append(f"{name}_spread.png")
         # A few pixels of hair differ so much that, scaled by the maximum, the rest would be black.
         white = float(np.quantile(spread, 0.99))
-        write_png(out / files[-1], _grey(spread, white))
+        write_png(out / files[-1], _grey(spread, white), kind="map")
         record["spread"] = {"mean": spread.mean(), "max": spread.max(), "white": white}
     if result.fit.bits is not None:
         files.append(f"{name}_nll.png")
         side = picture.pixels.shape[0]
         bits_per_dim = np.asarray(result.fit.bits[0, :side, :side])
         white = max(float(np.quantile(bits_per_dim, 0.99)), 1.0)
-        write_png(out / files[-1], _grey(bits_per_dim, white))
+        write_png(out / files[-1], _grey(bits_per_dim, white), kind="map")
         record["nll_map"] = {"mean": bits_per_dim.mean(), "white": white}
     files.append(f"{name}.npz")
     save_npz(out / files[-1], latents(result, noise))

@@ -141,8 +141,8 @@ def fit(
     _check_settings(out, job)
     train = job.train
     profile = load_profile(job.profile)
-    source = open_sources(job.data, size=job.size)
-    held_out = open_sources(job.held_out, size=job.size)
+    source = open_sources(job.data, size=job.size, report=report)
+    held_out = open_sources(job.held_out, size=job.size, report=report)
     pairs = evaluation_pairs(held_out, profile, seed=train.seed, count=evaluation_images)
     evaluation = evaluation_batch(pairs)
     batches = training_batches(
@@ -303,10 +303,10 @@ def _write_records(out: Path, records: Sequence[Record]) -> None:
         "training": [(r["step"], r["loss"]) for r in records if "loss" in r],
         "held out": [(r["step"], r["bits"]) for r in records if "bits" in r],
     }
-    write_png(out / "loss.png", draw_curves(curves, x="step", y="bits/dim"))
+    write_png(out / "loss.png", draw_curves(curves, x="step", y="bits/dim"), kind="sheet")
 
 
 def _write_samples(out: Path, state: TrainState, network: PixelCNNConfig, batch: Batch) -> None:
     rows = sample_rows(state, network, batch)
     sheet = contact_sheet(rows, headings=["original", "degraded", "sample"], cell=128)
-    write_png(out / "samples.png", np.asarray(sheet))
+    write_png(out / "samples.png", np.asarray(sheet), kind="sheet")
