@@ -73,7 +73,7 @@ def degrade_files(
     for done, source in enumerate(pictures, start=1):
         path, name = source.path, source.name
         try:
-            image = read_image(path, data=source.read_bytes())
+            image = read_image(path, data=source.read_bytes(), note=_noted(path, report))
             degraded = degrade_one(image, _own_seed(image, seed))
         except (OSError, ValueError) as error:  # `ImageError`, or too small for this kind
             failed.append((str(path), str(error).removeprefix(f"cannot read {path}: ")))
@@ -108,6 +108,10 @@ def _degrader(
         return Degradation(degrade(image, kind, seed=seed), (), unknown_header(), None)
 
     return apply_kind
+
+
+def _noted(path: Place, report: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    return None if report is None else lambda note: report(f"{_printable(path)}: {note}")
 
 
 def _write(path: Path, degraded: Degradation) -> Path:

@@ -181,9 +181,14 @@ def _batches(job: Job, todo: Sequence[Input], *, balanced: bool) -> Iterator[Bat
 
 
 def _reported(batches: Iterator[Batch], report: Callable[[str], None]) -> Iterator[Batch]:
-    """Passes the batches through, reporting the first picture of each data term and the reason."""
+    """Passes the batches through, reporting the first picture of each term and note."""
     seen = set()
     for batch in batches:
+        for picture in batch.pictures:
+            for note in picture.notes:
+                if note not in seen:
+                    seen.add(note)
+                    report(f"{printable(picture.input.path.name)}: {note} (said once for all inputs)")
         for picture in batch.pictures[:1]:
             if picture.header_info.degradation not in seen:
                 seen.add(picture.header_info.degradation)

@@ -23,7 +23,7 @@ from PIL import Image
 from perceptual_jax.config import MIN_SIZE, ConfigError
 from perceptual_jax.degradation.jpeg import quality_of, read_header
 from perceptual_jax.degradation.resampling import resample_matrix
-from perceptual_jax.io.images import ImageError, read_image
+from perceptual_jax.io.images import ImageError, decode_image
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.types import JpegHeader, unknown_header
 
@@ -32,8 +32,6 @@ SMALL = 128
 
 LEARNED_QUALITY = 65
 """Highest JPEG quality that the `jpeg` model is used for; it was trained up to 60."""
-
-_ORIENTATION = 0x0112
 
 
 class HeaderInfo(NamedTuple):
@@ -50,7 +48,12 @@ class HeaderInfo(NamedTuple):
 
 
 def inspect_header(
-    source: Input | Path, degradation: str, *, max_size: int, data: bytes | None = None
+    source: Input | Path,
+    degradation: str,
+    *,
+    max_size: int,
+    data: bytes | None = None,
+    as_stored: bool = True,
 ) -> HeaderInfo:
     """Reads a picture's header and chooses its data term.
 
@@ -59,6 +62,8 @@ def inspect_header(
         degradation: The config's: `auto`, or the data term to use whatever the header says.
         max_size: Larger pictures are reduced, which destroys a JPEG's grid.
         data: The bytes of the file, if they are already read.
+        as_stored: Whether the pixels are those of the file, see `Decoded`; else the header of a
+            JPEG does not describe them.
     """
     side, header, what = 0, None, "a picture"
     with (
@@ -68,8 +73,7 @@ def inspect_header(
     ):
         side = max(image.size)
         what = f"{image.format or 'a picture'} of {side} pixels"
-        upright = image.getexif().get(_ORIENTATION, 1) == 1
-        if upright and side <= max_size:
+        if as_stored and side <= max_size:
             header = read_header(image)
     if degradation != "auto":
         return HeaderInfo(side, header or unknown_header(), degradation, "asked for")
@@ -110,6 +114,8 @@ class Picture(NamedTuple):
     """Hash of the pixels, see `content_of`."""
     header_info: HeaderInfo
     """The information in the file's header."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the file, see `Decoded`."""
 
 
 def input_sha256(source: Input) -> str | None:
@@ -131,7 +137,8 @@ def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> 
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ImageError(f"cannot read {source.path}: {reason}") from error
-    pixels = read_image(source.path, data=data)
+    decoded = decode_image(source.path, data=data)
+    pixels = decoded.pixels
     height, width, _ = pixels.shape
     if height != width:
         raise ImageError(
@@ -143,9 +150,12 @@ def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> 
         mean = resample_matrix(width, max_size, filter="area")
         pixels = np.einsum("ah,bw,hwc->abc", mean, mean, pixels, optimize=True)
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    info = inspect_header(source, degradation, max_size=max_size, data=data)
+    info = inspect_header(
+        source, degradation, max_size=max_size, data=data, as_stored=decoded.as_stored
+    )
     digest = hashlib.sha256(data).hexdigest()
-    return Picture(source, digest, (width, height), pixels, content_of(pixels), info)
+    size, content = (width, height), content_of(pixels)
+    return Picture(source, digest, size, pixels, content, info, decoded.notes)
 
 
 def content_of(pixels: UInt8[np.ndarray, "h w 3"]) -> int:

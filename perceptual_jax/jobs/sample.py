@@ -104,13 +104,18 @@ def inspect_files(
     for source in pictures:
         path, name = source.path, source.name
         try:
-            image = read_image(path, data=source.read_bytes())
+            data = source.read_bytes()
+            image = read_image(path, data=data, note=_noted(name, note))
             beliefs = inspect_picture(likelihood, image)
         except (OSError, ValueError) as error:  # `ImageError`, or too small for a grid
             failed.append((str(path), str(error).removeprefix(f"cannot read {path}: ")))
         else:
             report(f"{name}: {describe(beliefs[0])}")
     return tuple(failed)
+
+
+def _noted(name: str, note: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    return None if note is None else lambda text: note(f"{name}: {text}")
 
 
 def describe(belief: Belief) -> str:

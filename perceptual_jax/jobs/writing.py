@@ -181,6 +181,7 @@ def _describe(picture: Picture, result: Restoration, images: list[str]) -> Recor
             "sha256": picture.sha256,
             "size": list(picture.size),
             "restored_from": [width, height],
+            "notes": list(picture.notes),
         },
         "degradation": {
             "term": picture.header_info.degradation,
