@@ -188,7 +188,9 @@ def _reported(batches: Iterator[Batch], report: Callable[[str], None]) -> Iterat
             for note in picture.notes:
                 if note not in seen:
                     seen.add(note)
-                    report(f"{printable(picture.input.path.name)}: {note} (said once for all inputs)")
+                    report(
+                        f"{printable(picture.input.path.name)}: {note} (said once for all inputs)"
+                    )
         for picture in batch.pictures[:1]:
             if picture.header_info.degradation not in seen:
                 seen.add(picture.header_info.degradation)
