@@ -142,9 +142,13 @@ def with_end(data: bytes) -> bytes | None:
     data = data.rstrip(b"\xff")
     if not data.startswith(JPEG) or not _has_all_scans(data):
         return None
-    decoded = []
-    for filling in _FILLINGS:
-        whole = data + filling * (_FILLED // len(filling)) + b"\xff\xd9"
+    decoded, fillings = [], [one * (_FILLED // len(one)) for one in _FILLINGS]
+    if any(marker == 0xDD for marker, _, _ in _segments(data)):
+        # A decoder goes on at the next restart marker, and ignores what is before it.
+        markers = [bytes([0xFF, 0xD0 + i % 8]) for i in range(_FILLED // 64)]
+        fillings += [b"".join(mark + one * 16 for mark in markers) for one in _FILLINGS]
+    for filling in fillings:
+        whole = data + filling + b"\xff\xd9"
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(whole)) as image:
             decoded.append(np.asarray(image))
     same = all(np.array_equal(decoded[0], other) for other in decoded[1:])

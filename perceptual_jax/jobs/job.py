@@ -40,7 +40,6 @@ from perceptual_jax.jobs.resume import (
     write_config,
 )
 from perceptual_jax.jobs.snapshots import Group, Snapshots, remove_empty_snapshots
-from perceptual_jax.jobs.writing import Settings
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.prior.prior import Prior
 from perceptual_jax.restoration.presets import default_batch_size, default_prior
@@ -147,7 +146,7 @@ def _restore(
         plan.out,
         config.noise,
         journal,
-        job_fields=_job_fields(plan.settings, config),
+        job_fields=_job_fields(plan),
         redone=plan.redone,
         snapshots=job.snapshots,
     ) as writer:
@@ -161,8 +160,18 @@ def _put_results_in_order(plan: Plan) -> None:
     put_in_order(plan.out / RESULTS, map(printable, asked), records)
 
 
-def _job_fields(settings: Settings, config: RestoreConfig) -> Record:
-    fields = {"settings": settings._asdict(), "generator": config.generator}
+def _job_fields(plan: Plan) -> Record:
+    """Fields of every record: what was used, which an object given in Python may decide."""
+    generator = plan.generator
+    dtype = getattr(generator, "dtype", None) or getattr(
+        getattr(generator, "config", None), "dtype", plan.config.dtype
+    )
+    fields = {
+        "settings": plan.settings._asdict(),
+        "generator": plan.generator_name,
+        "resolution": generator.resolution,
+        "dtype": str(dtype),
+    }
     return fields | writing.environment()
 
 
@@ -175,6 +184,7 @@ def _batches(job: Job, todo: Sequence[Input], *, balanced: bool) -> Iterator[Bat
             job.config,
             max_pictures=min(job.max_pictures, group.pictures or job.max_pictures),
             balanced=balanced and group.pictures is None,
+            resolution=job.generator.resolution,
         )
         for group in groups
     )

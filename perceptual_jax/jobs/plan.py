@@ -76,6 +76,8 @@ class Plan(NamedTuple):
     config: RestoreConfig
     options: JobOptions
     generator: Generator
+    generator_name: str
+    """The config's name of the generator, or the type of one that was given in Python."""
     models: Callable[[str], Likelihood | None]
     settings: Settings
     inputs: list[Input]
@@ -126,7 +128,10 @@ def make_plan(
     )
     degradation_sha256 = files_sha256(config.degradation)
     config = from_different_starts(config, samples=options.samples)
-    if generator is None:
+    generator_name = config.generator
+    if generator is not None:
+        generator_name = f"{type(generator).__name__}, given in Python"
+    else:
         generator = load_generator(config.generator, report=report, dtype=config.dtype)
     check_fit(config, generator)
     settings = writing.settings_of(
@@ -149,6 +154,7 @@ def make_plan(
         config=config,
         options=options,
         generator=generator,
+        generator_name=generator_name,
         models=models,
         settings=settings,
         inputs=everything,

@@ -8,6 +8,7 @@ The file's header decides which data term fits the degradation of an input:
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import warnings
@@ -20,11 +21,13 @@ import numpy as np
 from jaxtyping import Array, Key, UInt8
 from PIL import Image
 
-from perceptual_jax.config import MIN_SIZE, ConfigError
+from perceptual_jax.config import MIN_SIZE, ConfigError, RestoreConfig
 from perceptual_jax.degradation.jpeg import quality_of, read_header
 from perceptual_jax.degradation.resampling import resample_matrix
 from perceptual_jax.io.images import ImageError, decode_image
 from perceptual_jax.io.inputs import Input
+from perceptual_jax.likelihood.models import NOT_LEARNED
+from perceptual_jax.restoration.presets import stages
 from perceptual_jax.types import JpegHeader, unknown_header
 
 SMALL = 128
@@ -85,6 +88,33 @@ def inspect_header(
     if quality > LEARNED_QUALITY:
         return HeaderInfo(side, header, "blind", f"{what}: quality {quality}, hardly compressed")
     return HeaderInfo(side, header, "jpeg", f"{what}: quality {quality}, by its tables")
+
+
+def with_used_term(
+    info: HeaderInfo, config: RestoreConfig, resolution: int, size: int
+) -> HeaderInfo:
+    """The information with the data term that the search really uses.
+
+    A learned likelihood and a JPEG's box are evaluated in stages that render at least the size of
+    the picture. Where there is none, pixels are compared, and this is what is said and recorded.
+
+    Args:
+        info: The information, with the term that fits the picture.
+        config: Config of the search.
+        resolution: Side of the generator's images in pixels.
+        size: Side of the picture's canvas in pixels.
+    """
+    term = info.degradation
+    config = dataclasses.replace(config, degradation=term)
+    plan = stages(config, resolution, size, learned=term not in NOT_LEARNED)
+    used = {name for stage in plan for name, _ in stage.weights}
+    if term == "l2" or ("dct_box" if term == "dct_box" else "nll") in used:
+        return info
+    why = f"the generator's images of {resolution} pixels are smaller"
+    if resolution >= size:
+        why = "no stage of the search renders as many pixels"
+    reason = f"{info.reason}; not {Path(term).name}, because {why}"
+    return info._replace(degradation="l2", reason=reason)
 
 
 def require_header(info: HeaderInfo) -> None:
