@@ -16,7 +16,14 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from tyro.conf import subcommand as verb
 
 from perceptual_jax.cli.checkpoints import Weights
-from perceptual_jax.cli.common import Terminated, say
+from perceptual_jax.cli.common import Terminated
+from perceptual_jax.cli.console import (
+    USUAL,
+    choose,
+    flush_output,
+    open_missing_streams,
+    say,
+)
 from perceptual_jax.cli.degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
 from perceptual_jax.cli.restore import Generate, Job, Restore
 from perceptual_jax.errors import Error
@@ -56,17 +63,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         args=argv,
         config=(OmitArgPrefixes, OmitSubcommandPrefixes, FlagCreatePairsOff),
     )
+    choose(getattr(getattr(command, "action", command), "console", USUAL))
     try:
-        return command.run()
+        code = command.run()
+        return code if _is_printed() else 1
     except Terminated:
-        say("told to end; what is finished is kept, run the same command again")
+        say("told to end; what is finished is kept, run the same command again", "error")
         return TERMINATED
     except KeyboardInterrupt:
-        say("interrupted; what is finished is kept, and the same command goes on from there")
+        say(
+            "interrupted; what is finished is kept, and the same command goes on from there",
+            "error",
+        )
         return 130
     except Error as error:
-        say(f"perceptual-jax: {error}")
+        say(f"perceptual-jax: {error}", "error")
         return error.exit_code
+    except OSError:
+        # Whoever reads standard output, such as `head`, has gone, or it is a file on a full disk.
+        if not isinstance(sys.exception(), BrokenPipeError) and _is_printed():
+            raise
+        flush_output()
+        return 1
+
+
+def _is_printed() -> bool:
+    """Flushes standard output, and reports if it cannot be written."""
+    reason = flush_output()
+    if reason is not None:
+        say(f"perceptual-jax: cannot write to standard output ({reason})", "error")
+    return reason is None
 
 
 def program() -> None:
@@ -75,9 +101,10 @@ def program() -> None:
     After SIGTERM it exits without cleaning up: all results are written by then, and shutting down
     the device's runtime during a search can crash.
     """
+    open_missing_streams()
     code = main()
     if code == TERMINATED:
-        sys.stdout.flush()
+        flush_output()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 from tyro.conf import subcommand as verb
 
-from perceptual_jax.cli.common import Name, optional, progress_bar, say
+from perceptual_jax.cli.common import Name, optional
+from perceptual_jax.cli.console import USUAL, Console, progress_bar, say
 
 Checkpoint = Positional[Annotated[Path, arg(metavar="FILE")]]
 
@@ -36,6 +37,7 @@ class Fetch:
     """A name of `weights list`."""
     source: Annotated[Path | None, arg(name="from"), optional("the network", metavar="FILE")] = None
     """The published file, if it is already on this machine."""
+    console: Console = USUAL
 
     def run(self) -> int:
         """Prints the path."""
@@ -93,12 +95,21 @@ class Convert:
     """The converted generator, to be given to --generator."""
     which: Literal["ema", "raw"] = "ema"
     """The exponential moving average of the weights, or the raw weights."""
+    overwrite: bool = False
+    """Replace files that exist."""
 
     def run(self) -> int:
         """Converts the file and prints a description of the generator."""
         from perceptual_jax.checkpoints.convert import convert_file
         from perceptual_jax.checkpoints.describe import describe
+        from perceptual_jax.errors import UsageError
+        from perceptual_jax.io.files import refuse_existing
 
+        # A checkpoint is never replaced by itself, which `convert_file` refuses.
+        if self.out.resolve() != self.checkpoint.resolve():
+            if self.out.suffix != ".safetensors":
+                raise UsageError(f"{self.out} must end in .safetensors, the format that is written")
+            refuse_existing([self.out], overwrite=self.overwrite)
         print(f"{self.out}: {describe(convert_file(self.checkpoint, self.out, which=self.which))}")
         return 0
 

@@ -72,6 +72,7 @@ class LeftOut:
             for extension, count in sorted(self._others.items())
         ]
         if self.own:
-            parts.append(f"{self.own} sheet{'s' * (self.own > 1)} or maps of this tool")
+            what = "sheet or map" if self.own == 1 else "sheets or maps"
+            parts.append(f"{self.own} {what} of this tool")
         advice = f"; {HEIF_ADVICE}" if HEIF_EXTENSIONS & self._others.keys() else ""
         return f"left out, for they are no pictures: {', '.join(parts)}{advice}" if parts else ""

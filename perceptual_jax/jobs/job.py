@@ -12,11 +12,12 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from upath import UPath
 
 from perceptual_jax.config import RestoreConfig
+from perceptual_jax.degradation.canvas import canvas_of
 from perceptual_jax.io.files import (
     Place,
     make_folder,
@@ -149,6 +150,7 @@ def _restore(
         job_fields=_job_fields(plan),
         redone=plan.redone,
         snapshots=job.snapshots,
+        output=options.output,
     ) as writer:
         restore_all(job, batches, writer, journal, trace=options.trace, progress=progress)
 
@@ -192,7 +194,7 @@ def _batches(job: Job, todo: Sequence[Input], *, balanced: bool) -> Iterator[Bat
 
 def _reported(batches: Iterator[Batch], report: Callable[[str], None]) -> Iterator[Batch]:
     """Passes the batches through, reporting the first picture of each term and note."""
-    seen = set()
+    seen: set[Any] = set()
     for batch in batches:
         for picture in batch.pictures:
             for note in picture.notes:
@@ -202,10 +204,18 @@ def _reported(batches: Iterator[Batch], report: Callable[[str], None]) -> Iterat
                         f"{printable(picture.input.path.name)}: {note} (said once for all inputs)"
                     )
         for picture in batch.pictures[:1]:
+            size = canvas_of(picture.pixels.shape[0])
+            compiled = (size, picture.header_info.degradation, batch.full)
             if picture.header_info.degradation not in seen:
                 seen.add(picture.header_info.degradation)
                 first = f"{printable(picture.input.path.name)} ({picture.header_info.reason})"
                 report(f"data term {picture.header_info.degradation}: {first}")
+            if compiled not in seen:
+                seen.add(compiled)
+                report(
+                    f"compiling the search for pictures of up to {size} pixels, "
+                    f"{batch.full} at once"
+                )
         yield batch
 
 
