@@ -19,8 +19,8 @@ from perceptual_jax.cli.checkpoints import Weights
 from perceptual_jax.cli.common import Terminated
 from perceptual_jax.cli.console import (
     USUAL,
+    ReaderGoneError,
     choose,
-    flush_output,
     open_missing_streams,
     say,
 )
@@ -65,8 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     choose(getattr(getattr(command, "action", command), "console", USUAL))
     try:
-        code = command.run()
-        return code if _is_printed() else 1
+        return command.run()
     except Terminated:
         say("told to end; what is finished is kept, run the same command again", "error")
         return TERMINATED
@@ -76,23 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             "error",
         )
         return 130
+    except ReaderGoneError:
+        return 1
     except Error as error:
         say(f"perceptual-jax: {error}", "error")
         return error.exit_code
-    except OSError:
-        # Whoever reads standard output, such as `head`, has gone, or it is a file on a full disk.
-        if not isinstance(sys.exception(), BrokenPipeError) and _is_printed():
-            raise
-        flush_output()
-        return 1
-
-
-def _is_printed() -> bool:
-    """Flushes standard output, and reports if it cannot be written."""
-    reason = flush_output()
-    if reason is not None:
-        say(f"perceptual-jax: cannot write to standard output ({reason})", "error")
-    return reason is None
 
 
 def program() -> None:
@@ -104,7 +91,7 @@ def program() -> None:
     open_missing_streams()
     code = main()
     if code == TERMINATED:
-        flush_output()
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 from tyro.conf import subcommand as verb
 
 from perceptual_jax.cli.common import Name, optional
-from perceptual_jax.cli.console import USUAL, Console, progress_bar, say
+from perceptual_jax.cli.console import USUAL, Console, progress_bar, say, show
 
 Checkpoint = Positional[Annotated[Path, arg(metavar="FILE")]]
 
@@ -23,9 +23,9 @@ class List:
 
         for entry in catalogue.ENTRIES:
             path = fetch.cached_path(entry.name)
-            print(f"{entry.name}  {'fetched' if path.exists() else 'not fetched'}")
-            print(f"    {entry.description}")
-            print(f"    {entry.licence}")
+            show(f"{entry.name}  {'fetched' if path.exists() else 'not fetched'}")
+            show(f"    {entry.description}")
+            show(f"    {entry.licence}")
         return 0
 
 
@@ -45,7 +45,7 @@ class Fetch:
 
         with progress_bar("fetching") as progress:
             path = fetch.ensure(self.name, report=say, source=self.source, progress=progress)
-        print(path)
+        show(path)
         return 0
 
 
@@ -60,7 +60,7 @@ class Where:
         """Prints the path."""
         from perceptual_jax.checkpoints import fetch
 
-        print(fetch.cached_path(self.name))
+        show(fetch.cached_path(self.name))
         return 0
 
 
@@ -77,7 +77,7 @@ class Verify:
 
         checks = fetch.verify(self.name)
         for check in checks:
-            print(f"{'ok' if check.ok else 'FAILED':6}  {check.what}: {check.detail}")
+            show(f"{'ok' if check.ok else 'FAILED':6}  {check.what}: {check.detail}")
         return 0 if all(check.ok for check in checks) else 1
 
 
@@ -110,7 +110,7 @@ class Convert:
             if self.out.suffix != ".safetensors":
                 raise UsageError(f"{self.out} must end in .safetensors, the format that is written")
             refuse_existing([self.out], overwrite=self.overwrite)
-        print(f"{self.out}: {describe(convert_file(self.checkpoint, self.out, which=self.which))}")
+        show(f"{self.out}: {describe(convert_file(self.checkpoint, self.out, which=self.which))}")
         return 0
 
 
@@ -126,7 +126,7 @@ class InspectFile:
         from perceptual_jax.checkpoints.describe import inspect_file
 
         for line in inspect_file(self.checkpoint):
-            print(line)
+            show(line)
         return 0
 
 

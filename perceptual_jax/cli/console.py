@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
+from perceptual_jax.errors import Error
+
 Event = Literal["note", "progress", "failure", "summary", "error"]
 
 EVERY_S = 30.0
@@ -184,20 +186,29 @@ def open_missing_streams() -> None:
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: SIM115
 
 
-def flush_output() -> str | None:
-    """Flushes standard output; returns the reason if it cannot be written, None if it can.
+class OutputError(Error, OSError):
+    """Standard output cannot be written; the message is one sentence for the user."""
 
-    A reader that has gone, such as `head`, is no failure.
+
+class ReaderGoneError(OutputError):
+    """Whoever read standard output has gone, such as `head`; it is no reason to say more."""
+
+
+def show(*lines: object) -> None:
+    """Prints the result of a verb on standard output, a line for each value.
+
+    Raises:
+        OutputError: If it cannot be written.
     """
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError as error:
         _discard_output()
+        raise ReaderGoneError("standard output is closed") from error
     except OSError as error:
         _discard_output()
-        return (error.strerror or str(error)).lower()
-    return None
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"cannot write to standard output ({reason})") from error
 
 
 def _discard_output() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from perceptual_jax.cli.common import Folder, Inputs, Number, enable_compilation_cache, optional
-from perceptual_jax.cli.console import USUAL, Console, conclude, progress_bar, say
+from perceptual_jax.cli.console import USUAL, Console, conclude, progress_bar, say, show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Inspect:
         enable_compilation_cache()
         from perceptual_jax.jobs.sample import inspect_files
 
-        failed = inspect_files(self.inputs, model=self.model, report=print, note=say)
+        failed = inspect_files(self.inputs, model=self.model, report=show, note=say)
         for source, reason in failed:
             say(f"{source}: {reason}", "failure", source=source, reason=reason)
         return 1 if failed else 0

@@ -16,7 +16,7 @@ from perceptual_jax.cli.common import (
     optional,
     sigterm_raises,
 )
-from perceptual_jax.cli.console import USUAL, Console, conclude, progress_bar, say
+from perceptual_jax.cli.console import USUAL, Console, conclude, progress_bar, say, show
 from perceptual_jax.config import load_config, override
 from perceptual_jax.errors import UsageError
 
@@ -214,7 +214,7 @@ class Status:
         out = place_of(self.out)
         views = [overview(out)] if self.every is None else watch(out, self.every)
         for view in views:
-            print(*view.lines(), sep="\n", flush=True)
+            show(*view.lines())
         return 0
 
 
@@ -230,7 +230,7 @@ class Merge:
         from perceptual_jax.io.files import place_of
         from perceptual_jax.jobs.status import merge
 
-        print(*merge(place_of(self.out)), sep="\n")
+        show(*merge(place_of(self.out)))
         return 0
 
 
