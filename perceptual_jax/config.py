@@ -232,7 +232,7 @@ def parse_toml(content: bytes, *, name: str, row: str | None = None) -> RestoreC
         ConfigError: If it is not TOML, lacks the row, or has an invalid setting.
     """
     try:
-        values = tomllib.loads(content.decode())
+        values = tomllib.loads(content.decode("utf-8-sig"))
     except ValueError as error:  # not UTF-8, or not TOML
         raise ConfigError(f"{name} is not a TOML file: {error}") from error
     try:

@@ -16,7 +16,14 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 from tyro.conf import subcommand as verb
 
 from perceptual_jax.cli.checkpoints import Weights
-from perceptual_jax.cli.common import Terminated, say
+from perceptual_jax.cli.common import Terminated
+from perceptual_jax.cli.console import (
+    USUAL,
+    ReaderGoneError,
+    choose,
+    open_missing_streams,
+    say,
+)
 from perceptual_jax.cli.degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
 from perceptual_jax.cli.restore import Generate, Job, Restore
 from perceptual_jax.errors import Error
@@ -56,16 +63,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         args=argv,
         config=(OmitArgPrefixes, OmitSubcommandPrefixes, FlagCreatePairsOff),
     )
+    choose(getattr(getattr(command, "action", command), "console", USUAL))
     try:
         return command.run()
     except Terminated:
-        say("told to end; what is finished is kept, run the same command again")
+        say("told to end; what is finished is kept, run the same command again", "error")
         return TERMINATED
     except KeyboardInterrupt:
-        say("interrupted; what is finished is kept, and the same command goes on from there")
+        say(
+            "interrupted; what is finished is kept, and the same command goes on from there",
+            "error",
+        )
         return 130
+    except ReaderGoneError:
+        return 1
     except Error as error:
-        say(f"perceptual-jax: {error}")
+        say(f"perceptual-jax: {error}", "error")
         return error.exit_code
 
 
@@ -75,6 +88,7 @@ def program() -> None:
     After SIGTERM it exits without cleaning up: all results are written by then, and shutting down
     the device's runtime during a search can crash.
     """
+    open_missing_streams()
     code = main()
     if code == TERMINATED:
         sys.stdout.flush()

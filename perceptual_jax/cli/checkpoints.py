@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 from tyro.conf import subcommand as verb
 
-from perceptual_jax.cli.common import Name, optional, progress_bar, say
+from perceptual_jax.cli.common import Name, optional
+from perceptual_jax.cli.console import USUAL, Console, progress_bar, say, show
 
 Checkpoint = Positional[Annotated[Path, arg(metavar="FILE")]]
 
@@ -22,9 +23,9 @@ class List:
 
         for entry in catalogue.ENTRIES:
             path = fetch.cached_path(entry.name)
-            print(f"{entry.name}  {'fetched' if path.exists() else 'not fetched'}")
-            print(f"    {entry.description}")
-            print(f"    {entry.licence}")
+            show(f"{entry.name}  {'fetched' if path.exists() else 'not fetched'}")
+            show(f"    {entry.description}")
+            show(f"    {entry.licence}")
         return 0
 
 
@@ -36,6 +37,7 @@ class Fetch:
     """A name of `weights list`."""
     source: Annotated[Path | None, arg(name="from"), optional("the network", metavar="FILE")] = None
     """The published file, if it is already on this machine."""
+    console: Console = USUAL
 
     def run(self) -> int:
         """Prints the path."""
@@ -43,7 +45,7 @@ class Fetch:
 
         with progress_bar("fetching") as progress:
             path = fetch.ensure(self.name, report=say, source=self.source, progress=progress)
-        print(path)
+        show(path)
         return 0
 
 
@@ -58,7 +60,7 @@ class Where:
         """Prints the path."""
         from perceptual_jax.checkpoints import fetch
 
-        print(fetch.cached_path(self.name))
+        show(fetch.cached_path(self.name))
         return 0
 
 
@@ -75,7 +77,7 @@ class Verify:
 
         checks = fetch.verify(self.name)
         for check in checks:
-            print(f"{'ok' if check.ok else 'FAILED':6}  {check.what}: {check.detail}")
+            show(f"{'ok' if check.ok else 'FAILED':6}  {check.what}: {check.detail}")
         return 0 if all(check.ok for check in checks) else 1
 
 
@@ -94,13 +96,22 @@ class Convert:
     """The converted generator, to be given to --generator."""
     which: Literal["ema", "raw"] = "ema"
     """The exponential moving average of the weights, or the raw weights."""
+    overwrite: bool = False
+    """Replace files that exist."""
 
     def run(self) -> int:
         """Converts the file and prints a description of the generator."""
         from perceptual_jax.checkpoints.convert import convert_file
         from perceptual_jax.checkpoints.describe import describe
+        from perceptual_jax.errors import UsageError
+        from perceptual_jax.io.files import refuse_existing
 
-        print(f"{self.out}: {describe(convert_file(self.checkpoint, self.out, which=self.which))}")
+        # A checkpoint is never replaced by itself, which `convert_file` refuses.
+        if self.out.resolve() != self.checkpoint.resolve():
+            if self.out.suffix != ".safetensors":
+                raise UsageError(f"{self.out} must end in .safetensors, the format that is written")
+            refuse_existing([self.out], overwrite=self.overwrite)
+        show(f"{self.out}: {describe(convert_file(self.checkpoint, self.out, which=self.which))}")
         return 0
 
 
@@ -116,7 +127,7 @@ class InspectFile:
         from perceptual_jax.checkpoints.describe import inspect_file
 
         for line in inspect_file(self.checkpoint):
-            print(line)
+            show(line)
         return 0
 
 

@@ -1,10 +1,9 @@
-"""Shared parts of the command line's verbs: options, output on standard error, signals."""
+"""Shared parts of the command line's verbs: options, the cache of programs, signals."""
 
 import contextlib
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,14 +18,6 @@ Number = Annotated[int, arg(metavar="N")]
 def optional(default: str, *, metavar: str) -> Any:
     """An option whose default is None, for which the help shows the given text as default."""
     return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
-
-
-def conclude(failed: Sequence[tuple[str, str]], counts: str) -> int:
-    """Lists the failures, prints the counts, and returns the exit code."""
-    for source, reason in failed:
-        say(f"{source}: {reason}")
-    say(counts)
-    return 1 if failed else 0
 
 
 def enable_compilation_cache() -> None:
@@ -59,36 +50,3 @@ def sigterm_raises() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def say(line: str) -> None:
-    """Prints a line on standard error."""
-    print(line, file=sys.stderr)
-
-
-@contextlib.contextmanager
-def progress_bar(verb: str) -> Iterator[Callable[[float, int], None] | None]:
-    """A progress bar on standard error with rate and time left; None unless it is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.1f}/{task.total:g}  {task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    # The first steps include compilation, so only the last two minutes count for the speed.
-    bar = Progress(*columns, console=Console(stderr=True), speed_estimate_period=120)
-    with bar:
-        task = bar.add_task(verb, total=None, visible=False, rate="")
-
-        def update(done: float, total: int) -> None:
-            speed = bar.tasks[0].speed
-            rate = f"{60 * speed:.1f} a minute" if speed else ""
-            bar.update(task, completed=done, total=total, visible=total > 0, rate=rate)
-
-        yield update

@@ -6,16 +6,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from perceptual_jax.cli.common import (
-    Folder,
-    Inputs,
-    Number,
-    conclude,
-    enable_compilation_cache,
-    optional,
-    progress_bar,
-    say,
-)
+from perceptual_jax.cli.common import Folder, Inputs, Number, enable_compilation_cache, optional
+from perceptual_jax.cli.console import USUAL, Console, conclude, progress_bar, say, show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +26,9 @@ class Degrade:
     real_world, blind (any of these), or a TOML file. Records its draws in degraded.jsonl."""
     seed: Number = 0
     """Seed of all draws."""
+    overwrite: bool = False
+    """Replace files that exist."""
+    console: Console = USUAL
 
     def run(self) -> int:
         """Degrades the pictures, lists the failures and prints the counts."""
@@ -46,6 +41,8 @@ class Degrade:
                 kind=self.kind,
                 profile=self.profile,
                 seed=self.seed,
+                overwrite=self.overwrite,
+                report=say,
                 progress=progress,
             )
         counts = f"degraded {len(done.written)}, failed {len(done.failed)}; results in {self.out}"
@@ -91,6 +88,9 @@ class TrainDegradation:
     """A trained model whose weights initialise the training."""
     seed: Number = 0
     """Seed of all draws."""
+    overwrite: bool = False
+    """Begin anew in a folder that holds another training."""
+    console: Console = USUAL
 
     def run(self) -> int:
         """Trains, and prints which model is best."""
@@ -122,6 +122,7 @@ class TrainDegradation:
                 self.out,
                 evaluate_every=self.evaluate_every,
                 checkpoint_every=self.checkpoint_every,
+                overwrite=self.overwrite,
                 report=say,
                 progress=progress,
             )
@@ -138,7 +139,8 @@ class SampleDegradation:
     image: Positional[Annotated[Path, arg(metavar="IMAGE")]]
     """A clean picture."""
     out: Annotated[Path, arg(metavar="FILE")]
-    """PNG for the sample; several are written to NAME_0.png, NAME_1.png and so on."""
+    """File for the sample: PNG, or WebP, TIFF or BMP by its extension; several are written to
+    NAME_0.png, NAME_1.png and so on."""
     model: Model = "jpeg"
     """A shipped model, jpeg or blind, or the file of a trained one."""
     samples: Annotated[int, arg(aliases=["-n"], metavar="N")] = 1
@@ -151,6 +153,9 @@ class SampleDegradation:
     """Sampling temperature: 1 is exact, lower values favour likely samples."""
     seed: Number = 0
     """Seed of the draws."""
+    overwrite: bool = False
+    """Replace files that exist."""
+    console: Console = USUAL
 
     def run(self) -> int:
         """Draws the samples and prints their paths."""
@@ -167,6 +172,8 @@ class SampleDegradation:
                 quality=self.quality,
                 temperature=self.temperature,
                 seed=self.seed,
+                overwrite=self.overwrite,
+                report=say,
                 progress=progress,
             )
         return conclude((), f"drew {', '.join(map(str, paths))}")
@@ -180,13 +187,14 @@ class Inspect:
     """Pictures, folders (searched recursively) and globs."""
     model: Model = "jpeg"
     """A shipped model, or the file of a trained one."""
+    console: Console = USUAL
 
     def run(self) -> int:
         """Prints a line for each picture."""
         enable_compilation_cache()
         from perceptual_jax.jobs.sample import inspect_files
 
-        failed = inspect_files(self.inputs, model=self.model, report=print)
+        failed = inspect_files(self.inputs, model=self.model, report=show, note=say)
         for source, reason in failed:
-            say(f"{source}: {reason}")
+            say(f"{source}: {reason}", "failure", source=source, reason=reason)
         return 1 if failed else 0

@@ -3,7 +3,7 @@
 import dataclasses
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.conf import subcommand as verb
@@ -12,13 +12,11 @@ from perceptual_jax.cli.common import (
     Folder,
     Inputs,
     Number,
-    conclude,
     enable_compilation_cache,
     optional,
-    progress_bar,
-    say,
     sigterm_raises,
 )
+from perceptual_jax.cli.console import USUAL, Console, conclude, progress_bar, say, show
 from perceptual_jax.config import load_config, override
 from perceptual_jax.errors import UsageError
 
@@ -82,6 +80,13 @@ class Restore:
     """Index of this process, from 0."""
     trace: Annotated[Path | None, optional("none", metavar="DIR")] = None
     """Folder for a JAX profiler's trace of the second batch."""
+    format: Literal["png", "jpeg", "webp"] = "png"
+    """Format of the restored pictures."""
+    quality: Annotated[int | None, optional("95, 90", metavar="N")] = None
+    """Quality of JPEG and WebP, 1 to 100."""
+    suffix: Annotated[str, arg(metavar="TEXT")] = ""
+    """Appended to the names of the restored pictures, such as _restored."""
+    console: Console = USUAL
 
     def run(self) -> int:
         """Restores the inputs, lists the failures and prints the counts."""
@@ -110,6 +115,9 @@ class Restore:
             retry_failed=self.retry_failed,
             snapshot_every=self.snapshot_every,
             trace=self.trace,
+            format=self.format,
+            quality=self.quality,
+            suffix=self.suffix,
         )
         share = join(
             distributed=self.distributed,
@@ -162,10 +170,20 @@ class Generate:
     """A name of `weights list`, a converted file, or a checkpoint of another project."""
     class_index: Annotated[int | None, arg(name="class"), optional("none", metavar="N")] = None
     """The class of a conditional generator, from 0."""
+    format: Literal["png", "jpeg", "webp"] = "png"
+    """Format of the faces."""
+    quality: Annotated[int | None, optional("95, 90", metavar="N")] = None
+    """Quality of JPEG and WebP, 1 to 100."""
+    suffix: Annotated[str, arg(metavar="TEXT")] = ""
+    """Appended to the names of the faces, such as _restored."""
+    overwrite: bool = False
+    """Replace files that exist."""
+    console: Console = USUAL
 
     def run(self) -> int:
         """Generates the faces and prints their number."""
         enable_compilation_cache()
+        from perceptual_jax.io.encoding import Encoding
         from perceptual_jax.jobs.generate import generate_files, parse_seeds
 
         with progress_bar("generating") as progress:
@@ -175,6 +193,9 @@ class Generate:
                 psi=self.psi,
                 generator=self.generator,
                 class_index=self.class_index,
+                encoding=Encoding(self.format, self.quality),
+                suffix=self.suffix,
+                overwrite=self.overwrite,
                 report=say,
                 progress=progress,
             )
@@ -201,7 +222,7 @@ class Status:
         out = place_of(self.out)
         views = [overview(out)] if self.every is None else watch(out, self.every)
         for view in views:
-            print(*view.lines(), sep="\n", flush=True)
+            show(*view.lines())
         return 0
 
 
@@ -217,7 +238,7 @@ class Merge:
         from perceptual_jax.io.files import place_of
         from perceptual_jax.jobs.status import merge
 
-        print(*merge(place_of(self.out)), sep="\n")
+        show(*merge(place_of(self.out)))
         return 0
 
 

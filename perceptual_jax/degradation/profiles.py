@@ -155,7 +155,7 @@ def _load(path: Path, *, depth: int) -> Profile:
             )
         path = _FOLDER / f"{path}.toml"
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ProfileError(f"cannot read the profile {path} ({reason})") from error

@@ -1,49 +1,35 @@
-"""Inputs other than local files: members of tar shards, examples of datasets, remote objects.
+"""Inputs other than local files: members of archives, examples of datasets, remote objects.
 
-    shard-000.tar            every image in it (WebDataset's layout: other members are skipped)
+    shard-000.tar, a.zip     every image in it (WebDataset's layout: other members are skipped)
     tfds:NAME[/CONFIG][:SPLIT]     a prepared dataset's images by index; or tfds:NAME/SPLIT
     gs://bucket/folder, s3://, memory://   images and shards below it, or matching a glob
 
 Each becomes a path to print, a name, and a function that reads its bytes. Members of shards are
-read by their offsets and not through fsspec's `tar://`, whose single handle threads cannot share.
+read by `archives` and not through fsspec's `tar://`, whose single handle threads cannot share.
 """
 
 import functools
 import os
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from upath import UPath
 
-from perceptual_jax.errors import Error
+from perceptual_jax.io.archives import BundleError, Member, archive_members, is_archive
 from perceptual_jax.io.files import Place, is_remote, place_of, read_object
+from perceptual_jax.io.formats import LeftOut
+from perceptual_jax.io.own_files import HEAD_BYTES, has_suspect_name, is_no_face
 
 _SPLITS = ("train", "test", "validation")
 
 
-class Member(NamedTuple):
-    """One image of a bundle."""
-
-    place: Place
-    """A unique path, for messages and records; no file need exist there."""
-    base: str
-    """The name within the bundle, without the extension."""
-    read: Callable[[], bytes]
-    """Reads the bytes of the image."""
-
-
-class BundleError(Error, ValueError):
-    """A bundle that cannot be read; the message is a predicate whose subject is the bundle."""
-
-
-def members_of(source: str, is_image: Callable[[str], bool]) -> list[Member] | None:
+def members_of(source: str, left_out: LeftOut) -> list[Member] | None:
     """Lists the images of a bundle, in its order; None if the source is not a bundle.
 
     Args:
         source: The source as the user typed it.
-        is_image: Whether a file name is an image's.
+        left_out: Counts the files that are no images.
 
     Raises:
         BundleError: If the bundle cannot be read.
@@ -51,9 +37,9 @@ def members_of(source: str, is_image: Callable[[str], bool]) -> list[Member] | N
     if source.startswith("tfds:"):
         return list(_dataset_members(source))
     if is_remote(source):
-        return list(_store_members(source, is_image))
-    if _is_tar(source) and os.path.isfile(source):
-        return list(_tar_members(Path(os.path.abspath(source)), is_image))
+        return list(_store_members(source, left_out))
+    if is_archive(source) and os.path.isfile(source):
+        return list(archive_members(Path(os.path.abspath(source)), left_out))
     return None
 
 
@@ -68,7 +54,7 @@ def read_again(place: str) -> bytes:
         return _read_record(_dataset(name), int(number))
     path = place_of(place)
     for parent in path.parents:
-        if _is_tar(parent.name) and parent.is_file():
+        if is_archive(parent.name) and parent.is_file():
             readers = _readers(parent)
             if place not in readers:
                 raise FileNotFoundError(f"{parent} has no {place}")
@@ -78,36 +64,12 @@ def read_again(place: str) -> bytes:
 
 @functools.lru_cache(maxsize=8)
 def _readers(shard: Place) -> dict[str, Callable[[], bytes]]:
-    return {str(member.place): member.read for member in _tar_members(shard, lambda name: True)}
+    return {str(member.place): member.read for member in archive_members(shard, LeftOut())}
 
 
 @functools.lru_cache(maxsize=2)
 def _dataset(name: str) -> Any:
     return open_dataset(name, decoded=False)
-
-
-def _is_tar(name: str) -> bool:
-    return name.lower().endswith(".tar")
-
-
-def _tar_members(shard: Place, is_image: Callable[[str], bool]) -> Iterator[Member]:
-    try:
-        with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            for info in archive:
-                name = os.path.basename(info.name)
-                if info.isreg() and is_image(name):
-                    read = functools.partial(_read_part, shard, info.offset_data, info.size)
-                    yield Member(shard / info.name, _base(info.name), read)
-    except (tarfile.TarError, OSError) as error:
-        raise BundleError(f"cannot be read as an uncompressed tar file ({error})") from error
-
-
-def _read_part(path: Place, offset: int, size: int) -> bytes:
-    if isinstance(path, UPath):
-        return read_object(path, start=offset, end=offset + size)
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return file.read(size)
 
 
 def open_dataset(name: str, *, decoded: bool = True) -> Any:
@@ -158,7 +120,7 @@ def _read_record(data: Any, index: int) -> bytes:
     return bytes(data[index]["image"])
 
 
-def _store_members(source: str, is_image: Callable[[str], bool]) -> Iterator[Member]:
+def _store_members(source: str, left_out: LeftOut) -> Iterator[Member]:
     try:
         folder = place_of(source)
         if not isinstance(folder, UPath):
@@ -175,12 +137,12 @@ def _store_members(source: str, is_image: Callable[[str], bool]) -> Iterator[Mem
         raise BundleError(f"cannot be listed ({error})") from error
     for file in sorted(map(str, found)):
         place = UPath(store.unstrip_protocol(file))
-        if is_image(place.name):
+        if is_archive(place.name):
+            yield from archive_members(place, left_out)
+        elif left_out.is_image(place.name):
+            if has_suspect_name(place.name) and is_no_face(read_object(place, end=HEAD_BYTES)):
+                left_out.own += 1
+                continue
             below = file.removeprefix(root).lstrip("/")
-            yield Member(place, _base(below), functools.partial(read_object, place))
-        elif _is_tar(place.name):
-            yield from _tar_members(place, is_image)
-
-
-def _base(name: str) -> str:
-    return "__".join(Path(name).with_suffix("").parts).lstrip("/")
+            base = "__".join(Path(below).with_suffix("").parts).lstrip("/")
+            yield Member(place, base, functools.partial(read_object, place))

@@ -17,7 +17,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -124,6 +124,21 @@ def check_folder(out: Place) -> None:
             return
         if path.exists() or path.is_symlink():
             raise UsageError(f"the output folder {out} cannot be made, for {path} is a file")
+
+
+def refuse_existing(paths: Iterable[Place], *, overwrite: bool) -> None:
+    """Checks that no file would be replaced, unless the user insists.
+
+    Raises:
+        UsageError: If one of the files exists.
+    """
+    by_folder: dict[Place, set[str]] = {}
+    for path in () if overwrite else paths:
+        folder = path.parent
+        if folder not in by_folder:
+            by_folder[folder] = names_in(folder) if folder.is_dir() else set()
+        if path.name in by_folder[folder]:
+            raise UsageError(f"{path} exists; choose another name or folder, or give --overwrite")
 
 
 def make_folder(out: Place) -> None:

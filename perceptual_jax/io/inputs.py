@@ -2,34 +2,26 @@
 
 The name of a result is the file's path below the given folder, without its extension, with `__` for
 the separators. It does not depend on other files, so a second run with more files finds the results
-of the first. Only where files would share a name (`a.png` and `A.jpg`, or `x/a.png` of two folders)
-does each of them get `-` and 8 hexadecimal digits of a hash of its absolute path as a suffix, so
-that the order of the sources does not matter.
+of the first, except where results would share a path (`names`).
 """
 
-import functools
+import codecs
 import glob
-import hashlib
 import itertools
 import os
-import unicodedata
-from collections import Counter
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
 from upath import UPath
 
 from perceptual_jax.errors import UsageError
 from perceptual_jax.io.bundles import BundleError, Member, members_of
 from perceptual_jax.io.files import Place, is_remote, place_of
-
-_NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-"""Formats that Pillow recognises but leaves to other programs."""
-
-_MAX_NAME_BYTES = 200
-"""Longest name in bytes: file systems allow 255, and results append to it."""
+from perceptual_jax.io.formats import LeftOut
+from perceptual_jax.io.names import shortened, unique_names
+from perceptual_jax.io.own_files import is_own_file
 
 
 class InputError(UsageError):
@@ -76,19 +68,26 @@ def collect_inputs(
     *,
     out: str | os.PathLike[str] | UPath | None = None,
     reserved: Collection[str] = (),
+    derived: re.Pattern[str] | None = None,
+    taken: Collection[str] = (),
+    report: Callable[[str], None] | None = None,
 ) -> tuple[list[Input], list[Problem]]:
     """Collects the images of the sources, each once, in the order of the sources, then by path.
 
     A folder (with all folders below it, each visited once however it is linked) and a glob (`*`,
     `?`, `[...]`, `**`) give their visible files with an image's extension; a file that is named
-    itself is always an input. Tar shards, `tfds:` names and remote addresses give the images in
-    them (`bundles`); `@FILE` is a text file with a source on each line. No image is opened.
+    itself is always an input. Archives, `tfds:` names and remote addresses give the images in
+    them (`bundles`); `@FILE` is a text file with a source on each line. No image is decoded. Sheets
+    and maps of this project are left out (`own_files`).
 
     Args:
         sources: Files, folders, globs, bundles and lists.
         out: Folder of the results. It is skipped in folders and globs that contain it, and a source
             in it is a problem, since a result could replace its own input.
         reserved: Names that no input may get.
+        derived: See `unique_names`.
+        taken: See `unique_names`.
+        report: Receives a line that counts what folders, globs and archives left out, if anything.
 
     Returns:
         The inputs, and the sources without any: missing files, folders or globs without an image.
@@ -102,20 +101,23 @@ def collect_inputs(
     out = None if out is None else place_of(out)
     folder = out if isinstance(out, Path) else None
     store = out if isinstance(out, UPath) else None
+    left_out = LeftOut()
     for source in _listed(sources, problems):
-        members = _members(source, store, problems)
+        members = _members(source, store, problems, left_out)
         if members is not None:
             for place, base, read in members:
-                found.setdefault(str(place), (place, _shortened(base, place)))
+                found.setdefault(str(place), (place, shortened(base, place)))
                 readers.setdefault(place, read)
             continue
         if folder is not None and _is_within(source, folder):
             problems.append(Problem(source, "lies in the output folder; choose another one"))
             continue
-        root, files = _candidates(source, folder, problems)
+        root, files = _candidates(source, folder, problems, left_out)
+        faces = {file for file in files if not is_own_file(file)}
+        left_out.own += len(files) - len(faces)
         if not files:
             problems.append(Problem(source, _why_nothing(source)))
-        for file in sorted(files):
+        for file in sorted(faces):
             if not os.path.isfile(file):
                 problems.append(Problem(str(file), "is not a file that can be read"))
                 continue
@@ -123,9 +125,13 @@ def collect_inputs(
             identity = os.path.join(os.path.realpath(file.parent), file.name)
             found.setdefault(identity, (Path(os.path.abspath(file)), _base_name(root, file)))
     if not found:
-        reasons = "; ".join(f"{source} {reason}" for source, reason in problems)
-        raise InputError(f"no image to work on: {reasons or 'no file or folder was given'}")
-    names = _unique_names(dict(found.values()), reserved)
+        reasons = [f"{source} {reason}" for source, reason in problems]
+        reasons += [str(left_out)] if str(left_out) else []
+        reasons = "; ".join(reasons) or "no file or folder was given"
+        raise InputError(f"no image to work on: {reasons}")
+    if report is not None and str(left_out):
+        report(str(left_out))
+    names = unique_names(dict(found.values()), reserved=reserved, derived=derived, taken=taken)
     return [Input(path, names[path], readers.get(path)) for path in names], problems
 
 
@@ -137,19 +143,41 @@ def _listed(sources: Iterable[str | os.PathLike[str]], problems: list[Problem]) 
             continue
         path = Path(source[1:])
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = _decoded(path.read_bytes()).split("\n")
         except (OSError, ValueError) as error:
             problems.append(Problem(source, f"cannot be read as a list ({error})"))
             continue
         for line in map(str.strip, lines):
             if line and not line.startswith("#"):
+                line = _unquoted(line, path.parent)
                 inside = line.startswith("tfds:") or is_remote(line)
                 yield line if inside else str(path.parent / line)
 
 
-def _members(source: str, out: UPath | None, problems: list[Problem]) -> list[Member] | None:
+def _decoded(content: bytes) -> str:
+    """The text of a list: UTF-8, or UTF-16 with a byte order mark, as editors write it.
+
+    Bytes that are no UTF-8 stay those of file names.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    if b"\0" in content:
+        raise ValueError("it is no text")
+    # The names of files are bytes, decoded by the locale.
+    return os.fsdecode(content.removeprefix(codecs.BOM_UTF8))
+
+
+def _unquoted(line: str, folder: Path) -> str:
+    """A line without the quotation marks around it, unless a file is called like that."""
+    quoted = len(line) > 2 and line[0] == line[-1] and line[0] in "\"'"
+    return line[1:-1] if quoted and not os.path.lexists(folder / line) else line
+
+
+def _members(
+    source: str, out: UPath | None, problems: list[Problem], left_out: LeftOut
+) -> list[Member] | None:
     try:
-        members = members_of(source, _is_image)
+        members = members_of(source, left_out)
         if members and out is not None:
             members = [m for m in members if out not in (m.place, *m.place.parents)]
     except BundleError as error:
@@ -161,13 +189,13 @@ def _members(source: str, out: UPath | None, problems: list[Problem]) -> list[Me
 
 
 def _candidates(
-    source: str, out: str | os.PathLike[str] | None, problems: list[Problem]
+    source: str, out: str | os.PathLike[str] | None, problems: list[Problem], left_out: LeftOut
 ) -> tuple[Path, set[Path]]:
     """The folder to which names are relative, and the files that a source stands for."""
     path = Path(source)
     visited = set() if out is None else {os.path.realpath(out)}
     if os.path.isdir(source):
-        return path, set(_walk(path, visited, problems))
+        return path, set(_walk(path, visited, problems, left_out))
     if os.path.lexists(source):
         return path.parent, {path}
     literal = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
@@ -175,13 +203,15 @@ def _candidates(
     files = set()
     for match in _matches(root, pattern):
         if os.path.isdir(match):
-            files.update(_walk(match, visited, problems))
-        elif _is_image(match.name) and not (out is not None and _is_within(match, out)):
+            files.update(_walk(match, visited, problems, left_out))
+        elif not (out is not None and _is_within(match, out)) and left_out.is_image(match.name):
             files.add(match)
     return root, files
 
 
-def _walk(folder: Path, visited: set[str], problems: list[Problem]) -> Iterator[Path]:
+def _walk(
+    folder: Path, visited: set[str], problems: list[Problem], left_out: LeftOut
+) -> Iterator[Path]:
     """Yields the images below a folder, skipping the real paths in `visited` and adding to them."""
 
     def unreadable(error: OSError) -> None:
@@ -194,7 +224,7 @@ def _walk(folder: Path, visited: set[str], problems: list[Problem]) -> Iterator[
             continue
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(here, name) for name in files if _is_image(name))
+        yield from (Path(here, name) for name in files if left_out.is_image(name))
 
 
 def _matches(root: Path, pattern: tuple[str, ...]) -> list[Path]:
@@ -213,20 +243,6 @@ def _matches(root: Path, pattern: tuple[str, ...]) -> list[Path]:
     ]
 
 
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in _extensions()
-
-
-@functools.cache
-def _extensions() -> frozenset[str]:
-    formats = Image.registered_extensions()
-    return frozenset(
-        extension
-        for extension, name in formats.items()
-        if name in Image.OPEN and name not in _NOT_DECODED
-    )
-
-
 def _is_within(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
@@ -238,35 +254,4 @@ def _why_nothing(source: str) -> str:
 
 
 def _base_name(root: Path, file: Path) -> str:
-    return _shortened("__".join(file.relative_to(root).with_suffix("").parts), file)
-
-
-def _shortened(base: str, file: Place) -> str:
-    """A name that is short enough for file systems and decodable."""
-    raw = os.fsencode(base)
-    name = raw.decode(errors="replace")
-    if len(raw) <= _MAX_NAME_BYTES:
-        return name
-    return f"{raw[:_MAX_NAME_BYTES].decode(errors='ignore')}-{_digest(file)}"
-
-
-def _unique_names(bases: dict[Place, str], reserved: Collection[str]) -> dict[Place, str]:
-    names = dict(bases)
-    # A second round is needed only if a file has the name of another one with its digest.
-    while True:
-        counts = Counter(_folded(name) for name in [*names.values(), *reserved])
-        clashing = [path for path, name in names.items() if counts[_folded(name)] > 1]
-        if not clashing:
-            return names
-        for path in clashing:
-            names[path] += f"-{_digest(path)}"
-
-
-def _folded(name: str) -> str:
-    """A normal form, equal for names that some file system does not distinguish."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _digest(path: Place) -> str:
-    name = os.path.abspath(path) if isinstance(path, Path) else str(path)
-    return hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    return shortened("__".join(file.relative_to(root).with_suffix("").parts), file)

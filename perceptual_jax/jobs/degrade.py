@@ -16,7 +16,14 @@ from jaxtyping import UInt8
 from perceptual_jax.degradation.corruptions import degrade, find_kind
 from perceptual_jax.degradation.profiles import Degradation, apply_profile, load_profile
 from perceptual_jax.errors import UsageError
-from perceptual_jax.io.files import Place, check_folder, json_text, make_folder, write_atomically
+from perceptual_jax.io.files import (
+    Place,
+    check_folder,
+    json_text,
+    make_folder,
+    refuse_existing,
+    write_atomically,
+)
 from perceptual_jax.io.images import read_image, write_png
 from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.types import unknown_header
@@ -39,6 +46,8 @@ def degrade_files(
     kind: str | None = None,
     profile: str | os.PathLike[str] | None = None,
     seed: int = 0,
+    overwrite: bool = False,
+    report: Callable[[str], None] | None = None,
     progress: Callable[[float, int], None] | None = None,
 ) -> Degraded:
     """Writes a degraded version of each picture, under the picture's name.
@@ -49,11 +58,13 @@ def degrade_files(
         kind: A degradation and its level, such as `sr32`; see `corruptions.KINDS`.
         profile: Instead of `kind`, the name of a profile or a TOML file; see `profiles`.
         seed: Seed of all draws. The draw of a picture does not depend on the other inputs.
+        overwrite: Replace files that exist.
+        report: Receives a line that counts what folders left out.
         progress: Called with the number of pictures done and the total.
 
     Raises:
         UsageError: If the kind or profile is unknown, both or neither are given, the seed is
-            negative, or `out` is not a folder.
+            negative, `out` is not a folder, or a file exists.
         InputError: If there is no picture among the inputs.
         WriteError: If a file cannot be written.
     """
@@ -63,7 +74,10 @@ def degrade_files(
     degrade_one = _degrader(kind, profile)
     check_folder(out)
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    pictures, problems = collect_inputs(sources, out=out)
+    pictures, problems = collect_inputs(sources, out=out, report=report)
+    planned = [out / f"{picture.name}{end}" for picture in pictures for end in (".png", ".jpg")]
+    records_path = [] if profile is None else [out / RECORD]
+    refuse_existing([*planned, *records_path], overwrite=overwrite)
     make_folder(out)
     written = []
     failed = [(problem.source, problem.reason) for problem in problems]
@@ -71,7 +85,7 @@ def degrade_files(
     for done, source in enumerate(pictures, start=1):
         path, name = source.path, source.name
         try:
-            image = read_image(path, data=source.read_bytes())
+            image = read_image(path, data=source.read_bytes(), note=_noted(path, report))
             degraded = degrade_one(image, _own_seed(image, seed))
         except (OSError, ValueError) as error:  # `ImageError`, or too small for this kind
             failed.append((str(path), str(error).removeprefix(f"cannot read {path}: ")))
@@ -108,10 +122,14 @@ def _degrader(
     return apply_kind
 
 
+def _noted(path: Place, report: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    return None if report is None else lambda note: report(f"{_printable(path)}: {note}")
+
+
 def _write(path: Path, degraded: Degradation) -> Path:
     if degraded.encoded is None:
         path = path.with_name(f"{path.name}.png")
-        write_png(path, degraded.image)
+        write_png(path, degraded.image, kind="degraded")
     else:
         path = path.with_name(f"{path.name}.jpg")
         write_atomically(path, degraded.encoded)

@@ -18,7 +18,7 @@ from perceptual_jax.config import ConfigError, RestoreConfig
 from perceptual_jax.degradation.canvas import canvas_of
 from perceptual_jax.io.images import ImageError
 from perceptual_jax.io.inputs import Input
-from perceptual_jax.jobs.reading import Picture, read_picture, require_header
+from perceptual_jax.jobs.reading import Picture, read_picture, require_header, with_used_term
 
 AHEAD = 2
 """Batches that are prefetched while the device restores one."""
@@ -52,7 +52,12 @@ class Batch(NamedTuple):
 
 
 def load_batches(
-    inputs: Sequence[Input], config: RestoreConfig, *, max_pictures: int, balanced: bool
+    inputs: Sequence[Input],
+    config: RestoreConfig,
+    *,
+    max_pictures: int,
+    balanced: bool,
+    resolution: int | None = None,
 ) -> Iterator[Batch]:
     """Yields the inputs in batches of one shape and data term, prefetching the next ones.
 
@@ -62,6 +67,8 @@ def load_batches(
         max_pictures: Largest number of pictures in a batch.
         balanced: Whether batches of a key have nearly equal sizes, for which all inputs are read
             before the first batch; otherwise all but the last batch are full.
+        resolution: Side of the generator's images in pixels, which decides whether the data term
+            that fits a picture can be used; None if it is large enough.
     """
     groups: dict[BatchKey, list[Picture]] = {}
     failed: list[tuple[Input, str]] = []
@@ -73,7 +80,7 @@ def load_batches(
         failed, seconds = [], 0.0
         return made
 
-    for source, read, took in _read_ahead(inputs, config, ahead=AHEAD * max_pictures):
+    for source, read, took in _read_ahead(inputs, config, resolution, ahead=AHEAD * max_pictures):
         seconds += took
         if isinstance(read, str):
             failed.append((source, read))
@@ -93,7 +100,7 @@ def load_batches(
 
 
 def _read_ahead(
-    inputs: Sequence[Input], config: RestoreConfig, *, ahead: int
+    inputs: Sequence[Input], config: RestoreConfig, resolution: int | None, *, ahead: int
 ) -> Iterator[tuple[Input, Picture | str, float]]:
     """Yields each input with the result of `_read`, in order, prefetching `ahead` inputs.
 
@@ -104,7 +111,7 @@ def _read_ahead(
     with ThreadPoolExecutor(THREADS, thread_name_prefix="read") as pool:
         try:
             for source in inputs:
-                waiting.append((source, pool.submit(_read, source, config)))
+                waiting.append((source, pool.submit(_read, source, config, resolution)))
                 if len(waiting) > ahead:
                     first, future = waiting.popleft()
                     yield first, *future.result()
@@ -116,7 +123,9 @@ def _read_ahead(
                 future.cancel()
 
 
-def _read(source: Input, config: RestoreConfig) -> tuple[Picture | str, float]:
+def _read(
+    source: Input, config: RestoreConfig, resolution: int | None
+) -> tuple[Picture | str, float]:
     """Reads a picture; returns it, or the reason of the failure, and the seconds that it took."""
     start = time.monotonic()
     try:
@@ -124,6 +133,10 @@ def _read(source: Input, config: RestoreConfig) -> tuple[Picture | str, float]:
             source, max_size=config.data.max_size, degradation=config.degradation
         )
         require_header(picture.header_info)
+        if resolution is not None:
+            size = canvas_of(picture.pixels.shape[0])
+            info = with_used_term(picture.header_info, config, resolution, size)
+            picture = picture._replace(header_info=info)
     except (ImageError, ConfigError) as error:
         reason = str(error).removeprefix(f"cannot read {source.path}: ")
         return reason, time.monotonic() - start

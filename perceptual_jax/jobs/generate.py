@@ -12,7 +12,13 @@ from perceptual_jax.checkpoints.load import choose_class, load_generator
 from perceptual_jax.errors import UsageError
 from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
 from perceptual_jax.generator.mapping import broadcast_styles, truncate
-from perceptual_jax.io.files import check_folder, make_folder, write_atomically
+from perceptual_jax.io.encoding import PNG, Encoding, check_suffix
+from perceptual_jax.io.files import (
+    check_folder,
+    make_folder,
+    refuse_existing,
+    write_atomically,
+)
 from perceptual_jax.io.images import to_uint8, write_png
 from perceptual_jax.jobs.resume import INDEX
 from perceptual_jax.types import Generator
@@ -64,6 +70,9 @@ def generate_files(
     psi: float = 0.7,
     generator: str | Path | Generator = "mobilestylegan-ffhq",
     class_index: int | None = None,
+    encoding: Encoding = PNG,
+    suffix: str = "",
+    overwrite: bool = False,
     report: Callable[[str], None] | None = None,
     progress: Callable[[float, int], None] | None = None,
 ) -> list[Path]:
@@ -75,6 +84,9 @@ def generate_files(
         psi: Truncation, see `sample_image`.
         generator: A name of the catalogue, the path of a weights file, or the generator itself.
         class_index: The class of a conditional generator, from 0; the sheet's captions name it.
+        encoding: Format of the faces; the sheet is always a PNG.
+        suffix: Appended to the names of the faces, before the extension.
+        overwrite: Replace files that exist.
         report: Receives lines for the user while a generator is fetched.
         progress: Called with the number of faces written and the total.
 
@@ -82,8 +94,8 @@ def generate_files(
         The paths of the faces.
 
     Raises:
-        UsageError: If there is no seed, `out` is not a folder, or the class is not one of the
-            generator's.
+        UsageError: If there is no seed, `out` is not a folder, a file exists, or the class is not
+            one of the generator's.
         WeightsError: If the generator cannot be fetched or loaded.
         WriteError: If a file cannot be written.
     """
@@ -91,16 +103,21 @@ def generate_files(
     if not seeds:
         raise UsageError("expected at least one seed, got none")
     check_folder(out)
+    check_suffix(suffix)
+    seeds = list(dict.fromkeys(seeds))
+    paths = [out / f"seed{seed:04d}{suffix}{encoding.extension}" for seed in seeds]
+    refuse_existing([*paths, out / INDEX], overwrite=overwrite)
     if isinstance(generator, str | Path):
         generator = load_generator(generator, report=report)
     generator = choose_class(generator, class_index)
     make_folder(out)
+    if report is not None:
+        report(f"compiling the generator; {len(seeds)} to draw")
     draw = jax.jit(sample_image, static_argnames="psi")
-    paths, cells = [], []
-    for done, seed in enumerate(seeds, start=1):
+    cells = []
+    for done, (seed, path) in enumerate(zip(seeds, paths, strict=True), start=1):
         image = to_uint8(draw(generator, jax.random.key(seed), psi=psi))
-        paths.append(out / f"seed{seed:04d}.png")
-        write_png(paths[-1], image)
+        write_atomically(path, encoding.encode(image, "generated"))
         if done <= MAX_ROWS * _COLUMNS:
             cells.append(_reduced(image))
         if progress is not None:
@@ -112,7 +129,7 @@ def generate_files(
         for i in range(len(rows))
     ]
     sheet = contact_sheet(rows, headings=[""] * len(rows[0]), captions=names, cell=_CELL)
-    write_atomically(out / INDEX, lambda file: sheet.save(file, "PNG"))
+    write_png(out / INDEX, np.asarray(sheet), kind="sheet")
     return paths
 
 

@@ -13,8 +13,8 @@ from jaxtyping import UInt8
 
 from perceptual_jax.evaluation.sheet import MAX_ROWS, contact_sheet
 from perceptual_jax.io.bundles import BundleError, read_again
-from perceptual_jax.io.files import Place, write_atomically
-from perceptual_jax.io.images import ImageError, read_image
+from perceptual_jax.io.files import Place
+from perceptual_jax.io.images import ImageError, read_image, write_png
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs import log
 from perceptual_jax.jobs.log import Record, read_lines
@@ -53,7 +53,7 @@ def write_index(out: Place) -> Place | None:
     rows = [_row(out, record, samples, maps) for record in done]
     captions = [_caption(record) for record in done]
     sheet = contact_sheet(rows, headings=headings, captions=captions)
-    write_atomically(path, lambda file: sheet.save(file, "PNG"))
+    write_png(path, np.asarray(sheet), kind="sheet")
     return path
 
 

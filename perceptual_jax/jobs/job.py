@@ -12,11 +12,12 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from upath import UPath
 
 from perceptual_jax.config import RestoreConfig
+from perceptual_jax.degradation.canvas import canvas_of
 from perceptual_jax.io.files import (
     Place,
     make_folder,
@@ -40,7 +41,6 @@ from perceptual_jax.jobs.resume import (
     write_config,
 )
 from perceptual_jax.jobs.snapshots import Group, Snapshots, remove_empty_snapshots
-from perceptual_jax.jobs.writing import Settings
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.prior.prior import Prior
 from perceptual_jax.restoration.presets import default_batch_size, default_prior
@@ -147,9 +147,10 @@ def _restore(
         plan.out,
         config.noise,
         journal,
-        job_fields=_job_fields(plan.settings, config),
+        job_fields=_job_fields(plan),
         redone=plan.redone,
         snapshots=job.snapshots,
+        output=options.output,
     ) as writer:
         restore_all(job, batches, writer, journal, trace=options.trace, progress=progress)
 
@@ -161,10 +162,20 @@ def _put_results_in_order(plan: Plan) -> None:
     put_in_order(plan.out / RESULTS, map(printable, asked), records)
 
 
-def _job_fields(settings: Settings, config: RestoreConfig) -> Record:
-    fields = {"settings": settings._asdict(), "generator": config.generator}
-    if config.generator_class != "none":
-        fields["class"] = config.generator_class
+def _job_fields(plan: Plan) -> Record:
+    """Fields of every record: what was used, which an object given in Python may decide."""
+    generator = plan.generator
+    dtype = getattr(generator, "dtype", None) or getattr(
+        getattr(generator, "config", None), "dtype", plan.config.dtype
+    )
+    fields = {
+        "settings": plan.settings._asdict(),
+        "generator": plan.generator_name,
+        "resolution": generator.resolution,
+        "dtype": str(dtype),
+    }
+    if plan.config.generator_class != "none":
+        fields["class"] = plan.config.generator_class
     return fields | writing.environment()
 
 
@@ -177,20 +188,36 @@ def _batches(job: Job, todo: Sequence[Input], *, balanced: bool) -> Iterator[Bat
             job.config,
             max_pictures=min(job.max_pictures, group.pictures or job.max_pictures),
             balanced=balanced and group.pictures is None,
+            resolution=job.generator.resolution,
         )
         for group in groups
     )
 
 
 def _reported(batches: Iterator[Batch], report: Callable[[str], None]) -> Iterator[Batch]:
-    """Passes the batches through, reporting the first picture of each data term and the reason."""
-    seen = set()
+    """Passes the batches through, reporting the first picture of each term and note."""
+    seen: set[Any] = set()
     for batch in batches:
+        for picture in batch.pictures:
+            for note in picture.notes:
+                if note not in seen:
+                    seen.add(note)
+                    report(
+                        f"{printable(picture.input.path.name)}: {note} (said once for all inputs)"
+                    )
         for picture in batch.pictures[:1]:
+            size = canvas_of(picture.pixels.shape[0])
+            compiled = (size, picture.header_info.degradation, batch.full)
             if picture.header_info.degradation not in seen:
                 seen.add(picture.header_info.degradation)
                 first = f"{printable(picture.input.path.name)} ({picture.header_info.reason})"
                 report(f"data term {picture.header_info.degradation}: {first}")
+            if compiled not in seen:
+                seen.add(compiled)
+                report(
+                    f"compiling the search for pictures of up to {size} pixels, "
+                    f"{batch.full} at once"
+                )
         yield batch
 
 

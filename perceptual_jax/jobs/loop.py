@@ -52,6 +52,7 @@ class Writer:
         job_fields: Record,
         redone: Collection[str] = (),
         snapshots: Snapshots | None = None,
+        output: writing.Output = writing.AS_PNG,
     ):
         """Starts no thread yet.
 
@@ -62,9 +63,11 @@ class Writer:
             job_fields: Fields of the job that are added to every record.
             redone: Names of pictures that may have a result of an earlier job.
             snapshots: Snapshots of the job; a picture's are removed once it is written.
+            output: Format and names of the pictures.
         """
         self._out, self._noise, self._journal = out, noise, journal
         self._job_fields, self._redone, self._snapshots = job_fields, redone, snapshots
+        self._output = output
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="write")
         self._waiting: deque[Future[float]] = deque()
 
@@ -87,7 +90,13 @@ class Writer:
         begun, name = time.monotonic(), picture.input.name
         fields = self._job_fields | {"seconds": seconds}
         record = writing.write_result(
-            self._out, picture, result, self._noise, fields, redone=name in self._redone
+            self._out,
+            picture,
+            result,
+            self._noise,
+            fields,
+            redone=name in self._redone,
+            output=self._output,
         )
         self._journal.add(record, picture.input)
         if self._snapshots is not None:

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 from perceptual_jax.checkpoints.load import choose_class, load_generator
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.errors import UsageError
+from perceptual_jax.io.encoding import Encoding, Format, check_suffix
 from perceptual_jax.io.files import Place, check_folder, load_json, names_in, printable
 from perceptual_jax.io.inputs import Input, Problem, collect_inputs
 from perceptual_jax.jobs import log, writing
 from perceptual_jax.jobs.log import Failure, quarantined, stamp_of
 from perceptual_jax.jobs.processes import Share
 from perceptual_jax.jobs.resume import INDEX, finished_inputs
-from perceptual_jax.jobs.writing import Settings
+from perceptual_jax.jobs.writing import Output, Settings
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.models import NOT_LEARNED, files_sha256, load_model
 from perceptual_jax.restoration.presets import check_fit
@@ -53,6 +54,12 @@ class JobOptions:
     long searches. None takes no snapshots."""
     share: Share = ALONE
     """Which process of the job this is; each restores its own pictures."""
+    format: Format = "png"
+    """Format of the restored pictures; sheets and maps are always PNG."""
+    quality: int | None = None
+    """Quality of JPEG and WebP, 1 to 100; None for 95 and 90."""
+    suffix: str = ""
+    """Appended to the names of the restored pictures, before the extension."""
     trace: Path | None = None
     """Folder for a JAX profiler's trace of the second batch."""
 
@@ -64,6 +71,13 @@ class JobOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
+        check_suffix(self.suffix)
+        _ = self.output
+
+    @property
+    def output(self) -> Output:
+        """The files that restored pictures are written to."""
+        return Output(Encoding(self.format, self.quality), self.suffix)
 
 
 DEFAULT = JobOptions()
@@ -76,6 +90,8 @@ class Plan(NamedTuple):
     config: RestoreConfig
     options: JobOptions
     generator: Generator
+    generator_name: str
+    """The config's name of the generator, or the type of one that was given in Python."""
     models: Callable[[str], Likelihood | None]
     settings: Settings
     inputs: list[Input]
@@ -115,10 +131,21 @@ def make_plan(
         UsageError, ConfigError, InputError, WeightsError: If the job cannot be started.
     """
     check_folder(out)
-    everything, problems = collect_inputs(sources, out=out, reserved=[Path(INDEX).stem])
+    there = names_in(out)
+    everything, problems = collect_inputs(
+        sources,
+        out=out,
+        reserved=[Path(INDEX).stem],
+        derived=writing.DERIVED,
+        taken=[name.removesuffix(".json") for name in there if name.endswith(".json")],
+        report=report,
+    )
     degradation_sha256 = files_sha256(config.degradation)
     config = from_different_starts(config, samples=options.samples)
-    if generator is None:
+    generator_name = config.generator
+    if generator is not None:
+        generator_name = f"{type(generator).__name__}, given in Python"
+    else:
         generator = load_generator(config.generator, report=report, dtype=config.dtype)
     generator = choose_class(generator, config.generator_class)
     check_fit(config, generator)
@@ -128,10 +155,14 @@ def make_plan(
         degradation_sha256=degradation_sha256,
         seed=options.seed,
         samples=options.samples,
+        output=options.output,
     )
     own = [source for source in everything if options.share.owns(source.name)]
-    there = names_in(out)
-    finished = {} if options.overwrite else finished_inputs(out, there, own, config, settings)
+    finished = (
+        {}
+        if options.overwrite
+        else finished_inputs(out, there, own, config, settings, output=options.output)
+    )
     left = [source for source in own if source.name not in finished]
     todo, skipped = split_quarantined(left, out, retry=options.retry_failed or options.overwrite)
     models = functools.cache(functools.partial(_load_model, dtype=config.dtype))
@@ -143,6 +174,7 @@ def make_plan(
         config=config,
         options=options,
         generator=generator,
+        generator_name=generator_name,
         models=models,
         settings=settings,
         inputs=everything,

@@ -8,6 +8,7 @@ The file's header decides which data term fits the degradation of an input:
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import warnings
@@ -20,11 +21,13 @@ import numpy as np
 from jaxtyping import Array, Key, UInt8
 from PIL import Image
 
-from perceptual_jax.config import MIN_SIZE, ConfigError
+from perceptual_jax.config import MIN_SIZE, ConfigError, RestoreConfig
 from perceptual_jax.degradation.jpeg import quality_of, read_header
 from perceptual_jax.degradation.resampling import resample_matrix
-from perceptual_jax.io.images import ImageError, read_image
+from perceptual_jax.io.images import ImageError, decode_image
 from perceptual_jax.io.inputs import Input
+from perceptual_jax.likelihood.models import NOT_LEARNED
+from perceptual_jax.restoration.presets import stages
 from perceptual_jax.types import JpegHeader, unknown_header
 
 SMALL = 128
@@ -32,8 +35,6 @@ SMALL = 128
 
 LEARNED_QUALITY = 65
 """Highest JPEG quality that the `jpeg` model is used for; it was trained up to 60."""
-
-_ORIENTATION = 0x0112
 
 
 class HeaderInfo(NamedTuple):
@@ -50,7 +51,12 @@ class HeaderInfo(NamedTuple):
 
 
 def inspect_header(
-    source: Input | Path, degradation: str, *, max_size: int, data: bytes | None = None
+    source: Input | Path,
+    degradation: str,
+    *,
+    max_size: int,
+    data: bytes | None = None,
+    as_stored: bool = True,
 ) -> HeaderInfo:
     """Reads a picture's header and chooses its data term.
 
@@ -59,6 +65,8 @@ def inspect_header(
         degradation: The config's: `auto`, or the data term to use whatever the header says.
         max_size: Larger pictures are reduced, which destroys a JPEG's grid.
         data: The bytes of the file, if they are already read.
+        as_stored: Whether the pixels are those of the file, see `Decoded`; else the header of a
+            JPEG does not describe them.
     """
     side, header, what = 0, None, "a picture"
     with (
@@ -68,8 +76,7 @@ def inspect_header(
     ):
         side = max(image.size)
         what = f"{image.format or 'a picture'} of {side} pixels"
-        upright = image.getexif().get(_ORIENTATION, 1) == 1
-        if upright and side <= max_size:
+        if as_stored and side <= max_size:
             header = read_header(image)
     if degradation != "auto":
         return HeaderInfo(side, header or unknown_header(), degradation, "asked for")
@@ -81,6 +88,33 @@ def inspect_header(
     if quality > LEARNED_QUALITY:
         return HeaderInfo(side, header, "blind", f"{what}: quality {quality}, hardly compressed")
     return HeaderInfo(side, header, "jpeg", f"{what}: quality {quality}, by its tables")
+
+
+def with_used_term(
+    info: HeaderInfo, config: RestoreConfig, resolution: int, size: int
+) -> HeaderInfo:
+    """The information with the data term that the search really uses.
+
+    A learned likelihood and a JPEG's box are evaluated in stages that render at least the size of
+    the picture. Where there is none, pixels are compared, and this is what is said and recorded.
+
+    Args:
+        info: The information, with the term that fits the picture.
+        config: Config of the search.
+        resolution: Side of the generator's images in pixels.
+        size: Side of the picture's canvas in pixels.
+    """
+    term = info.degradation
+    config = dataclasses.replace(config, degradation=term)
+    plan = stages(config, resolution, size, learned=term not in NOT_LEARNED)
+    used = {name for stage in plan for name, _ in stage.weights}
+    if term == "l2" or ("dct_box" if term == "dct_box" else "nll") in used:
+        return info
+    why = f"the generator's images of {resolution} pixels are smaller"
+    if resolution >= size:
+        why = "no stage of the search renders as many pixels"
+    reason = f"{info.reason}; not {Path(term).name}, because {why}"
+    return info._replace(degradation="l2", reason=reason)
 
 
 def require_header(info: HeaderInfo) -> None:
@@ -110,6 +144,8 @@ class Picture(NamedTuple):
     """Hash of the pixels, see `content_of`."""
     header_info: HeaderInfo
     """The information in the file's header."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the file, see `Decoded`."""
 
 
 def input_sha256(source: Input) -> str | None:
@@ -131,7 +167,8 @@ def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> 
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ImageError(f"cannot read {source.path}: {reason}") from error
-    pixels = read_image(source.path, data=data)
+    decoded = decode_image(source.path, data=data)
+    pixels = decoded.pixels
     height, width, _ = pixels.shape
     if height != width:
         raise ImageError(
@@ -143,9 +180,12 @@ def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> 
         mean = resample_matrix(width, max_size, filter="area")
         pixels = np.einsum("ah,bw,hwc->abc", mean, mean, pixels, optimize=True)
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    info = inspect_header(source, degradation, max_size=max_size, data=data)
+    info = inspect_header(
+        source, degradation, max_size=max_size, data=data, as_stored=decoded.as_stored
+    )
     digest = hashlib.sha256(data).hexdigest()
-    return Picture(source, digest, (width, height), pixels, content_of(pixels), info)
+    size, content = (width, height), content_of(pixels)
+    return Picture(source, digest, size, pixels, content, info, decoded.notes)
 
 
 def content_of(pixels: UInt8[np.ndarray, "h w 3"]) -> int:

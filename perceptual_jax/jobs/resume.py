@@ -12,12 +12,13 @@ the folder holds
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from perceptual_jax.config import ConfigError, RestoreConfig, parse_toml, to_toml
 from perceptual_jax.errors import UsageError
+from perceptual_jax.io.encoding import is_ours
 from perceptual_jax.io.files import (
     Place,
     load_json,
@@ -27,7 +28,7 @@ from perceptual_jax.io.files import (
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.log import Record
 from perceptual_jax.jobs.reading import input_sha256
-from perceptual_jax.jobs.writing import Settings
+from perceptual_jax.jobs.writing import AS_PNG, Output, Settings
 
 CONFIG, RESULTS, INDEX = "config.toml", "results.jsonl", "index.png"
 """Names of the files that describe a whole job; `index` draws the last one."""
@@ -42,6 +43,8 @@ def finished_inputs(
     inputs: Sequence[Input],
     config: RestoreConfig,
     settings: Settings,
+    *,
+    output: Output = AS_PNG,
 ) -> dict[str, bool]:
     """Finds the inputs that an earlier job with the same settings has finished.
 
@@ -51,6 +54,7 @@ def finished_inputs(
         inputs: The inputs of this job.
         config: The config of this job.
         settings: The settings of this job.
+        output: Format and names of the pictures of this job.
 
     Returns:
         For each finished name, whether its status is OK; a search that stopped early is finished
@@ -60,10 +64,16 @@ def finished_inputs(
         UsageError: If the folder holds results that this job must not mix with or replace.
     """
     if CONFIG not in there:
-        _refuse_foreign_files(out, there, inputs)
+        names = (f for x in inputs for f in output.files(x.name, settings.samples))
+        _refuse_foreign_files(out, there, names)
         return {}
     if any(name.endswith(".json") for name in there):
         _refuse_other_config(out, config)
+    else:
+        _refuse_foreign_config(out)
+    for source in inputs:
+        if f"{source.name}.json" not in there:
+            _refuse_foreign_result(out, there, output.files(source.name, settings.samples))
     inputs = [source for source in inputs if f"{source.name}.json" in there]
     finished = {}
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -115,8 +125,23 @@ def _config_in(out: Place) -> RestoreConfig:
     return parse_toml(content, name=str(path))
 
 
-def _refuse_foreign_files(out: Place, there: set[str], inputs: Sequence[Input]) -> None:
-    names = [f"{source.name}{end}" for source in inputs for end in (".png", ".json", ".npz")]
+def _refuse_foreign_config(out: Place) -> None:
+    try:
+        _config_in(out)
+    except ConfigError as error:
+        raise UsageError(f"{out / CONFIG} exists and is not of this tool; {_ADVICE}") from error
+
+
+def _refuse_foreign_result(out: Place, there: set[str], names: Sequence[str]) -> None:
+    """Refuses files without a record, unless an interrupted process of this tool left them."""
+    existing = [name for name in names if name in there]
+    pictures = [name for name in existing if not name.endswith(".npz")]
+    for name in pictures or existing:
+        if name.endswith(".npz") or not is_ours((out / name).read_bytes()):
+            raise UsageError(f"{out / name} exists and is not a result of this tool; {_ADVICE}")
+
+
+def _refuse_foreign_files(out: Place, there: set[str], names: Iterable[str]) -> None:
     for name in (RESULTS, INDEX, *names):
         if name in there:
             raise UsageError(f"{out / name} exists and is not a result of this tool; {_ADVICE}")
@@ -135,7 +160,7 @@ def _refuse_other_config(out: Place, config: RestoreConfig) -> None:
 def _refuse_other_settings(path: Place, record: Record, settings: Settings) -> None:
     there = record.get("settings", {})
     for name, here in settings._asdict().items():
-        if there.get(name) != here:
+        if there.get(name, "png" if name == "output" else None) != here:
             difference = f"with {name} {there.get(name)}, not {here}"
             if name.endswith("_sha256"):
                 difference = f"of another {name.removesuffix('_sha256')}"

@@ -12,6 +12,7 @@ job appends whole lines to it and at its end puts them in the order of the input
 import hashlib
 import importlib.metadata
 import platform
+import re
 from typing import NamedTuple
 
 import jax
@@ -19,11 +20,48 @@ import numpy as np
 from jaxtyping import UInt8
 
 from perceptual_jax.config import NoiseConfig, RestoreConfig, to_toml
-from perceptual_jax.io.files import Place, load_json, printable, save_json, save_npz
+from perceptual_jax.io.encoding import Encoding
+from perceptual_jax.io.files import (
+    Place,
+    load_json,
+    printable,
+    save_json,
+    save_npz,
+    write_atomically,
+)
 from perceptual_jax.io.images import to_uint8, write_png
 from perceptual_jax.jobs.log import Record
 from perceptual_jax.jobs.reading import Picture
 from perceptual_jax.types import Generator, Restoration, Status
+
+DERIVED = re.compile(r"_(nll|spread|s\d\d+)$")
+"""The end of a stem that is appended to a name for its maps and samples, see `io.names`."""
+
+
+class Output(NamedTuple):
+    """The files that restored pictures are written to."""
+
+    encoding: Encoding = Encoding()
+    suffix: str = ""
+
+    def __str__(self) -> str:
+        """The format, its quality, and the suffix if there is one."""
+        return f"{self.encoding} {self.suffix}".rstrip()
+
+    def images(self, name: str, samples: int) -> list[str]:
+        """The names of the restored pictures of an input."""
+        end = self.encoding.extension
+        if samples == 1:
+            return [f"{name}{self.suffix}{end}"]
+        return [f"{name}{self.suffix}_s{i:02d}{end}" for i in range(samples)]
+
+    def files(self, name: str, samples: int) -> list[str]:
+        """The names of all files that a job may write for an input."""
+        ends = ("_nll.png", "_spread.png", ".npz", ".json")
+        return [*self.images(name, samples), *(f"{name}{end}" for end in ends)]
+
+
+AS_PNG = Output()
 
 
 class Settings(NamedTuple):
@@ -37,6 +75,8 @@ class Settings(NamedTuple):
     """SHA-256 of the learned data terms that may be used, see `models.files_sha256`."""
     seed: int
     samples: int
+    output: str = "png"
+    """Format, quality and suffix of the restored pictures, see `Output`."""
 
 
 def settings_of(
@@ -46,10 +86,12 @@ def settings_of(
     degradation_sha256: str,
     seed: int,
     samples: int,
+    output: "Output",
 ) -> Settings:
     """Collects the settings of a job, with the hashes of the config and the generator."""
     config_sha256 = hashlib.sha256(to_toml(config).encode()).hexdigest()
-    return Settings(config_sha256, generator_sha256(generator), degradation_sha256, seed, samples)
+    generator_hash = generator_sha256(generator)
+    return Settings(config_sha256, generator_hash, degradation_sha256, seed, samples, str(output))
 
 
 def generator_sha256(generator: Generator) -> str:
@@ -82,6 +124,7 @@ def write_result(
     fields: Record,
     *,
     redone: bool = True,
+    output: Output = AS_PNG,
 ) -> Record:
     """Writes the files of one picture, its record last, replacing those of an earlier job.
 
@@ -92,6 +135,7 @@ def write_result(
         noise: The noise settings; the generator's own noise maps are not written.
         fields: Further fields of the record: settings, versions, seconds.
         redone: Whether there may be a result of this name by an earlier job.
+        output: Format and names of the pictures.
 
     Returns:
         The record.
@@ -106,31 +150,32 @@ def write_result(
         earlier = (load_json(record_path) or {}).get("files", [])
         record_path.unlink(missing_ok=True)
     samples = len(result.image)
-    images = [f"{name}_s{i:02d}.png" if samples > 1 else f"{name}.png" for i in range(samples)]
+    images = output.images(name, samples)
     files = [*images]
     for file, image in zip(images, result.image, strict=True):
-        write_png(out / file, to_uint8(image))
+        write_atomically(out / file, output.encoding.encode(to_uint8(image), "restored"))
     record = _describe(picture, result, images) | fields
     if samples > 1:
         spread = spread_map(np.asarray(result.image))
         files.append(f"{name}_spread.png")
         # A few pixels of hair differ so much that, scaled by the maximum, the rest would be black.
         white = float(np.quantile(spread, 0.99))
-        write_png(out / files[-1], _grey(spread, white))
+        write_png(out / files[-1], _grey(spread, white), kind="map")
         record["spread"] = {"mean": spread.mean(), "max": spread.max(), "white": white}
     if result.fit.bits is not None:
         files.append(f"{name}_nll.png")
         side = picture.pixels.shape[0]
         bits_per_dim = np.asarray(result.fit.bits[0, :side, :side])
         white = max(float(np.quantile(bits_per_dim, 0.99)), 1.0)
-        write_png(out / files[-1], _grey(bits_per_dim, white))
+        write_png(out / files[-1], _grey(bits_per_dim, white), kind="map")
         record["nll_map"] = {"mean": bits_per_dim.mean(), "white": white}
     files.append(f"{name}.npz")
     save_npz(out / files[-1], latents(result, noise))
     record["files"] = files
     save_json(record_path, record)
     for file in set(earlier) - set(files):
-        if file == f"{name}.png" or file.startswith((f"{name}_s", f"{name}_nll")):
+        # Only a picture or a map, whatever a damaged record says.
+        if re.fullmatch(re.escape(name) + r"([._-][^/\\]*)?\.(png|jpg|webp)", file):
             (out / file).unlink(missing_ok=True)
     return record
 
@@ -177,6 +222,7 @@ def _describe(picture: Picture, result: Restoration, images: list[str]) -> Recor
             "sha256": picture.sha256,
             "size": list(picture.size),
             "restored_from": [width, height],
+            "notes": list(picture.notes),
         },
         "degradation": {
             "term": picture.header_info.degradation,

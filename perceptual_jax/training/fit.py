@@ -16,6 +16,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,7 +35,9 @@ from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import (
     check_folder,
     json_text,
+    load_json,
     make_folder,
+    refuse_existing,
     save_json,
     write_atomically,
 )
@@ -64,6 +67,17 @@ from perceptual_jax.training.step import (
     to_stored,
     train_step,
 )
+
+SETTINGS = "settings.json"
+FILES = (
+    "checkpoints",
+    "log.jsonl",
+    "model.safetensors",
+    "last.safetensors",
+    "loss.png",
+    "samples.png",
+)
+"""Names that a training writes."""
 
 
 class TrainingError(Error, RuntimeError):
@@ -115,6 +129,7 @@ def fit(
     checkpoint_every: int = 500,
     log_every: int = 50,
     evaluation_images: int = 24,
+    overwrite: bool = False,
     report: Callable[[str], None] | None = None,
     progress: Callable[[float, int], None] | None = None,
 ) -> Summary:
@@ -127,6 +142,7 @@ def fit(
         checkpoint_every: Steps between checkpoints, the most that an interruption can lose.
         log_every: Steps between lines of the log.
         evaluation_images: Number of pictures in the evaluations.
+        overwrite: Begin anew in a folder that holds another training, or files of its names.
         report: Called with a line of text after each evaluation.
         progress: Called with the number of steps done and of all.
 
@@ -138,11 +154,12 @@ def fit(
     """
     out = Path(out)
     check_folder(out)
-    _check_settings(out, job)
+    if not overwrite:
+        _check_settings(out, job)
     train = job.train
     profile = load_profile(job.profile)
-    source = open_sources(job.data, size=job.size)
-    held_out = open_sources(job.held_out, size=job.size)
+    source = open_sources(job.data, size=job.size, report=report)
+    held_out = open_sources(job.held_out, size=job.size, report=report)
     pairs = evaluation_pairs(held_out, profile, seed=train.seed, count=evaluation_images)
     evaluation = evaluation_batch(pairs)
     batches = training_batches(
@@ -154,7 +171,9 @@ def fit(
         reconstructions=job.reconstructions,
     )
     make_folder(out)
-    save_json(out / "settings.json", settings_of(job))
+    if overwrite:
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    save_json(out / SETTINGS, settings_of(job))
 
     place = _placement(train.batch_size)
     init_fn = jax.jit(lambda batch: init_state(job.network, train, batch))
@@ -164,6 +183,8 @@ def fit(
         step_fn = jax.jit(
             lambda state, batch: train_step(state, batch, job.network, train), donate_argnums=0
         )
+        if report is not None:
+            report("compiling a step of the training")
         step, losses, began = int(state.step), [], time.monotonic()
         while step < train.steps:
             state, measures = step_fn(state, place(to_batch(next(batches))))
@@ -207,15 +228,20 @@ def settings_of(job: Job) -> Record:
 
 
 def _check_settings(out: Path, job: Job) -> None:
-    path = out / "settings.json"
+    """Refuses a folder of another training, or with files that are not a training's."""
+    path = out / SETTINGS
     if not path.exists():
+        refuse_existing([out / name for name in FILES], overwrite=False)
         return
-    stored, current = json.loads(path.read_text(encoding="utf-8")), settings_of(job)
+    stored, current = load_json(path) or {}, settings_of(job)
+    if not stored.keys() & current.keys():
+        raise UsageError(f"{path} is not that of a training; choose another folder")
     for name in current:
         if stored.get(name) != current[name]:
             raise UsageError(
                 f"{out} holds a training with another {name} ({stored.get(name)}, "
-                f"not {current[name]}); give its settings again or choose another folder"
+                f"not {current[name]}); give its settings again, choose another folder, or give "
+                "--overwrite"
             )
 
 
@@ -303,10 +329,10 @@ def _write_records(out: Path, records: Sequence[Record]) -> None:
         "training": [(r["step"], r["loss"]) for r in records if "loss" in r],
         "held out": [(r["step"], r["bits"]) for r in records if "bits" in r],
     }
-    write_png(out / "loss.png", draw_curves(curves, x="step", y="bits/dim"))
+    write_png(out / "loss.png", draw_curves(curves, x="step", y="bits/dim"), kind="sheet")
 
 
 def _write_samples(out: Path, state: TrainState, network: PixelCNNConfig, batch: Batch) -> None:
     rows = sample_rows(state, network, batch)
     sheet = contact_sheet(rows, headings=["original", "degraded", "sample"], cell=128)
-    write_png(out / "samples.png", np.asarray(sheet))
+    write_png(out / "samples.png", np.asarray(sheet), kind="sheet")

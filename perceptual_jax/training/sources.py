@@ -83,12 +83,15 @@ class PictureSource:
         return self._entries[index].name
 
 
-def open_sources(data: str | Iterable[str], *, size: int) -> PictureSource:
+def open_sources(
+    data: str | Iterable[str], *, size: int, report: Callable[[str], None] | None = None
+) -> PictureSource:
     """The pictures that `data` names.
 
     Args:
         data: Folders, globs, files and `tfds:` names, each with a slice at its end or not.
         size: Pixels of the shorter side that larger pictures are reduced to.
+        report: Receives a line that counts what folders left out.
 
     Raises:
         DataError: If one of them gives no picture, or is a dataset that cannot be opened.
@@ -98,16 +101,16 @@ def open_sources(data: str | Iterable[str], *, size: int) -> PictureSource:
         if part.startswith("tfds:"):
             entries += _dataset_entries(part.removeprefix("tfds:"))
         else:
-            entries += _file_entries(part)
+            entries += _file_entries(part, report)
     if not entries:
         raise DataError("no training data was given; name a folder or tfds:NAME")
     return PictureSource(entries, size=size)
 
 
-def _file_entries(part: str) -> list[Entry]:
+def _file_entries(part: str, report: Callable[[str], None] | None) -> list[Entry]:
     path, wanted = _split_slice(part)
     try:
-        inputs, _ = collect_inputs([path])
+        inputs, _ = collect_inputs([path], report=report)
     except InputError as error:
         raise DataError(str(error)) from error
     chosen = sorted(inputs, key=lambda source: source.name)[wanted]

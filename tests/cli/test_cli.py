@@ -15,6 +15,7 @@ from PIL import Image
 import perceptual_jax
 from perceptual_jax import cli
 from perceptual_jax.checkpoints import catalogue, fetch
+from perceptual_jax.cli import console
 from perceptual_jax.jobs.job import JobSummary
 from perceptual_jax.jobs.plan import JobOptions
 
@@ -64,9 +65,10 @@ def test_restore_and_run_again(tmp_path, face, restore, capsys):
     output = capsys.readouterr()
     assert output.out == ""
     # Standard error is no terminal here, so there is no bar, and the last line has the counts.
-    width, choice, line = output.err.splitlines()
+    width, choice, compiling, line = output.err.splitlines()
     assert width.startswith("the kernel's bandwidth is ")
     assert choice == "data term l2: face.png (PNG of 16 pixels: small, so downscaled)"
+    assert compiling == "compiling the search for pictures of up to 16 pixels, 1 at once"
     assert line.startswith("restored 1, kept 0, failed 0 in ")
     out = tmp_path / "out"
     expected = {"face.png", "face.npz", "face.json", "config.toml", "results.jsonl", "index.png"}
@@ -260,7 +262,7 @@ def test_degrade_by_a_profile(tmp_path, capsys):
     assert (record["seed"], record["steps"][0]["operation"]) == (5, "jpeg")
 
 
-def test_generate(tmp_path, narrow_path):
+def test_generate(tmp_path, narrow_path, capsys):
     args = ["generate", "--seeds", "0-1,7", "--out", str(tmp_path / "out")]
     assert cli.main([*args, "--generator", str(narrow_path), "--psi", "0.5"]) == 0
     names = {"seed0000.png", "seed0001.png", "seed0007.png", "index.png"}
@@ -270,7 +272,12 @@ def test_generate(tmp_path, narrow_path):
     assert not np.array_equal(images[0], images[1])
 
     # Without truncation's spread all seeds show the mean face.
-    assert cli.main([*args, "--generator", str(narrow_path), "--psi", "0"]) == 0
+    args += ["--generator", str(narrow_path), "--psi", "0"]
+    before = (tmp_path / "out" / "seed0000.png").read_bytes()
+    assert cli.main(args) == 2
+    assert "seed0000.png exists; choose another name or folder" in capsys.readouterr().err
+    assert (tmp_path / "out" / "seed0000.png").read_bytes() == before
+    assert cli.main([*args, "--overwrite"]) == 0
     images = [np.asarray(Image.open(tmp_path / "out" / f"seed000{i}.png")) for i in (0, 1)]
     assert np.array_equal(images[0], images[1])
 
@@ -328,7 +335,7 @@ def test_version(capsys):
 
 
 def test_progress_on_a_terminal_shows_rate_and_time(monkeypatch, capsys):
-    from perceptual_jax.cli import common as terminal
+    from perceptual_jax.cli import console as terminal
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
@@ -341,3 +348,145 @@ def test_progress_on_a_terminal_shows_rate_and_time(monkeypatch, capsys):
     assert output.out == ""
     assert "1.5/2" in output.err
     assert "a minute" in output.err
+
+
+def test_where_nobody_watches_a_line_tells_of_the_progress(monkeypatch, capsys):
+    monkeypatch.setattr(console, "EVERY_S", 0.02)
+    with console.progress_bar("restoring") as progress:
+        time.sleep(0.1)
+        for done in (0, 1, 2):
+            progress(done, 600)
+            time.sleep(0.3)
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "restoring: 0 s so far"
+    assert re.fullmatch(r"restoring: 2.0 of 600, \d+\.\d a minute, .+ left", last)
+
+
+def test_quiet_and_json_log(tmp_path, face, restore, monkeypatch, capsys):
+    (tmp_path / "bad.png").write_bytes(b"x")
+    assert restore(face, tmp_path / "bad.png", "--quiet") == 1
+    reason = "it is not an image of a known format"
+    assert capsys.readouterr().err == f"{tmp_path / 'bad.png'}: {reason}\n"
+    monkeypatch.setattr(console, "EVERY_S", 0.001)
+    options = ["--json-log", "--overwrite"]
+    assert restore(face, tmp_path / "bad.png", *options, out=tmp_path / "o") == 1
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {"note", "progress", "failure", "summary"} == {event["event"] for event in events}
+    (failure,) = (event for event in events if event["event"] == "failure")
+    assert (failure["source"], failure["reason"]) == (str(tmp_path / "bad.png"), reason)
+    assert any({"done", "total", "seconds"} <= event.keys() for event in events)
+    assert restore(face) == 0  # the next call is spoken again
+    assert "kept 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--format", "jpeg", "--quality", 80], ["--format", "webp"]])
+def test_other_formats_and_a_suffix(tmp_path, face, restore, options, capsys):
+    extension = {"jpeg": "jpg"}.get(options[1], options[1])
+    options += ["--suffix", "_x"]
+    assert restore(face, *options) == 0
+    with Image.open(tmp_path / "out" / f"face_x.{extension}") as image:
+        assert (image.format.lower(), image.size) == (options[1], (32, 32))
+    assert restore(face, *options) == 0
+    assert "kept 1" in capsys.readouterr().err
+    assert restore(face) == 2
+    assert "is a result with output" in capsys.readouterr().err
+    assert restore(face, "--overwrite") == 0
+    names = {p.name for p in (tmp_path / "out").iterdir() if p.suffix != ".jsonl"}
+    assert names == {"face.png", "face.npz", "face.json", "config.toml", "index.png", ".processes"}
+
+
+def test_the_folder_of_one_verb_is_the_input_of_the_next(tmp_path, restore, narrow_path, capsys):
+    hq, lr, out, again = (str(tmp_path / name) for name in ("hq", "lr", "out", "again"))
+    generate = ["generate", "--seeds", "0-1", "--generator", str(narrow_path), "--out", hq]
+    assert cli.main(generate) == 0
+    assert cli.main(["degrade", hq, "--out", lr, "--kind", "sr16"]) == 0
+    (tmp_path / "lr" / "renamed.png").write_bytes((tmp_path / "hq" / "index.png").read_bytes())
+    assert restore(lr, "--samples", 2, out=out) == 0
+    assert restore(out, out=again) == 0
+    said = capsys.readouterr().err
+    assert "degraded 2, failed 0" in said
+    assert "restored 2, kept 0, failed 0" in said
+    assert "restored 4, kept 0, failed 0" in said
+    assert "1 sheet or map of this tool" in said
+    assert "3 sheets or maps of this tool" in said
+
+
+def test_no_verb_replaces_a_file_in_silence(tmp_path, face, restore, narrow_path, capsys):
+    def refused(*args):
+        before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+        assert cli.main([str(arg) for arg in args]) == 2
+        assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    assert restore(face) == 0
+    (tmp_path / "precious.png").write_bytes(b"precious")
+    (tmp_path / "own.safetensors").write_bytes(b"precious")
+    capsys.readouterr()
+    out = tmp_path / "out"
+    convert = ("weights", "convert", narrow_path)
+    assert "must end in .safetensors" in refused(*convert, tmp_path / "precious.png")
+    assert "own.safetensors exists" in refused(*convert, tmp_path / "own.safetensors")
+    generate = ("generate", "--generator", narrow_path, "--out", out, "--seeds")
+    assert "index.png exists" in refused(*generate, "0")
+    degrade = ("degrade", face, "--out", out, "--kind", "sr8")
+    assert "face.png exists" in refused(*degrade)
+    sample = ("sample-degradation", face, "--out")
+    assert "precious.png exists" in refused(*sample, tmp_path / "precious.png")
+    assert "must end in one of" in refused(*sample, tmp_path / "new.jpg")
+    train = ("train-degradation", "--data", tmp_path, "--held-out", tmp_path, "--profile", "jpeg")
+    (out / "log.jsonl").write_text("precious")
+    assert "log.jsonl exists" in refused(*train, "--out", out)
+
+
+def test_restore_leaves_files_that_are_not_its_own(tmp_path, face, restore, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "config.toml").write_text("[database]\nhost = 'x'")
+    assert restore(face) == 2
+    assert "config.toml exists and is not of this tool" in capsys.readouterr().err
+    (out / "config.toml").unlink()
+    assert restore(face) == 0
+    for name in ("other.png", "other_nll.png"):
+        Image.new("RGB", (16, 16)).save(out / name)
+    Image.new("RGB", (16, 16)).save(tmp_path / "other.png")
+    assert restore(face, tmp_path / "other.png") == 2
+    assert re.search(r"other(_nll)?.png exists and is not a result", capsys.readouterr().err)
+
+
+def test_an_interrupted_result_is_made_again(tmp_path, face, restore, capsys):
+    assert restore(face) == 0
+    (tmp_path / "out" / "face.json").unlink()
+    assert restore(face) == 0
+    assert "restored 1, kept 0" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_maps_and_results_never_share_a_file(tmp_path, restore):
+    for i, name in enumerate(["a", "a_nll", "a_spread", "a_s00", "b_s01"]):
+        Image.effect_noise((16, 16), 40 + i).convert("RGB").save(tmp_path / f"{name}.png")
+    sources = [*sorted(tmp_path.glob("*_*.png")), tmp_path / "a.png"]
+    options = ["--degradation", "blind", "--set", "search.draft=0", "--samples", 2]
+    assert restore(*sources, *options) == 0
+    records = [json.loads(p.read_text()) for p in (tmp_path / "out").glob("*.json")]
+    files = [file for record in records for file in record["files"]]
+    assert len(records) == 5
+    assert len(files) == len(set(files))
+    assert {Path(file).name for file in files} <= {p.name for p in (tmp_path / "out").iterdir()}
+    assert all("a_nll.png" in r["files"] for r in records if r["name"] == "a")
+
+
+def test_a_closed_or_full_standard_output_is_no_traceback(tmp_path):
+    program = f"{sys.executable} -m perceptual_jax.cli weights list"
+    for redirection, code in ((">&-", 0), ("| true", 0), ("> /dev/full", 1), (">&- 2>&- <&-", 0)):
+        done = subprocess.run(
+            ["bash", "-c", f"{program} {redirection}"], capture_output=True, text=True
+        )
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+        assert done.returncode == code, done.stderr
+    assert (
+        "cannot write to standard output"
+        in subprocess.run(
+            ["bash", "-c", f"{program} > /dev/full"], capture_output=True, text=True
+        ).stderr
+    )

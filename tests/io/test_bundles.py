@@ -67,7 +67,7 @@ def test_a_damaged_shard_is_a_problem(shard, tmp_path):
     (tmp_path / "bad.tar").write_bytes(b"no archive")
     inputs, problems = collect_inputs([shard, tmp_path / "bad.tar"])
     assert len(inputs) == 2
-    assert "cannot be read as an uncompressed tar file" in problems[0].reason
+    assert "cannot be read as a tar or zip file" in problems[0].reason
 
 
 def test_remote_files_folders_and_globs():

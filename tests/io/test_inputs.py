@@ -1,8 +1,17 @@
+import json
 import os
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from perceptual_jax.io import formats
+from perceptual_jax.io.images import write_png
 from perceptual_jax.io.inputs import Input, InputError, collect_inputs
+from perceptual_jax.io.names import folded, unique_names
 
 
 @pytest.fixture
@@ -179,3 +188,110 @@ def test_no_image_at_all_is_an_error(touch):
         collect_inputs(["a\0b" * 2])
     with pytest.raises(InputError, match="does not exist"):
         collect_inputs(["x" * 5000])
+
+
+DERIVED = re.compile(r"_(nll|spread|s\d\d+)$")
+
+
+def files_of(name):
+    """The stems that a job may write for an input."""
+    return {name, f"{name}_nll", f"{name}_spread", *(f"{name}_s{i:02d}" for i in range(3))}
+
+
+def test_an_input_that_is_called_like_the_map_of_another_makes_way(touch):
+    touch("f/a.png", "f/a_nll.png", "f/b_s01.png", "f/b.png", "f/c_spread.png", "f/A_S02.png")
+    names = names_of("f", derived=DERIVED)
+    assert {"a", "b", "c_spread"} < set(names)
+    stems = [stem.casefold() for name in names for stem in files_of(name)]
+    assert len(stems) == len(set(stems))
+
+
+stems = st.sampled_from(["a", "A", "b", "\u00e9", "e\u0301"])
+ends = st.lists(st.sampled_from(["_nll", "_spread", "_s00", "_S01", "_s123"]), max_size=3)
+odd_names = st.builds(lambda stem, ends: stem + "".join(ends), stems, ends)
+
+
+@given(
+    st.lists(odd_names, min_size=1, max_size=8, unique=True),
+    st.lists(odd_names, max_size=4, unique=True),
+    st.randoms(use_true_random=False),
+)
+def test_no_two_inputs_share_a_file_whatever_they_are_called(names, earlier, random):
+    bases = {Path(f"/in/{i}.png"): name for i, name in enumerate(names)}
+    # The names of an earlier run are themselves a plan.
+    old = {Path(f"/old/{i}.png"): name for i, name in enumerate(earlier)}
+    taken = set(unique_names(old, derived=DERIVED).values())
+    given = unique_names(bases, reserved=["index"], derived=DERIVED, taken=taken)
+    shuffled = list(bases)
+    random.shuffle(shuffled)
+    again = {path: bases[path] for path in shuffled}
+    assert unique_names(again, reserved=["index"], derived=DERIVED, taken=taken) == given
+    owners = {}
+    for name in {folded(name) for name in [*taken, *given.values()]}:
+        for stem in files_of(name):
+            assert owners.setdefault(folded(stem), name) == name
+    assert len({folded(name) for name in given.values()}) == len(names)
+    # A job with the same inputs that begins when some are done gives the same names.
+    done = [name for name in given.values() if random.random() < 0.5]
+    assert (
+        unique_names(bases, reserved=["index"], derived=DERIVED, taken=taken | set(done)) == given
+    )
+
+
+def test_results_of_an_earlier_run_keep_their_names(touch):
+    touch("f/a.png", "g/b_nll.png", "g/b.png")
+    assert names_of("f", derived=DERIVED, taken=["a_nll"])[0].startswith("a-")
+    renamed, kept = names_of("g", derived=DERIVED, taken=["b_nll"])
+    assert renamed.startswith("b-")
+    assert kept == "b_nll"
+    assert names_of("g/b_nll.png", derived=DERIVED, taken=["b"])[0].startswith("b_nll-")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbff/a.png\r\nf/b.png\r\n",
+        "f/a.png\nf/b.png".encode("utf-16"),
+        b"# faces\n\"f/a.png\"\n'f/b.png'\n\n",
+    ],
+)
+def test_lists_as_editors_write_them(touch, tmp_path, content):
+    touch("f/a.png", "f/b.png")
+    (tmp_path / "list.txt").write_bytes(content)
+    assert names_of("@list.txt") == ["a", "b"]
+
+
+def test_what_folders_leave_out_is_counted_by_extension(touch, monkeypatch):
+    touch("f/a.png", "f/b.MP4", "f/c.mp4", "f/sub/d", "f/e.jpg_large", "f/.hidden", "f/x.heic")
+    monkeypatch.setattr(formats, "extensions", lambda: frozenset({".png"}))
+    for source in ("f", "f/**"):
+        lines = []
+        inputs, problems = collect_inputs([source], report=lines.append)
+        assert ([x.name for x in inputs], problems) == (["a"], [])
+        (line,) = lines
+        assert line.startswith(
+            "left out, for they are no pictures: 1 without an extension, 1 .heic, 1 .jpg_large, "
+            "2 .mp4; install pillow-heif"
+        )
+    lines = []
+    collect_inputs(["f/a.png"], report=lines.append)
+    assert lines == []
+
+
+def test_own_sheets_and_maps_are_no_inputs_whatever_they_are_called(touch, tmp_path):
+    touch("f/a.png", "f/index.png", "f/b_nll.png")  # empty files of these names are not ours
+    black = np.zeros((4, 4, 3), np.uint8)
+    for name, kind in [("sheet", "sheet"), ("face", "generated"), ("z_nll", "map"), ("r", None)]:
+        write_png(tmp_path / "f" / f"{name}.png", black, kind=kind)
+    lines = []
+    inputs, problems = collect_inputs(["f"], report=lines.append)
+    assert [x.name for x in inputs] == ["a", "b_nll", "face", "index", "r"]
+    assert problems == []
+    assert lines == ["left out, for they are no pictures: 2 sheets or maps of this tool"]
+
+
+def test_sheets_and_maps_of_earlier_versions_are_known_by_their_records(touch, tmp_path):
+    touch("f/index.png", "f/a.png", "f/a_nll.png", "f/results.jsonl", "f/config.toml")
+    record = {"files": ["a.png", "a_nll.png", "a.npz"], "restorations": [{"image": "a.png"}]}
+    (tmp_path / "f" / "a.json").write_text(json.dumps(record))
+    assert names_of("f") == ["a"]

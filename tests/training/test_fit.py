@@ -63,8 +63,9 @@ def finished(job, tmp_path_factory):
     out = tmp_path_factory.mktemp("training") / "whole"
     lines = []
     summary = fit(job, out, **OPTIONS, report=lines.append)
-    assert len(lines) == 2
-    assert "bits/dim; ranking another" in lines[0]
+    assert len(lines) == 3
+    assert lines[0] == "compiling a step of the training"
+    assert "bits/dim; ranking another" in lines[1]
     return out, summary
 
 
