@@ -67,8 +67,12 @@ class DataConfig(Checked):
     condition_size: Count = 0
     """Side in pixels to which the restored image is resized for the likelihood (the paper: 256)
     before it is resized to the degraded image's size; 0 resizes it to that size directly."""
-    max_size: Annotated[int, Range(MIN_SIZE)] = 256
+    max_size: Annotated[int, Range(MIN_SIZE)] = 512
     """Larger inputs are reduced to this side in pixels before the search."""
+    detail: Literal["auto"] | Count = "auto"
+    """Side in pixels at which the detail of the inputs fills the pixels; larger ones are reduced to
+    it, since a search would copy the blur of an enlarged picture. `auto` estimates it for each
+    input; 0 never reduces."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +129,9 @@ class NoiseConfig(Checked):
 class SearchConfig(Checked):
     """The search on drafts."""
 
-    steps: Count = 60
-    """Steps on the drafts, the coarse ones included. The paper: "run 100 steps for all test images"
-    (4.1); measured: 60 are enough where features are moved after them."""
+    steps: Count = 100
+    """Steps on the drafts, the coarse ones included: "run 100 steps for all test images" (4.1).
+    Measured: after 60 the features have to do what styles could, and textures break."""
     learning_rate: Positive = 0.1
     """Peak of Adam's learning rate; not in the paper. PULSE's 0.4 is in whitened units."""
     schedule: Schedule = "one_cycle_drop"
@@ -194,9 +198,10 @@ class RestoreConfig(Checked):
     """0 = natural, 1 = faithful: scales the data weights by 1/4 to 4 and the steps of the finish
     by 1/2 to 2; 0.5 leaves them as they are."""
     degradation: str = "auto"
-    """How the inputs degraded: `l2` (downscaled), `dct_box` (a JPEG with a header), `jpeg` or
-    `blind` (learned), the path of a trained model; or `auto`, which inspects each input: small ones
-    get `l2`, JPEGs with readable tables `jpeg`, others `blind`."""
+    """How the inputs degraded: `l2` (downscaled), `dct_box` (a JPEG with a header), `blur` (a blur
+    and noise that the search fits), `jpeg` or `blind` (learned), the path of a trained model; or
+    `auto`, which inspects each input: sharp small ones get `l2`, sharp JPEGs with readable tables
+    `dct_box`, others `blur`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the generator's activations; latents, optimiser and losses stay float32."""
     data: DataConfig = DataConfig()

@@ -130,7 +130,10 @@ def _read(
     start = time.monotonic()
     try:
         picture = read_picture(
-            source, max_size=config.data.max_size, degradation=config.degradation
+            source,
+            max_size=config.data.max_size,
+            degradation=config.degradation,
+            detail=config.data.detail,
         )
         require_header(picture.header_info)
         if resolution is not None:

@@ -1,10 +1,11 @@
 """Reads inputs: checks and reduces the picture, chooses its data term, and derives its random key.
 
-The file's header decides which data term fits the degradation of an input:
+A picture whose detail does not fill its pixels is reduced to the size of its detail: it is an
+enlarged small one. The detail and the file's header decide which data term fits:
 
-    a picture of less than 128 pixels            l2: probably it was downscaled
-    a JPEG of a quality that was trained on      jpeg: with the tables and grid of its header
-    anything else                                blind
+    sharp, and less than 128 pixels              l2: probably it was downscaled
+    sharp, and a JPEG                            dct_box: with the tables and grid of its header
+    anything else                                blur: fitted to the picture, like its noise
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -22,8 +23,9 @@ from jaxtyping import Array, Key, UInt8
 from PIL import Image
 
 from perceptual_jax.config import MIN_SIZE, ConfigError, RestoreConfig
+from perceptual_jax.degradation.detail import measure_detail
 from perceptual_jax.degradation.jpeg import quality_of, read_header
-from perceptual_jax.degradation.resampling import resample_matrix
+from perceptual_jax.degradation.resampling import match_size
 from perceptual_jax.io.images import ImageError, decode_image
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.likelihood.models import NOT_LEARNED
@@ -33,8 +35,9 @@ from perceptual_jax.types import JpegHeader, unknown_header
 SMALL = 128
 """Side in pixels below which a picture is assumed to be downscaled."""
 
-LEARNED_QUALITY = 65
-"""Highest JPEG quality that the `jpeg` model is used for; it was trained up to 60."""
+SHARP = 0.6
+"""Fraction of a picture's side that its detail must fill at least for it to be sharp: less than any
+sharp face has."""
 
 
 class HeaderInfo(NamedTuple):
@@ -57,6 +60,7 @@ def inspect_header(
     max_size: int,
     data: bytes | None = None,
     as_stored: bool = True,
+    detail: int | None = None,
 ) -> HeaderInfo:
     """Reads a picture's header and chooses its data term.
 
@@ -67,6 +71,7 @@ def inspect_header(
         data: The bytes of the file, if they are already read.
         as_stored: Whether the pixels are those of the file, see `Decoded`; else the header of a
             JPEG does not describe them.
+        detail: Pixels of a side that the picture's detail fills; None if the picture is sharp.
     """
     side, header, what = 0, None, "a picture"
     with (
@@ -80,14 +85,15 @@ def inspect_header(
             header = read_header(image)
     if degradation != "auto":
         return HeaderInfo(side, header or unknown_header(), degradation, "asked for")
+    if detail is not None:
+        why = f"{what} with {detail} pixels of detail: blurred or enlarged"
+        return HeaderInfo(side, unknown_header(), "blur", why)
     if side < SMALL:
         return HeaderInfo(side, unknown_header(), "l2", f"{what}: small, so downscaled")
     if header is None:
-        return HeaderInfo(side, unknown_header(), "blind", f"{what}: no JPEG's header to go by")
+        return HeaderInfo(side, unknown_header(), "blur", f"{what}: no JPEG's header to go by")
     quality = quality_of(np.asarray(header.tables))
-    if quality > LEARNED_QUALITY:
-        return HeaderInfo(side, header, "blind", f"{what}: quality {quality}, hardly compressed")
-    return HeaderInfo(side, header, "jpeg", f"{what}: quality {quality}, by its tables")
+    return HeaderInfo(side, header, "dct_box", f"{what}: quality {quality}, by its tables")
 
 
 def with_used_term(
@@ -108,7 +114,7 @@ def with_used_term(
     config = dataclasses.replace(config, degradation=term)
     plan = stages(config, resolution, size, learned=term not in NOT_LEARNED)
     used = {name for stage in plan for name, _ in stage.weights}
-    if term == "l2" or ("dct_box" if term == "dct_box" else "nll") in used:
+    if (term if term in NOT_LEARNED else "nll") in used:
         return info
     why = f"the generator's images of {resolution} pixels are smaller"
     if resolution >= size:
@@ -126,7 +132,7 @@ def require_header(info: HeaderInfo) -> None:
     if info.degradation == "dct_box" and not (info.header.tables > 0).all():
         raise ConfigError(
             "degradation dct_box needs a JPEG whose header can be read, no larger than "
-            "data.max_size; use blind for other pictures"
+            "data.max_size; use blur for other pictures"
         )
 
 
@@ -156,8 +162,21 @@ def input_sha256(source: Input) -> str | None:
         return None
 
 
-def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> Picture:
-    """Reads an input; a picture above `max_size` pixels is reduced to it by averaging areas.
+def read_picture(
+    source: Input,
+    *,
+    max_size: int,
+    degradation: str = "auto",
+    detail: int | Literal["auto"] = 0,
+) -> Picture:
+    """Reads an input; one that is too large, or larger than its detail, is reduced.
+
+    Args:
+        source: The input.
+        max_size: Largest side in pixels.
+        degradation: As in `inspect_header`.
+        detail: Side in pixels that the picture's detail fills; 0 if it fills the picture, `auto` to
+            estimate it.
 
     Raises:
         ImageError: If the picture cannot be read, is not square, or is smaller than 4 pixels.
@@ -176,12 +195,20 @@ def read_picture(source: Input, *, max_size: int, degradation: str = "auto") -> 
         )
     if width < MIN_SIZE:
         raise ImageError(f"expected at least {MIN_SIZE}x{MIN_SIZE} pixels, got {width}x{height}")
-    if width > max_size:
-        mean = resample_matrix(width, max_size, filter="area")
-        pixels = np.einsum("ah,bw,hwc->abc", mean, mean, pixels, optimize=True)
-        pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    side = min(width, max_size)
+    pixels = match_size(pixels, (side, side))
+    filled = measure_detail(pixels).size if detail == "auto" else detail or side
+    filled = min(max(filled, MIN_SIZE), side)
+    blurred = filled < SHARP * side
+    if blurred or detail != "auto":
+        pixels = match_size(pixels, (filled, filled))
     info = inspect_header(
-        source, degradation, max_size=max_size, data=data, as_stored=decoded.as_stored
+        source,
+        degradation,
+        max_size=len(pixels),
+        data=data,
+        as_stored=decoded.as_stored,
+        detail=filled if blurred else None,
     )
     digest = hashlib.sha256(data).hexdigest()
     size, content = (width, height), content_of(pixels)

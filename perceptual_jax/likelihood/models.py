@@ -23,7 +23,7 @@ from perceptual_jax.likelihood.pixelcnn import folded_network, weight_shapes
 from perceptual_jax.validation import ConfigError, from_dict
 
 ARCHITECTURE = "conditional_pixelcnn"
-NOT_LEARNED = frozenset({"l2", "dct_box"})
+NOT_LEARNED = frozenset({"auto", "l2", "dct_box", "blur"})
 """Data terms without a model."""
 
 _FOLDER = Path(__file__).parent / "weights"
@@ -97,10 +97,7 @@ def load_model(
 def files_sha256(degradation: str) -> str:
     """SHA-256 of the model files that a config's `degradation` can select."""
     digest = hashlib.sha256()
-    if degradation == "auto":
-        paths = list(shipped_models().values())
-    else:
-        paths = [] if degradation in NOT_LEARNED else [model_path(degradation)]
+    paths = [] if degradation in NOT_LEARNED else [model_path(degradation)]
     for path in paths:
         try:
             digest.update(path.read_bytes())
