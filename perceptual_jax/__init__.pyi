@@ -1,7 +1,6 @@
 """The public names, one list: `__init__.py` makes lazy imports of it, type checkers read it."""
 
 from .checkpoints.load import load_generator as load_generator
-from .config import ConfigError as ConfigError
 from .config import DataConfig as DataConfig
 from .config import FeaturesConfig as FeaturesConfig
 from .config import FinishConfig as FinishConfig
@@ -9,9 +8,9 @@ from .config import NoiseConfig as NoiseConfig
 from .config import PriorConfig as PriorConfig
 from .config import RestoreConfig as RestoreConfig
 from .config import SearchConfig as SearchConfig
-from .config import load_config as load_config
-from .config import override as override
-from .config import to_toml as to_toml
+from .config_files import load_config as load_config
+from .config_files import override as override
+from .config_files import to_toml as to_toml
 from .degradation.corruptions import degrade as degrade
 from .degradation.jpeg import read_header as read_header
 from .degradation.resampling import downscale as downscale
@@ -72,6 +71,7 @@ from .restoration.presets import restore_batch as restore_batch
 from .restoration.run import Functions as Functions
 from .restoration.run import OnPiece as OnPiece
 from .restoration.run import Snapshot as Snapshot
+from .restoration.run import latents_of as latents_of
 from .restoration.run import run as run
 from .restoration.search import Search as Search
 from .restoration.start import PriorStart as PriorStart
@@ -84,5 +84,6 @@ from .types import Latents as Latents
 from .types import Restoration as Restoration
 from .types import SearchState as SearchState
 from .types import Status as Status
+from .validation import ConfigError as ConfigError
 
 __version__: str

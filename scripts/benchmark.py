@@ -25,7 +25,8 @@ import jax.numpy as jnp
 import tyro
 
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.config import RestoreConfig, load_config, override
+from perceptual_jax.config import RestoreConfig
+from perceptual_jax.config_files import load_config, override
 from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config

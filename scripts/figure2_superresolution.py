@@ -16,7 +16,8 @@ import numpy as np
 import tyro
 
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.config import RestoreConfig, load_config
+from perceptual_jax.config import RestoreConfig
+from perceptual_jax.config_files import load_config
 from perceptual_jax.degradation.corruptions import degrade
 from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.evaluation.metrics import psnr, ssim

@@ -17,7 +17,7 @@ import tyro
 
 import perceptual_jax as pj
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.config import load_config
+from perceptual_jax.config_files import load_config
 from perceptual_jax.restoration import search as steps
 
 PEAKS = {"TPU v5e": 197e12, "TPU v5p": 459e12, "H100 SXM": 989e12, "H200 SXM": 989e12}

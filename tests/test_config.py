@@ -7,20 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perceptual_jax.config import (
-    ConfigError,
     DataConfig,
     FinishConfig,
     NoiseConfig,
     PriorConfig,
     RestoreConfig,
     SearchConfig,
-    from_dict,
-    from_toml,
-    load_config,
-    override,
-    presets,
-    to_toml,
 )
+from perceptual_jax.config_files import from_toml, load_config, override, presets, to_toml
+from perceptual_jax.validation import ConfigError, from_dict
 
 NUMBERS = st.floats(0, 1e30, exclude_min=True, allow_nan=False)
 CONFIGS = st.builds(

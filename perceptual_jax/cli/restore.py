@@ -1,9 +1,8 @@
 """The verbs about faces: restore them, inspect a job, generate new ones."""
 
 import dataclasses
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.conf import subcommand as verb
@@ -17,8 +16,7 @@ from perceptual_jax.cli.common import (
     sigterm_raises,
 )
 from perceptual_jax.cli.console import USUAL, Console, conclude, progress_bar, say, show
-from perceptual_jax.config import load_config, override
-from perceptual_jax.errors import UsageError
+from perceptual_jax.config_files import load_config, override, parse_setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +96,7 @@ class Restore:
             "finish.steps": self.finish_steps,
             "fidelity": self.fidelity,
         }
-        settings |= dict(map(_setting, self.settings))
+        settings |= dict(map(parse_setting, self.settings))
         config = override(load_config(self.config), settings)
         enable_compilation_cache()
         from perceptual_jax.jobs.index import write_index
@@ -138,22 +136,6 @@ class Restore:
         if share.count == 1:
             write_index(summary.out)
         return conclude(summary.failed, str(summary))
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """Parses NAME=VALUE; a value that is not TOML is taken as a string.
-
-    Example:
-        >>> [_setting(text) for text in ("search.steps=7", "prior.space=whitened")]
-        [('search.steps', 7), ('prior.space', 'whitened')]
-    """
-    name, equals, value = (part.strip() for part in text.partition("="))
-    if not equals:
-        raise UsageError(f"--set takes NAME=VALUE, such as search.steps=50, got {text!r}")
-    try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except ValueError:
-        return name, value
 
 
 @dataclasses.dataclass(frozen=True)

@@ -210,7 +210,7 @@ def upsample(x: Float[Array, "h w c"], *, filter: Filter = USUAL) -> Float[Array
 
 
 def add_offset(
-    x: Float[Array, "h w c"], offset: Float[Array, "r r c"] | None, *, last: int
+    x: Float[Array, "h w c"], offset: Float[Array, "s s j"] | None, *, last: int
 ) -> Float[Array, "h w c"]:
     """Adds an offset of features to the activations of its size, and leaves all others unchanged.
 

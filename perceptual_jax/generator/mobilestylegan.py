@@ -206,7 +206,7 @@ class MobileStyleGAN(nnx.Module):
         self,
         styles: Float[Array, "k d"],
         noise: Noise,
-        offset: Float[Array, "r r c"] | None = None,
+        offset: Float[Array, "s s j"] | None = None,
     ) -> Float[Array, "h w 3"]:
         """The image of W+ styles at full resolution, approximately in [-1, 1], not clipped.
 
@@ -226,7 +226,7 @@ class MobileStyleGAN(nnx.Module):
         styles: Float[Array, "k d"],
         noise: Noise,
         resolution: int,
-        offset: Float[Array, "r r c"] | None = None,
+        offset: Float[Array, "s s j"] | None = None,
     ) -> Float[Array, "h w 3"]:
         """Approximates the area-downscaled image from the features at half of `resolution`.
 
@@ -255,7 +255,7 @@ class MobileStyleGAN(nnx.Module):
         styles: Float[Array, "k d"],
         noise: Noise,
         resolution: int,
-        offset: Float[Array, "r r c"] | None = None,
+        offset: Float[Array, "s s j"] | None = None,
     ) -> DraftParts:
         """The inputs of a draft head: features at half of `resolution`, and the late styles."""
         blocks = resolution.bit_length() - 4
@@ -267,7 +267,7 @@ class MobileStyleGAN(nnx.Module):
         styles: Float[Array, "k d"],
         noise: Noise,
         resolution: int,
-        offset: Float[Array, "r r c"] | None = None,
+        offset: Float[Array, "s s j"] | None = None,
     ) -> Float[Array, "h w c"]:
         """The activations after the block of a resolution.
 

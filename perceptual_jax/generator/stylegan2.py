@@ -60,7 +60,7 @@ class Synthesis(nnx.Module):
         self,
         styles: Float[Array, "k d"],
         noise: Noise,
-        offset: Float[Array, "r r c"] | None = None,
+        offset: Float[Array, "s s j"] | None = None,
     ) -> Float[Array, "h w 3"]:
         """The image of W+ styles at full resolution, approximately in [-1, 1], not clipped.
 
@@ -79,7 +79,7 @@ class Synthesis(nnx.Module):
         styles: Float[Array, "k d"],
         noise: Noise,
         resolution: int,
-        offset: Float[Array, "r r c"] | None = None,
+        offset: Float[Array, "s s j"] | None = None,
     ) -> tuple[Float[Array, "h w c"], Float[Array, "h w 3"]]:
         """Features and skip image after the block of a resolution.
 
@@ -199,7 +199,7 @@ class StyleGAN2(nnx.Module):
         styles: Float[Array, "k d"],
         noise: Noise,
         resolution: int,
-        offset: Float[Array, "r r c"] | None = None,
+        offset: Float[Array, "s s j"] | None = None,
     ) -> Float[Array, "h w 3"]:
         """Approximates the area-downscaled image: the skip image, corrected by a draft head.
 
@@ -222,7 +222,7 @@ class StyleGAN2(nnx.Module):
         styles: Float[Array, "k d"],
         noise: Noise,
         resolution: int,
-        offset: Float[Array, "r r c"] | None = None,
+        offset: Float[Array, "s s j"] | None = None,
     ) -> DraftParts:
         """The inputs of a draft head: features, late styles, and the skip image to correct."""
         features, image = self.synthesis.until(styles, noise, resolution, offset)

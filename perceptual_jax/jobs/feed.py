@@ -14,11 +14,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from perceptual_jax.config import ConfigError, RestoreConfig
+from perceptual_jax.config import (
+    RestoreConfig,
+)
 from perceptual_jax.degradation.canvas import canvas_of
 from perceptual_jax.io.images import ImageError
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.reading import Picture, read_picture, require_header, with_used_term
+from perceptual_jax.validation import ConfigError
 
 AHEAD = 2
 """Batches that are prefetched while the device restores one."""

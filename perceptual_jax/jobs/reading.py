@@ -22,7 +22,10 @@ import numpy as np
 from jaxtyping import Array, Key, UInt8
 from PIL import Image
 
-from perceptual_jax.config import MIN_SIZE, ConfigError, RestoreConfig
+from perceptual_jax.config import (
+    MIN_SIZE,
+    RestoreConfig,
+)
 from perceptual_jax.degradation.detail import measure_detail
 from perceptual_jax.degradation.jpeg import quality_of, read_header
 from perceptual_jax.degradation.resampling import match_size
@@ -31,6 +34,7 @@ from perceptual_jax.io.inputs import Input
 from perceptual_jax.likelihood.models import NOT_LEARNED
 from perceptual_jax.restoration.presets import stages
 from perceptual_jax.types import JpegHeader, unknown_header
+from perceptual_jax.validation import ConfigError
 
 SMALL = 128
 """Side in pixels below which a picture is assumed to be downscaled."""

@@ -16,7 +16,10 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from perceptual_jax.config import ConfigError, RestoreConfig, parse_toml, to_toml
+from perceptual_jax.config import (
+    RestoreConfig,
+)
+from perceptual_jax.config_files import parse_toml, to_toml
 from perceptual_jax.errors import UsageError
 from perceptual_jax.io.encoding import is_ours
 from perceptual_jax.io.files import (
@@ -29,6 +32,7 @@ from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.log import Record
 from perceptual_jax.jobs.reading import input_sha256
 from perceptual_jax.jobs.writing import AS_PNG, Output, Settings
+from perceptual_jax.validation import ConfigError
 
 CONFIG, RESULTS, INDEX = "config.toml", "results.jsonl", "index.png"
 """Names of the files that describe a whole job; `index` draws the last one."""

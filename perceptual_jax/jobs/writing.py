@@ -19,7 +19,8 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from perceptual_jax.config import NoiseConfig, RestoreConfig, to_toml
+from perceptual_jax.config import NoiseConfig, RestoreConfig
+from perceptual_jax.config_files import to_toml
 from perceptual_jax.io.encoding import Encoding
 from perceptual_jax.io.files import (
     Place,
@@ -233,13 +234,18 @@ def _describe(picture: Picture, result: Restoration, images: list[str]) -> Recor
 
 
 def latents(result: Restoration, noise: NoiseConfig) -> dict[str, np.ndarray]:
-    """The latents that reproduce a picture: styles, and noise maps unless they are the generator's.
+    """The latents that reproduce a picture.
+
+    The styles; the offset of features if they were moved; noise maps unless they are the
+    generator's.
 
     Args:
         result: Restorations of one picture along the first axis, which a single one drops.
         noise: The noise settings of the job.
     """
     arrays = {"styles": result.styles, "best_step": result.best_step}
+    if result.offset is not None:
+        arrays["offset"] = result.offset
     if noise != NoiseConfig():
         arrays |= {f"noise{i:02d}": maps for i, maps in enumerate(result.noise)}
     one = len(result.image) == 1

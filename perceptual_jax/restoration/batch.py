@@ -20,7 +20,7 @@ from perceptual_jax.restoration import search as one
 from perceptual_jax.restoration.objective import Stage
 from perceptual_jax.restoration.run import Functions, Snapshot, join_traces, run
 from perceptual_jax.restoration.search import Search
-from perceptual_jax.types import Given, Noise, Restoration, SearchState, Terms
+from perceptual_jax.types import Given, Latents, Noise, Restoration, SearchState, Terms
 
 NoiseBatch = tuple[Float[Array, "n _ _"], ...]
 
@@ -50,6 +50,7 @@ def run_batch(
     given: Given,
     keys: Key[Array, " n"],
     *,
+    latents: Latents | None = None,
     batch_size: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     resume: Callable[[Sequence[int]], Snapshot | None] | None = None,
@@ -66,6 +67,7 @@ def run_batch(
         search: A search, from `presets.build_search` or built directly.
         given: The degraded images: aligned face crops, with a leading axis n.
         keys: One PRNG key for each image; consumed.
+        latents: Latents to start from, with a leading axis n, see `run`.
         batch_size: Images searched at once, rounded up to whole devices; all of them if None.
         on_progress: Called after each piece of each micro-batch.
         resume: Maps the rows of a micro-batch to the snapshot that its search resumes from. None,
@@ -90,9 +92,8 @@ def run_batch(
     for done, start in enumerate(starts):
         # The last image stands in for those that are missing from the last micro-batch.
         rows = np.minimum(np.arange(start, start + size), n - 1)
-        own, row_keys = jax.device_put(
-            (jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], given), keys[rows]), by_image
-        )
+        own, initial = jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], (given, latents))
+        own, initial, row_keys = jax.device_put((own, initial, keys[rows]), by_image)
 
         def report(
             step: int,
@@ -110,6 +111,7 @@ def run_batch(
             own,
             row_keys,
             functions=_COMPILED,
+            latents=initial,
             piece_of=piece_of,
             resume=None if resume is None else resume(rows.tolist()),
             on_piece=report,

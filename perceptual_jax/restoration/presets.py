@@ -29,7 +29,11 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
 
-from perceptual_jax.config import MIN_SIZE, ConfigError, PriorConfig, RestoreConfig
+from perceptual_jax.config import (
+    MIN_SIZE,
+    PriorConfig,
+    RestoreConfig,
+)
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.prior.features import (
     fit_feature_spaces,
@@ -47,6 +51,7 @@ from perceptual_jax.restoration.search import Search
 from perceptual_jax.restoration.stages import feature_block, stages
 from perceptual_jax.restoration.start import PriorStart
 from perceptual_jax.types import DataTerm, Generator, Given, JpegHeader, Restoration, unknown_header
+from perceptual_jax.validation import ConfigError
 
 PRIOR_SEED = 0
 """Seed of the prior bank: the same bank for all images, so that no result depends on its batch."""

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
+from perceptual_jax.prior.prior import points_of
 from perceptual_jax.restoration.objective import Stage
 from perceptual_jax.restoration.search import Search, advance, enter, finish, init
-from perceptual_jax.types import Given, Restoration, SearchState, Terms
+from perceptual_jax.types import Given, Latents, Restoration, SearchState, Terms
 
 
 class Functions(NamedTuple):
@@ -47,6 +48,7 @@ def run(
     key: Key[Array, "..."],
     *,
     functions: Functions = Functions(),  # noqa: B008 - immutable
+    latents: Latents | None = None,
     piece_of: Callable[[Stage], int] = lambda stage: stage.steps,
     resume: Snapshot | None = None,
     on_piece: OnPiece | None = None,
@@ -58,6 +60,7 @@ def run(
         given: A degraded image; an aligned face crop.
         key: PRNG key; consumed.
         functions: The parts of the search; `batch` passes them vmapped and compiled.
+        latents: Latents to start from instead of the search's own start, see `latents_of`.
         piece_of: Maps a stage to the steps of each of its pieces, a divisor of its steps.
         resume: The snapshot to resume from; not under `jax.jit`.
         on_piece: Called after each piece; not under `jax.jit`.
@@ -67,6 +70,8 @@ def run(
         adds several devices, progress and snapshots.
     """
     state, noise = functions.init(search, key)
+    if latents is not None:
+        state = state._replace(latents=latents, best=latents)
     traces: list[Any] = [] if resume is None else [dict(resume.trace)]
     done, end = 0 if resume is None else resume.step, 0
     for stage in search.stages:
@@ -83,6 +88,41 @@ def run(
             if on_piece is not None:
                 on_piece(taken + piece, state, traces)
     return functions.finish(search, given, noise, state, join_traces(traces))
+
+
+def latents_of(
+    search: Search,
+    styles: Float[Array, "k d"],
+    offset: Float[Array, "r r c"] | None = None,
+    noise: tuple[Float[Array, "..."], ...] = (),
+) -> Latents:
+    """The latents of an earlier result, from which a search can go on.
+
+    Args:
+        search: The search that goes on.
+        styles: Styles of the result.
+        offset: Its offset of features, if the search moves features; None starts them at 0.
+        noise: Its noise maps, as many as the search moves.
+
+    Raises:
+        ValueError: If the search moves no features of the offset's shape.
+    """
+    points, space = points_of(styles, search.whitening), search.features
+    if space is None:
+        if offset is not None:
+            raise ValueError(
+                "the result has an offset of features, which this search does not move"
+            )
+        return Latents(points, noise)
+    features = space.zeros()
+    if offset is not None:
+        if offset.shape != features.shape:
+            raise ValueError(
+                f"the search moves features of shape {features.shape}, got {offset.shape}; "
+                "set features.resolution to that of the result"
+            )
+        features = space.standardized(offset)
+    return Latents(points, noise, features)
 
 
 def join_traces(traces: Sequence[Any]) -> Terms:

@@ -103,8 +103,7 @@ def stages(
     data, nll = config.data.weight, config.data.nll_weight
     moves: tuple[Part, ...] = ("points", "noise", "features") if block else ("points", "noise")
     feature_weights = (("features", features.weight),) if block else ()
-    # Both stages want to be whole rounds of corrections, and one draft is enough for both.
-    shown = coarse if search.draft and COARSE_ENOUGH * size <= coarse else draft
+    shown = coarse if search.draft and 2 * size <= coarse else draft
     sequence = (
         Stage(coarse, coarse_steps, weights(coarse, data, nll), on_drafts),
         Stage(

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.config import ConfigError
 from perceptual_jax.jobs.reading import inspect_header, require_header
+from perceptual_jax.validation import ConfigError
 
 
 def save(path, size, **options):

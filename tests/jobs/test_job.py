@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.config import (
-    FinishConfig,
-    NoiseConfig,
-    PriorConfig,
-    RestoreConfig,
-    from_toml,
-)
+from perceptual_jax.config import FinishConfig, NoiseConfig, PriorConfig, RestoreConfig
+from perceptual_jax.config_files import from_toml
 from perceptual_jax.degradation.resampling import resample_matrix
 from perceptual_jax.errors import UsageError
 from perceptual_jax.io.images import to_uint8

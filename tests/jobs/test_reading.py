@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from perceptual_jax.config import ConfigError
 from perceptual_jax.errors import UsageError
 from perceptual_jax.io.images import ImageError, to_float
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.feed import AHEAD, load_batches
 from perceptual_jax.jobs.reading import content_of, inspect_header, read_picture, restoration_keys
+from perceptual_jax.validation import ConfigError
 from tests.helpers.job_files import CONFIG, picture, pixels_of
 
 

@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perceptual_jax.config import ConfigError
 from perceptual_jax.generator.arrays import named_params
 from perceptual_jax.likelihood.config import PRESETS, PixelCNNConfig
 from perceptual_jax.likelihood.layers import (
@@ -15,6 +14,7 @@ from perceptual_jax.likelihood.layers import (
 )
 from perceptual_jax.likelihood.pixelcnn import PixelCNN, init_network, weight_shapes
 from perceptual_jax.types import Given
+from perceptual_jax.validation import ConfigError
 from tests.helpers.networks import CONFIGS, FAST, batch, network
 
 

@@ -27,6 +27,7 @@ from perceptual_jax.restoration.objective import Problem, Stage, objective
 from perceptual_jax.restoration.optimizer import learning_rate_factor
 from perceptual_jax.restoration.presets import build_search, default_prior, restore_batch
 from perceptual_jax.restoration.run import join_traces
+from perceptual_jax.restoration.run import run as run_one
 from perceptual_jax.restoration.stages import stages
 from perceptual_jax.types import Given, Latents, Status, unknown_header
 from tests.helpers.narrow import mobile, mobile_arrays
@@ -142,7 +143,7 @@ def test_a_result_does_not_depend_on_its_batch(generator, prior, degraded):
 
 def test_the_batch_is_the_pure_function_of_one_image(generator, prior, degraded):
     search = build_search(CONFIG, generator, 8, prior=prior)
-    one = jax.jit(parts.run)(search, Given(jnp.asarray(degraded[1])), fresh_keys()[1])
+    one = jax.jit(run_one)(search, Given(jnp.asarray(degraded[1])), fresh_keys()[1])
     together = run(generator, prior, degraded, fresh_keys())
     np.testing.assert_allclose(one.image, together.image[1], atol=1e-5)
     np.testing.assert_allclose(one.trace["total"], together.trace["total"][1], rtol=1e-4)
@@ -349,7 +350,7 @@ def test_terms_that_a_stage_does_not_weigh_are_not_evaluated(generator, prior, d
     first, last = search.stages
     without = dataclasses.replace(first, weights=first.weights[:1])
     search = dataclasses.replace(search, stages=(without, last))
-    result = jax.jit(parts.run)(search, Given(jnp.asarray(degraded[0])), fresh_keys()[0])
+    result = jax.jit(run_one)(search, Given(jnp.asarray(degraded[0])), fresh_keys()[0])
     assert np.all(np.isnan(result.trace["mmd2"][: first.steps]))
     assert np.all(np.isfinite(result.trace["mmd2"][first.steps :]))
     assert np.all(np.isfinite(result.trace["total"]))

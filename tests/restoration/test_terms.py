@@ -60,12 +60,14 @@ def test_the_condition_may_go_through_the_papers_size(picture, given, model):
 @pytest.mark.parametrize(
     ("degradation", "learned", "shown", "expected"),
     [
-        ("auto", False, 256, ["l2", "cross", "mmd2"]),
-        ("jpeg", True, 256, ["low_l2", "cross", "mmd2", "nll"]),
-        ("dct_box", False, 256, ["dct_box", "cross", "mmd2"]),
+        ("auto", False, 256, ["l2", "cross", "mmd2", "features"]),
+        ("jpeg", True, 256, ["low_l2", "cross", "mmd2", "nll", "features"]),
+        ("dct_box", False, 256, ["dct_box", "cross", "mmd2", "features"]),
+        ("blur", False, 256, ["blur", "cross", "mmd2", "features"]),
         # A draft that is smaller than the input lacks what box and likelihood look at.
         ("jpeg", True, 128, ["l2", "cross", "mmd2"]),
         ("dct_box", False, 128, ["l2", "cross", "mmd2"]),
+        ("blur", False, 128, ["blur", "cross", "mmd2"]),
     ],
 )
 def test_which_terms_lead_a_stage(degradation, learned, shown, expected):
