@@ -21,7 +21,7 @@ from perceptual_jax.cli.console import (
     USUAL,
     ReaderGoneError,
     choose,
-    open_missing_streams,
+    prepare_streams,
     say,
 )
 from perceptual_jax.cli.degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
@@ -88,7 +88,7 @@ def program() -> None:
     After SIGTERM it exits without cleaning up: all results are written by then, and shutting down
     the device's runtime during a search can crash.
     """
-    open_missing_streams()
+    prepare_streams()
     code = main()
     if code == TERMINATED:
         sys.stdout.flush()

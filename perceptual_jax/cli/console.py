@@ -6,6 +6,7 @@ minute says what is done, at which rate, and how long it will take.
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -171,11 +172,11 @@ def _bar(verb: str) -> Iterator[Update]:
         yield update
 
 
-def open_missing_streams() -> None:
-    """Opens the null device for standard streams that the caller closed.
+def prepare_streams() -> None:
+    """Opens the null device for standard streams that the caller closed, and escapes other text.
 
     Otherwise the next file that is opened gets their number, and a library that prints writes into
-    it.
+    it. Text that the locale cannot encode, such as a file's name under `LC_ALL=C`, is escaped.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -184,6 +185,8 @@ def open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class OutputError(Error, OSError):

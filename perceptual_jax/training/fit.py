@@ -56,7 +56,7 @@ from perceptual_jax.training.evaluation import (
     sample_rows,
 )
 from perceptual_jax.training.pairs import evaluation_pairs, training_batches
-from perceptual_jax.training.sources import open_sources
+from perceptual_jax.training.sources import DataError, PictureSource, open_sources
 from perceptual_jax.training.step import (
     Batch,
     TrainConfig,
@@ -153,6 +153,10 @@ def fit(
         WriteError: If a file cannot be written.
     """
     out = Path(out)
+    counts = {"steps": job.train.steps, "evaluate_every": evaluate_every}
+    for name, value in (counts | {"checkpoint_every": checkpoint_every}).items():
+        if value < 1:
+            raise UsageError(f"{name} must be at least 1, got {value}")
     check_folder(out)
     if not overwrite:
         _check_settings(out, job)
@@ -170,6 +174,7 @@ def fit(
         seed=train.seed,
         reconstructions=job.reconstructions,
     )
+    _check_sizes(source, train.crop)
     make_folder(out)
     if overwrite:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
@@ -242,6 +247,17 @@ def _check_settings(out: Path, job: Job) -> None:
                 f"{out} holds a training with another {name} ({stored.get(name)}, "
                 f"not {current[name]}); give its settings again, choose another folder, or give "
                 "--overwrite"
+            )
+
+
+def _check_sizes(source: PictureSource, crop: int) -> None:
+    """Refuses data whose first pictures are smaller than a crop, before anything is written."""
+    for index in range(min(len(source), 16)):
+        height, width, _ = source[index].shape
+        if min(height, width) < crop:
+            raise DataError(
+                f"{source.name(index)} has {width} x {height} pixels, less than the crops of "
+                f"{crop}; take smaller crops or larger pictures"
             )
 
 

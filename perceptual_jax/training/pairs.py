@@ -99,13 +99,19 @@ def evaluation_pairs(
         profile: Profile that degrades them.
         seed: Seed of the degradations.
         count: Number of pictures; all if there are fewer.
+
+    Raises:
+        DataError: If a picture is too small for the profile.
     """
     chosen = np.unique(np.linspace(0, len(source) - 1, count).round().astype(int))
     pairs = []
     for index in chosen:
         rng = np.random.default_rng([seed, int(index)])
         clean = source[int(index)]
-        degradation = apply_profile(profile, clean, rng)
+        try:
+            degradation = apply_profile(profile, clean, rng)
+        except ValueError as error:  # too small for this profile
+            raise DataError(f"{source.name(int(index))} cannot be degraded: {error}") from error
         original = match_size(clean, degradation.image.shape[:2])
         pairs.append(_pair(degradation, original, degradation.header))
     return pairs
