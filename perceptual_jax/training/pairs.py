@@ -101,7 +101,7 @@ def evaluation_pairs(
         count: Number of pictures; all if there are fewer.
 
     Raises:
-        DataError: If a picture is too small for the profile.
+        DataError: If a picture is too small for the profile or for an evaluation.
     """
     chosen = np.unique(np.linspace(0, len(source) - 1, count).round().astype(int))
     pairs = []
@@ -112,7 +112,13 @@ def evaluation_pairs(
             degradation = apply_profile(profile, clean, rng)
         except ValueError as error:  # too small for this profile
             raise DataError(f"{source.name(int(index))} cannot be degraded: {error}") from error
-        original = match_size(clean, degradation.image.shape[:2])
+        height, width, _ = degradation.image.shape
+        if min(height, width) < GRID:
+            raise DataError(
+                f"{source.name(int(index))}, degraded by {profile.name}, has {width} x {height} "
+                f"pixels, but an evaluation needs {GRID} x {GRID}; take it out of the held-out ones"
+            )
+        original = match_size(clean, (height, width))
         pairs.append(_pair(degradation, original, degradation.header))
     return pairs
 

@@ -61,7 +61,10 @@ def test_what_cannot_be_trained_on_is_refused_at_the_start(job, tmp_path):
     held = dataclasses.replace(job, held_out=(str(tmp_path / "held"),))
     data = dataclasses.replace(job, data=(str(tmp_path / "data"),))
     data = dataclasses.replace(data, train=dataclasses.replace(TRAIN, crop=32))
-    for wrong, message in ((held, "tiny cannot be degraded"), (data, "tiny has 20 x 20 pixels")):
+    for wrong, message in (
+        (held, "tiny, degraded by jpeg, has 3 x 3 pixels"),
+        (data, "tiny has 20 x 20 pixels"),
+    ):
         with pytest.raises(DataError, match=message):
             fit(wrong, tmp_path / "out", **OPTIONS)
     for name in ("evaluate_every", "checkpoint_every"):
