@@ -135,7 +135,7 @@ def refuse_existing(paths: Iterable[Place], *, overwrite: bool) -> None:
     """Checks that no file would be replaced, unless the user insists.
 
     Raises:
-        UsageError: If one of the files exists, or its folder cannot be listed.
+        UsageError: If one of the files exists, or a name is impossible.
     """
     by_folder: dict[Place, set[str]] = {}
     for path in () if overwrite else paths:
@@ -143,8 +143,9 @@ def refuse_existing(paths: Iterable[Place], *, overwrite: bool) -> None:
         try:
             if folder not in by_folder:
                 by_folder[folder] = names_in(folder) if folder.is_dir() else set()
+                path.exists()  # fails for a name that is too long
         except OSError as error:
-            raise UsageError(f"{folder} cannot be listed ({reason_of(error)})") from error
+            raise UsageError(f"{path} cannot be written ({reason_of(error)})") from error
         if path.name in by_folder[folder]:
             raise UsageError(f"{path} exists; choose another name or folder, or give --overwrite")
 

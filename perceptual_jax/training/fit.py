@@ -153,7 +153,7 @@ def fit(
         WriteError: If a file cannot be written.
     """
     out = Path(out)
-    counts = {"steps": job.train.steps, "evaluate_every": evaluate_every}
+    counts = {"size": job.size, "steps": job.train.steps, "evaluate_every": evaluate_every}
     for name, value in (counts | {"checkpoint_every": checkpoint_every}).items():
         if value < 1:
             raise UsageError(f"{name} must be at least 1, got {value}")

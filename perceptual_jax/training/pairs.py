@@ -190,7 +190,11 @@ def _versions(
     if folder is None:
         return {}
     names = {source.name(i): i for i in range(len(source))}
-    found = {names[p.stem]: p for p in sorted(Path(folder).glob("*.png")) if p.stem in names}
+    try:
+        files = sorted(Path(folder).glob("*.png"))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed ({error.strerror or error})") from error
+    found = {names[p.stem]: p for p in files if p.stem in names}
     if not found:
         raise DataError(f"{folder} has no PNG under the name of a training picture")
     return {i: lambda size, p=p: match_size(read_image(p), size) for i, p in found.items()}

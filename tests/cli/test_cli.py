@@ -492,6 +492,22 @@ def test_a_closed_or_full_standard_output_is_no_traceback(tmp_path):
     )
 
 
+def test_a_folder_that_may_only_be_read_is_one_sentence(tmp_path, face, restore, capsys):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    for name in ("new", "out"):
+        if name == "out":
+            assert restore(face) == 0
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        for path in (folder, *folder.glob(".processes")):
+            path.chmod(0o500)
+        capsys.readouterr()
+        assert restore(face, "--overwrite", out=folder) in (1, 2)
+        assert "permission denied" in capsys.readouterr().err.splitlines()[-1]
+    assert cli.main(["job", "status", str(tmp_path / "out")]) == 0
+
+
 @pytest.mark.slow
 def test_names_that_the_locale_cannot_encode(tmp_path, narrow_path):
     (tmp_path / "q.toml").write_text(CONFIG)
