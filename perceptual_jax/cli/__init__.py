@@ -67,18 +67,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command.run()
     except Terminated:
-        say("told to end; what is finished is kept, run the same command again", "error")
+        say("told to end; what is finished is kept, run the same command again", event="error")
         return TERMINATED
     except KeyboardInterrupt:
         say(
             "interrupted; what is finished is kept, and the same command goes on from there",
-            "error",
+            event="error",
         )
         return 130
     except ReaderGoneError:
         return 1
     except Error as error:
-        say(f"perceptual-jax: {error}", "error")
+        say(f"perceptual-jax: {error}", event="error")
         return error.exit_code
 
 

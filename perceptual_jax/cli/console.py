@@ -47,7 +47,7 @@ def choose(console: Console) -> None:
     _chosen = console
 
 
-def say(line: str, event: Event = "note", **fields: Any) -> None:
+def say(line: str, *, event: Event = "note", **fields: Any) -> None:
     """Writes a line on standard error.
 
     Args:
@@ -67,8 +67,8 @@ def say(line: str, event: Event = "note", **fields: Any) -> None:
 def conclude(failed: Sequence[tuple[str, str]], counts: str) -> int:
     """Lists the failures, prints the counts, and returns the exit code."""
     for source, reason in failed:
-        say(f"{source}: {reason}", "failure", source=source, reason=reason)
-    say(counts, "summary", failed=len(failed))
+        say(f"{source}: {reason}", event="failure", source=source, reason=reason)
+    say(counts, event="summary", failed=len(failed))
     return 1 if failed else 0
 
 
@@ -121,7 +121,7 @@ class _Lines:
         now, seen = time.monotonic(), list(self._seen)
         passed = now - self._started
         if not seen or not self._total:
-            say(f"{self._verb}: {passed:.0f} s so far", "progress", seconds=passed)
+            say(f"{self._verb}: {passed:.0f} s so far", event="progress", seconds=passed)
             return
         done = seen[-1][1]
         begun, before = next((one for one in seen if now - one[0] <= _RATE_S), seen[-1])
@@ -134,7 +134,7 @@ class _Lines:
             fields |= {"per_minute": 60 * rate, "seconds_left": left}
         else:
             line += f", {passed:.0f} s so far"
-        say(line, "progress", **fields)
+        say(line, event="progress", **fields)
 
 
 def _duration(seconds: float) -> str:
