@@ -19,7 +19,6 @@ from perceptual_jax.cli.checkpoints import Weights
 from perceptual_jax.cli.common import Terminated
 from perceptual_jax.cli.console import (
     USUAL,
-    ReaderGoneError,
     choose,
     prepare_streams,
     say,
@@ -75,8 +74,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             event="error",
         )
         return 130
-    except ReaderGoneError:
-        return 1
     except Error as error:
         say(f"perceptual-jax: {error}", event="error")
         return error.exit_code

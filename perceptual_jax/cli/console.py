@@ -193,21 +193,18 @@ class OutputError(Error, OSError):
     """Standard output cannot be written; the message is one sentence for the user."""
 
 
-class ReaderGoneError(OutputError):
-    """Whoever read standard output has gone, such as `head`; it is no reason to say more."""
-
-
 def show(*lines: object) -> None:
     """Prints the result of a verb on standard output, a line for each value.
 
     Raises:
         OutputError: If it cannot be written.
+        SystemExit: If whoever read it has gone, such as `head`.
     """
     try:
         print(*lines, sep="\n", flush=True)
-    except BrokenPipeError as error:
+    except BrokenPipeError:
         _discard_output()
-        raise ReaderGoneError("standard output is closed") from error
+        sys.exit(1)
     except OSError as error:
         _discard_output()
         reason = (error.strerror or str(error)).lower()
