@@ -21,6 +21,7 @@ from .generator.draft import DraftHead as DraftHead
 from .generator.mobilestylegan import MobileStyleGAN as MobileStyleGAN
 from .generator.stylegan2 import StyleGAN2 as StyleGAN2
 from .generator.stylegan2_weights import StyleGAN2Config as StyleGAN2Config
+from .io.encoding import Encoding as Encoding
 from .io.images import read_image as read_image
 from .io.images import to_float as to_float
 from .io.images import to_uint8 as to_uint8

@@ -19,9 +19,8 @@ from perceptual_jax.cli.checkpoints import Weights
 from perceptual_jax.cli.common import Terminated
 from perceptual_jax.cli.console import (
     USUAL,
-    ReaderGoneError,
     choose,
-    open_missing_streams,
+    prepare_streams,
     say,
 )
 from perceptual_jax.cli.degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
@@ -67,18 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command.run()
     except Terminated:
-        say("told to end; what is finished is kept, run the same command again", "error")
+        say("told to end; what is finished is kept, run the same command again", event="error")
         return TERMINATED
     except KeyboardInterrupt:
         say(
             "interrupted; what is finished is kept, and the same command goes on from there",
-            "error",
+            event="error",
         )
         return 130
-    except ReaderGoneError:
-        return 1
     except Error as error:
-        say(f"perceptual-jax: {error}", "error")
+        say(f"perceptual-jax: {error}", event="error")
         return error.exit_code
 
 
@@ -88,7 +85,7 @@ def program() -> None:
     After SIGTERM it exits without cleaning up: all results are written by then, and shutting down
     the device's runtime during a search can crash.
     """
-    open_missing_streams()
+    prepare_streams()
     code = main()
     if code == TERMINATED:
         sys.stdout.flush()

@@ -6,6 +6,7 @@ minute says what is done, at which rate, and how long it will take.
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -46,7 +47,7 @@ def choose(console: Console) -> None:
     _chosen = console
 
 
-def say(line: str, event: Event = "note", **fields: Any) -> None:
+def say(line: str, *, event: Event = "note", **fields: Any) -> None:
     """Writes a line on standard error.
 
     Args:
@@ -66,8 +67,8 @@ def say(line: str, event: Event = "note", **fields: Any) -> None:
 def conclude(failed: Sequence[tuple[str, str]], counts: str) -> int:
     """Lists the failures, prints the counts, and returns the exit code."""
     for source, reason in failed:
-        say(f"{source}: {reason}", "failure", source=source, reason=reason)
-    say(counts, "summary", failed=len(failed))
+        say(f"{source}: {reason}", event="failure", source=source, reason=reason)
+    say(counts, event="summary", failed=len(failed))
     return 1 if failed else 0
 
 
@@ -120,7 +121,7 @@ class _Lines:
         now, seen = time.monotonic(), list(self._seen)
         passed = now - self._started
         if not seen or not self._total:
-            say(f"{self._verb}: {passed:.0f} s so far", "progress", seconds=passed)
+            say(f"{self._verb}: {passed:.0f} s so far", event="progress", seconds=passed)
             return
         done = seen[-1][1]
         begun, before = next((one for one in seen if now - one[0] <= _RATE_S), seen[-1])
@@ -133,7 +134,7 @@ class _Lines:
             fields |= {"per_minute": 60 * rate, "seconds_left": left}
         else:
             line += f", {passed:.0f} s so far"
-        say(line, "progress", **fields)
+        say(line, event="progress", **fields)
 
 
 def _duration(seconds: float) -> str:
@@ -171,11 +172,11 @@ def _bar(verb: str) -> Iterator[Update]:
         yield update
 
 
-def open_missing_streams() -> None:
-    """Opens the null device for standard streams that the caller closed.
+def prepare_streams() -> None:
+    """Opens the null device for standard streams that the caller closed, and escapes other text.
 
     Otherwise the next file that is opened gets their number, and a library that prints writes into
-    it.
+    it. Text that the locale cannot encode, such as a file's name under `LC_ALL=C`, is escaped.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -184,14 +185,12 @@ def open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class OutputError(Error, OSError):
     """Standard output cannot be written; the message is one sentence for the user."""
-
-
-class ReaderGoneError(OutputError):
-    """Whoever read standard output has gone, such as `head`; it is no reason to say more."""
 
 
 def show(*lines: object) -> None:
@@ -199,12 +198,13 @@ def show(*lines: object) -> None:
 
     Raises:
         OutputError: If it cannot be written.
+        SystemExit: If whoever read it has gone, such as `head`.
     """
     try:
         print(*lines, sep="\n", flush=True)
-    except BrokenPipeError as error:
+    except BrokenPipeError:
         _discard_output()
-        raise ReaderGoneError("standard output is closed") from error
+        sys.exit(1)
     except OSError as error:
         _discard_output()
         reason = (error.strerror or str(error)).lower()

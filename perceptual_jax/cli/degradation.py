@@ -196,5 +196,5 @@ class Inspect:
 
         failed = inspect_files(self.inputs, model=self.model, report=show, note=say)
         for source, reason in failed:
-            say(f"{source}: {reason}", "failure", source=source, reason=reason)
+            say(f"{source}: {reason}", event="failure", source=source, reason=reason)
         return 1 if failed else 0

@@ -84,6 +84,8 @@ def _line_height(font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
 
 def _fitted(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     """The text on one line, ending in an ellipsis where it is wider than `width`."""
+    # Names of files that are no text, as where the locale is ASCII, have lone surrogates.
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text

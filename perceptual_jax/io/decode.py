@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 
+from perceptual_jax.errors import Error
 from perceptual_jax.io import repairs
 from perceptual_jax.io.colour import Colours, conversion
 from perceptual_jax.io.formats import reads_heif
@@ -80,14 +81,14 @@ def _opened(data: bytes, max_pixels: int, notes: list[str]) -> Image.Image:
     """The loaded image; a file that Pillow refuses is repaired if only its metadata is at fault."""
     try:
         return _loaded(data, max_pixels)
-    except _TooLarge:
+    except TooLargeError:
         raise
     except Exception as error:  # A decoder may raise anything for a damaged file.
         for repair, note in ((repairs.without_metadata, NO_METADATA), (repairs.with_end, NO_END)):
             try:
                 repaired = repair(data)
                 image = None if repaired is None else _loaded(repaired, max_pixels)
-            except _TooLarge:
+            except TooLargeError:
                 raise
             except Exception:
                 continue
@@ -97,15 +98,17 @@ def _opened(data: bytes, max_pixels: int, notes: list[str]) -> Image.Image:
         raise error
 
 
-class _TooLarge(ValueError):
-    pass
+class TooLargeError(Error, ValueError):
+    """An image of more pixels than are read; the message is a clause for the user."""
 
 
 def _loaded(data: bytes, max_pixels: int) -> Image.Image:
     image = Image.open(io.BytesIO(data))
     width, height = image.size
     if width * height > max_pixels:
-        raise _TooLarge(f"{width} x {height} pixels are more than the {max_pixels:,} that are read")
+        raise TooLargeError(
+            f"{width} x {height} pixels are more than the {max_pixels:,} that are read"
+        )
     image.load()
     return image
 

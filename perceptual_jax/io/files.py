@@ -119,24 +119,33 @@ def check_folder(out: Place) -> None:
             reason = str(error) or type(error).__name__
             raise UsageError(f"the output folder {out} cannot be listed ({reason})") from error
         return
-    for path in (out, *out.absolute().parents):
-        if path.is_dir():
-            return
-        if path.exists() or path.is_symlink():
-            raise UsageError(f"the output folder {out} cannot be made, for {path} is a file")
+    if re.fullmatch(r"[a-z][a-z0-9+.-]+:", out.parts[0] if out.parts else "") and not out.exists():
+        raise UsageError(f"{out} is an address in a store, and only restore writes there")
+    try:
+        for path in (out, *out.absolute().parents):
+            if path.is_dir():
+                return
+            if path.exists() or path.is_symlink():
+                raise UsageError(f"the output folder {out} cannot be made, for {path} is a file")
+    except OSError as error:  # a name that is too long, for example
+        raise UsageError(f"the output folder {out} cannot be made ({reason_of(error)})") from error
 
 
 def refuse_existing(paths: Iterable[Place], *, overwrite: bool) -> None:
     """Checks that no file would be replaced, unless the user insists.
 
     Raises:
-        UsageError: If one of the files exists.
+        UsageError: If one of the files exists, or a name is impossible.
     """
     by_folder: dict[Place, set[str]] = {}
     for path in () if overwrite else paths:
         folder = path.parent
-        if folder not in by_folder:
-            by_folder[folder] = names_in(folder) if folder.is_dir() else set()
+        try:
+            if folder not in by_folder:
+                by_folder[folder] = names_in(folder) if folder.is_dir() else set()
+                path.exists()  # fails for a name that is too long
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written ({reason_of(error)})") from error
         if path.name in by_folder[folder]:
             raise UsageError(f"{path} exists; choose another name or folder, or give --overwrite")
 

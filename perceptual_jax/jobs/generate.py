@@ -23,6 +23,8 @@ from perceptual_jax.io.images import to_uint8, write_png
 from perceptual_jax.jobs.resume import INDEX
 from perceptual_jax.types import Generator
 
+MAX_SEEDS = 1_000_000
+
 _COLUMNS = 8
 _CELL = 256
 
@@ -43,6 +45,8 @@ def parse_seeds(text: str) -> list[int]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last:
             raise UsageError(f"seeds must be numbers and ranges such as 0-15,20; got {text!r}")
+        if len(seeds) + last - first >= MAX_SEEDS:
+            raise UsageError(f"seeds must be at most {MAX_SEEDS:,}, got {text!r}; divide them")
         seeds |= dict.fromkeys(range(first, last + 1))
     return list(seeds)
 

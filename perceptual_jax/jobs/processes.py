@@ -30,7 +30,9 @@ from perceptual_jax.io.files import (
     WriteError,
     is_alive,
     load_json,
+    make_folder,
     names_in,
+    reason_of,
     remove_leftovers,
     save_json,
 )
@@ -190,7 +192,7 @@ def hold_lease(
     """
     folder = out / _FOLDER
     if isinstance(out, Path):
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         remove_leftovers(out)
     for index in _indices(folder):
         _refuse_conflict(out, index, share, duration)
@@ -199,7 +201,11 @@ def hold_lease(
     with contextlib.ExitStack() as stack:
         if isinstance(folder, Path):
             # The timeout is for other processes, which take the lock to test whether it is held.
-            free = stack.enter_context(file_lock(_lock(folder, share.index), timeout=0.3))
+            try:
+                free = stack.enter_context(file_lock(_lock(folder, share.index), timeout=0.3))
+            except OSError as error:
+                reason = reason_of(error)
+                raise WriteError(f"cannot write in {out} ({reason}); choose another one") from error
         else:
             free = not _is_leased(folder, share.index, duration)
         if not free:
@@ -277,7 +283,8 @@ def _is_leased(folder: Place, index: int, duration: float) -> bool:
         path = _lock(folder, index)
         if not path.exists():
             return False
-        with file_lock(path) as free:
+        # A folder that may only be read has no locks: its heartbeats tell.
+        with contextlib.suppress(OSError), file_lock(path) as free:
             return not free
     state = read_state(_state(folder, index))
     if not state or state.get("ended") or time.time() - state["updated"] > duration:

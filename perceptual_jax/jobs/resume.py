@@ -117,7 +117,7 @@ def write_config(out: Place, config: RestoreConfig) -> None:
     with contextlib.suppress(ConfigError):
         if _config_in(out) == config:
             return
-    write_atomically(out / CONFIG, to_toml(config).encode())
+    write_atomically(out / CONFIG, to_toml(config).encode("utf-8", "surrogateescape"))
 
 
 def _config_in(out: Place) -> RestoreConfig:

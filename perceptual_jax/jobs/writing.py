@@ -90,7 +90,7 @@ def settings_of(
     output: "Output",
 ) -> Settings:
     """Collects the settings of a job, with the hashes of the config and the generator."""
-    config_sha256 = hashlib.sha256(to_toml(config).encode()).hexdigest()
+    config_sha256 = hashlib.sha256(to_toml(config).encode("utf-8", "surrogateescape")).hexdigest()
     generator_hash = generator_sha256(generator)
     return Settings(config_sha256, generator_hash, degradation_sha256, seed, samples, str(output))
 

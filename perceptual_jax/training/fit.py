@@ -35,9 +35,7 @@ from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import (
     check_folder,
     json_text,
-    load_json,
     make_folder,
-    refuse_existing,
     save_json,
     write_atomically,
 )
@@ -46,6 +44,7 @@ from perceptual_jax.likelihood.config import PixelCNNConfig
 from perceptual_jax.likelihood.layers import unfold
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.models import load_model
+from perceptual_jax.training.checks import SETTINGS, check_counts, check_settings, check_sizes
 from perceptual_jax.training.curves import draw_curves
 from perceptual_jax.training.evaluation import (
     Record,
@@ -67,17 +66,6 @@ from perceptual_jax.training.step import (
     to_stored,
     train_step,
 )
-
-SETTINGS = "settings.json"
-FILES = (
-    "checkpoints",
-    "log.jsonl",
-    "model.safetensors",
-    "last.safetensors",
-    "loss.png",
-    "samples.png",
-)
-"""Names that a training writes."""
 
 
 class TrainingError(Error, RuntimeError):
@@ -153,9 +141,15 @@ def fit(
         WriteError: If a file cannot be written.
     """
     out = Path(out)
+    check_counts(
+        size=job.size,
+        steps=job.train.steps,
+        evaluate_every=evaluate_every,
+        checkpoint_every=checkpoint_every,
+    )
     check_folder(out)
     if not overwrite:
-        _check_settings(out, job)
+        check_settings(out, settings_of(job))
     train = job.train
     profile = load_profile(job.profile)
     source = open_sources(job.data, size=job.size, report=report)
@@ -170,6 +164,7 @@ def fit(
         seed=train.seed,
         reconstructions=job.reconstructions,
     )
+    check_sizes(source, train.crop)
     make_folder(out)
     if overwrite:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
@@ -225,24 +220,6 @@ def settings_of(job: Job) -> Record:
     settings = dataclasses.asdict(job)
     del settings["train"]["steps"]
     return json.loads(json_text(settings))
-
-
-def _check_settings(out: Path, job: Job) -> None:
-    """Refuses a folder of another training, or with files that are not a training's."""
-    path = out / SETTINGS
-    if not path.exists():
-        refuse_existing([out / name for name in FILES], overwrite=False)
-        return
-    stored, current = load_json(path) or {}, settings_of(job)
-    if not stored.keys() & current.keys():
-        raise UsageError(f"{path} is not that of a training; choose another folder")
-    for name in current:
-        if stored.get(name) != current[name]:
-            raise UsageError(
-                f"{out} holds a training with another {name} ({stored.get(name)}, "
-                f"not {current[name]}); give its settings again, choose another folder, or give "
-                "--overwrite"
-            )
 
 
 def _placement(batch_size: int) -> Callable[[Batch], Batch]:

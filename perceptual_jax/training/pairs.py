@@ -99,14 +99,26 @@ def evaluation_pairs(
         profile: Profile that degrades them.
         seed: Seed of the degradations.
         count: Number of pictures; all if there are fewer.
+
+    Raises:
+        DataError: If a picture is too small for the profile or for an evaluation.
     """
     chosen = np.unique(np.linspace(0, len(source) - 1, count).round().astype(int))
     pairs = []
     for index in chosen:
         rng = np.random.default_rng([seed, int(index)])
         clean = source[int(index)]
-        degradation = apply_profile(profile, clean, rng)
-        original = match_size(clean, degradation.image.shape[:2])
+        try:
+            degradation = apply_profile(profile, clean, rng)
+        except ValueError as error:  # too small for this profile
+            raise DataError(f"{source.name(int(index))} cannot be degraded: {error}") from error
+        height, width, _ = degradation.image.shape
+        if min(height, width) < GRID:
+            raise DataError(
+                f"{source.name(int(index))}, degraded by {profile.name}, has {width} x {height} "
+                f"pixels, but an evaluation needs {GRID} x {GRID}; take it out of the held-out ones"
+            )
+        original = match_size(clean, (height, width))
         pairs.append(_pair(degradation, original, degradation.header))
     return pairs
 
@@ -178,7 +190,11 @@ def _versions(
     if folder is None:
         return {}
     names = {source.name(i): i for i in range(len(source))}
-    found = {names[p.stem]: p for p in sorted(Path(folder).glob("*.png")) if p.stem in names}
+    try:
+        files = sorted(Path(folder).glob("*.png"))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed ({error.strerror or error})") from error
+    found = {names[p.stem]: p for p in files if p.stem in names}
     if not found:
         raise DataError(f"{folder} has no PNG under the name of a training picture")
     return {i: lambda size, p=p: match_size(read_image(p), size) for i, p in found.items()}

@@ -490,3 +490,45 @@ def test_a_closed_or_full_standard_output_is_no_traceback(tmp_path):
             ["bash", "-c", f"{program} > /dev/full"], capture_output=True, text=True
         ).stderr
     )
+
+
+def test_a_folder_that_may_only_be_read_is_one_sentence(tmp_path, face, restore, capsys):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    for name in ("new", "out"):
+        if name == "out":
+            assert restore(face) == 0
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        for path in (folder, *folder.glob(".processes")):
+            path.chmod(0o500)
+        capsys.readouterr()
+        assert restore(face, "--overwrite", out=folder) in (1, 2)
+        assert "permission denied" in capsys.readouterr().err.splitlines()[-1]
+    assert cli.main(["job", "status", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.slow
+def test_names_that_the_locale_cannot_encode(tmp_path, narrow_path):
+    (tmp_path / "q.toml").write_text(CONFIG)
+    folder = tmp_path / "é"
+    folder.mkdir()
+    Image.effect_noise((32, 32), 60).convert("RGB").save(folder / "ü.png")
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0"}
+    generator = f"--config q.toml --generator {narrow_path}"
+    program = f"{sys.executable} -m perceptual_jax.cli"
+    for verb, code in (
+        (f"restore é --out ö {generator}", 0),
+        (f"restore é --out ö {generator}", 0),
+        ("degrade é --out ä --profile jpeg", 0),
+        ("inspect é", 0),
+        ("restore ß.png --out x", 2),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", f"{program} {verb}"], env=environment, cwd=tmp_path, capture_output=True
+        )
+        assert done.returncode == code, done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+    assert {"ü.png", "ü.json", "index.png"} < set(os.listdir(tmp_path / "ö"))
+    assert json.loads((tmp_path / "ö" / "ü.json").read_text())["status"] == "OK"
+    assert "ü.jpg" in os.listdir(tmp_path / "ä")

@@ -32,6 +32,11 @@ def test_other_texts_are_refused(text):
         parse_seeds(text)
 
 
+def test_a_range_that_nobody_means_takes_no_memory():
+    with pytest.raises(UsageError, match="seeds must be at most 1,000,000"):
+        parse_seeds("0-999999999")
+
+
 draw = jax.jit(sample_image, static_argnames="psi")
 
 

@@ -113,7 +113,7 @@ def test_a_result_is_gone_on_with(search, result, degraded):
     with pytest.raises(ValueError, match=r"moves features of shape \(4, 4, 6\), got \(8, 8, 6\)"):
         latents_of(search, jnp.asarray(result.styles[0]), jnp.zeros((8, 8, 6)))
     still = dataclasses.replace(search, features=None)
-    with pytest.raises(ValueError, match="this search moves no features"):
+    with pytest.raises(ValueError, match="which this search does not move"):
         latents_of(still, jnp.asarray(result.styles[0]), jnp.asarray(result.offset[0]))
 
 

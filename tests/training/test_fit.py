@@ -19,6 +19,7 @@ from perceptual_jax.likelihood.models import load_model
 from perceptual_jax.training import fit as fitting
 from perceptual_jax.training.evaluation import bits_of_conditions, decoys, ranking_accuracy
 from perceptual_jax.training.fit import Job, TrainingError, fit
+from perceptual_jax.training.sources import DataError
 from perceptual_jax.training.step import (
     TrainConfig,
     augment,
@@ -51,6 +52,25 @@ def job(tmp_path_factory):
         Image.fromarray(picture(i, 48, 48)).save(folder / f"{i}.png")
     data, held_out = (f"{folder}[:3]",), (f"{folder}[3:]",)
     return Job(data=data, held_out=held_out, profile="jpeg", network=NETWORK, train=TRAIN, size=48)
+
+
+def test_what_cannot_be_trained_on_is_refused_at_the_start(job, tmp_path):
+    for name, side in (("held", 3), ("data", 20)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(picture(0, side, side)).save(tmp_path / name / "tiny.png")
+    held = dataclasses.replace(job, held_out=(str(tmp_path / "held"),))
+    data = dataclasses.replace(job, data=(str(tmp_path / "data"),))
+    data = dataclasses.replace(data, train=dataclasses.replace(TRAIN, crop=32))
+    for wrong, message in (
+        (held, "tiny, degraded by jpeg, has 3 x 3 pixels"),
+        (data, "tiny has 20 x 20 pixels"),
+    ):
+        with pytest.raises(DataError, match=message):
+            fit(wrong, tmp_path / "out", **OPTIONS)
+    for name in ("evaluate_every", "checkpoint_every"):
+        with pytest.raises(UsageError, match=f"{name} must be at least 1, got 0"):
+            fit(job, tmp_path / "out", **(OPTIONS | {name: 0}))
+    assert not (tmp_path / "out").exists()
 
 
 def losses(out):
