@@ -76,6 +76,8 @@ def to_toml(config: Any) -> str:
         learning_rate = 0.02
         schedule = "warmup_cosine"
         sphere = false
+        project = true
+        project_width = 0.75
         data_weight = 1000.0
         nll_weight = 30.0
     """

@@ -1,7 +1,7 @@
 """Compares searches on degraded faces: a table with paired wins, and a sheet of each kind.
 
     python scripts/compare_searches.py FACES --out DIR [--limit 32] [--kinds sr32 jpeg10@256]
-        [--searches default default+features.resolution=0 pulse]
+        [--searches styles default default+features.weight=5]
 
 A kind is a degradation (`sr32`, `jpeg10`) or a profile (`old_photo`), after @ the side in pixels to
 which the faces are reduced before. A search is a preset or a config file, after each + a setting
@@ -35,7 +35,7 @@ from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.jobs.degrade import degrade_files
 
 KINDS = ("sr32", "sr64", "sr128", "jpeg5@256", "jpeg10@256", "jpeg20@256", "old_photo@512")
-SEARCHES = ("default", "default+features.resolution=0", "pulse")
+SEARCHES = ("styles", "default")
 SIDE = 256
 METRICS = ("psnr", "ssim", "consistency", "seconds")
 
@@ -113,6 +113,7 @@ def main(
     out: Path,
     limit: int = 32,
     step: int = 1,
+    skip: int = 0,
     kinds: tuple[str, ...] = KINDS,
     searches: tuple[str, ...] = SEARCHES,
     batch_size: int = 4,
@@ -124,12 +125,13 @@ def main(
         out: Folder of everything that is written.
         limit: Number of faces.
         step: Every how many-th face is taken, from the last by name backwards.
+        skip: Number of faces at the end that are left out.
         kinds: Degradations or profiles.
         searches: Presets or config files, with changed settings.
         batch_size: Faces per batch.
     """
     everything, _ = collect_inputs([folder])
-    faces = [Path(str(x.path)) for x in everything[::-step][:limit]][::-1]
+    faces = [Path(str(x.path)) for x in everything[::-1][skip::step][:limit]][::-1]
     scores: dict[str, dict[str, Any]] = {}
     for kind in kinds:
         inputs = inputs_of(out, faces, kind)

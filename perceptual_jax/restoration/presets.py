@@ -47,6 +47,7 @@ from perceptual_jax.restoration.blurred import BlurredL2
 from perceptual_jax.restoration.dct_box import DctBox
 from perceptual_jax.restoration.downscale import DownscaleL2
 from perceptual_jax.restoration.fit import fit_of
+from perceptual_jax.restoration.projection import Projection
 from perceptual_jax.restoration.search import Search
 from perceptual_jax.restoration.stages import feature_block, stages
 from perceptual_jax.restoration.start import PriorStart
@@ -123,7 +124,18 @@ def build_search(
         stages=plan,
         features=prior.features[block] if block else None,
         feature_terms={"features": Partial(mean_square)} if block else {},
+        project=_projection(config),
     )
+
+
+def _projection(config: RestoreConfig) -> Projection | None:
+    """The projection that ends the search: none at fidelity 0, all of it from 0.5 on."""
+    strength = min(1.0, 2 * config.fidelity)
+    known = ("auto", "l2", "dct_box")
+    if not config.finish.project or not strength or config.degradation not in known:
+        return None
+    box = DctBox(config.finish.project_width) if config.degradation == "dct_box" else None
+    return Projection(box, config.data.downscale, strength)
 
 
 def restore_batch(

@@ -63,6 +63,7 @@ Start = Callable[[Generator, Whitening | None, Key[Array, ""]], tuple[Latents, N
         "measure",
         "features",
         "feature_terms",
+        "project",
     ],
     meta_fields=["start", "stages"],
 )
@@ -91,6 +92,8 @@ class Search:
     """The space of the features that stages may move; a pytree. None leaves features out."""
     feature_terms: Mapping[str, FeatureTerm] = dataclasses.field(default_factory=dict)
     """Terms of the features by name; pytrees."""
+    project: Callable[[Given, Float[Array, "r r 3"]], Float[Array, "r r 3"]] | None = None
+    """Moves the final picture to what the degraded image allows; a pytree. None leaves it."""
 
     def replace_terms(
         self,
@@ -258,7 +261,7 @@ def _scan(
 def finish(
     search: Search, given: Given, noise: Noise, state: SearchState, trace: Terms
 ) -> Restoration:
-    """Renders the best state of the last stage at full resolution.
+    """Renders the best state of the last stage at full resolution, and projects the picture.
 
     Args:
         search: The search.
@@ -269,6 +272,8 @@ def finish(
     """
     generator, best = search.generator, state.best
     image = render(generator, search.whitening, best, noise, generator.resolution, search.features)
+    if search.project is not None:
+        image = search.project(given, image)
     image = jnp.clip(image, -1.0, 1.0)
     return Restoration(
         image=image,
