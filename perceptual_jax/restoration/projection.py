@@ -15,6 +15,7 @@ Source: Wang et al., "Zero-Shot Image Restoration Using Denoising Diffusion Null
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +78,8 @@ class Projection:
             residual -= jnp.clip(residual, -_HALF_LEVEL, _HALF_LEVEL)
         else:
             residual = _to_box(self.box, given, shown) - shown
+        # A degraded image that is not finite says nothing, and must not cost the picture.
+        residual = jnp.where(jnp.isfinite(residual), residual, 0.0)
         return image + self.strength * resample(residual, _inverse(rows), _inverse(columns))
 
     def _matrix(self, given: Given, n: int, size: int) -> Float[Array, "n r"]:
@@ -90,7 +93,8 @@ class Projection:
 def _inverse(matrix: Float[Array, "n r"]) -> Float[Array, "r n"]:
     """The regularised right inverse."""
     square = jnp.matmul(matrix, matrix.T, precision=jax.lax.Precision.HIGHEST)
-    ridge = _RIDGE * jnp.trace(square) / len(square)
+    rows = jnp.count_nonzero(jnp.diag(square))  # those beyond a canvas's filled part are 0
+    ridge = _RIDGE * jnp.trace(square) / rows
     return jnp.linalg.solve(square + ridge * jnp.eye(len(square)), matrix).T
 
 
@@ -105,7 +109,7 @@ def _to_box(box: DctBox, given: Given, shown: Float[Array, "h w 3"]) -> Float[Ar
     # of pictures in [0, 1].
     rate = 2 * count * pixels / _CURVATURE
 
-    def step(_: int, x: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
+    def step(_: Any, x: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
         return x - rate * jax.grad(lambda x: box.evaluate(cache, x)[0])(x)
 
     return jax.lax.fori_loop(0, _STEPS, step, shown)
