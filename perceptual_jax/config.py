@@ -198,9 +198,9 @@ class RestoreConfig(Checked):
     by 1/2 to 2; 0.5 leaves them as they are."""
     degradation: str = "auto"
     """How the inputs degraded: `l2` (downscaled), `dct_box` (a JPEG with a header), `blur` (a blur
-    and noise that the search fits), `jpeg` or `blind` (learned), the path of a trained model; or
-    `auto`, which inspects each input: sharp small ones get `l2`, sharp JPEGs with readable tables
-    `dct_box`, others `blur`."""
+    and noise that the search fits), `faded` (colours, too), `jpeg` or `blind` (learned), the path
+    of a trained model; or `auto`, which inspects each input: sharp small ones get `l2`, sharp JPEGs
+    with readable tables `dct_box`, others `blur`, or `faded` if they have little contrast."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the generator's activations; latents, optimiser and losses stay float32."""
     data: DataConfig = DataConfig()

@@ -117,9 +117,14 @@ class Fit(NamedTuple):
     """The agreement of a restored image, once degraded, with the given one."""
 
     consistency_psnr: Float[Array, "*n"]
-    """PSNR between the downscaled restored image and the degraded one, in decibels."""
+    """PSNR between the downscaled restored image and the degraded one, in decibels; under the
+    fitted blur if one was fitted."""
     bits: Float[Array, "*n h w"] | None
     """Bits per dim of each pixel of the degraded image; None without a likelihood."""
+    blur: Float[Array, "*n"] | None = None
+    """Width of the fitted blur in pixels of the degraded image; None if none was fitted."""
+    noise: Float[Array, "*n"] | None = None
+    """Level of the noise that remains, in levels of 255; None if no blur was fitted."""
 
 
 class Restoration(NamedTuple):

@@ -5,6 +5,7 @@ enlarged small one. The detail and the file's header decide which data term fits
 
     sharp, and less than 128 pixels              l2: probably it was downscaled
     sharp, and a JPEG                            dct_box: with the tables and grid of its header
+    of a third of the usual contrast or less     faded: like blur, and the colours, too
     anything else                                blur: fitted to the picture, like its noise
 """
 
@@ -39,6 +40,10 @@ from perceptual_jax.validation import ConfigError
 SMALL = 128
 """Side in pixels below which a picture is assumed to be downscaled."""
 
+FADED = -1.2
+"""Log of the power of large structures below which a picture counts as faded: two deviations below
+sharp faces."""
+
 SHARP = 0.6
 """Fraction of a picture's side that its detail must fill at least for it to be sharp: less than any
 sharp face has."""
@@ -65,6 +70,7 @@ def inspect_header(
     data: bytes | None = None,
     as_stored: bool = True,
     detail: int | None = None,
+    faded: bool = False,
 ) -> HeaderInfo:
     """Reads a picture's header and chooses its data term.
 
@@ -76,6 +82,7 @@ def inspect_header(
         as_stored: Whether the pixels are those of the file, see `Decoded`; else the header of a
             JPEG does not describe them.
         detail: Pixels of a side that the picture's detail fills; None if the picture is sharp.
+        faded: Whether the picture has little contrast.
     """
     side, header, what = 0, None, "a picture"
     with (
@@ -91,6 +98,8 @@ def inspect_header(
         return HeaderInfo(side, header or unknown_header(), degradation, "asked for")
     if detail is not None:
         why = f"{what} with {detail} pixels of detail: blurred or enlarged"
+        if faded:
+            return HeaderInfo(side, unknown_header(), "faded", f"{why}, and of little contrast")
         return HeaderInfo(side, unknown_header(), "blur", why)
     if side < SMALL:
         return HeaderInfo(side, unknown_header(), "l2", f"{what}: small, so downscaled")
@@ -201,7 +210,8 @@ def read_picture(
         raise ImageError(f"expected at least {MIN_SIZE}x{MIN_SIZE} pixels, got {width}x{height}")
     side = min(width, max_size)
     pixels = match_size(pixels, (side, side))
-    filled = measure_detail(pixels).size if detail == "auto" else detail or side
+    measured = measure_detail(pixels)
+    filled = measured.size if detail == "auto" else detail or side
     filled = min(max(filled, MIN_SIZE), side)
     blurred = filled < SHARP * side
     if blurred or detail != "auto":
@@ -213,6 +223,7 @@ def read_picture(
         data=data,
         as_stored=decoded.as_stored,
         detail=filled if blurred else None,
+        faded=measured.contrast < FADED,
     )
     digest = hashlib.sha256(data).hexdigest()
     size, content = (width, height), content_of(pixels)

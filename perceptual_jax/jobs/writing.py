@@ -1,7 +1,8 @@
 """The files that a job writes for each picture, and how a resumed job finds the finished ones.
 
     NAME.png    the restored picture; with samples NAME_s00.png, NAME_s01.png, ..., NAME_spread.png
-    NAME.npz    styles [k d] and best_step, with samples [s k d] and [s]; noise maps if drawn
+    NAME.npz    styles [k d] and best_step, with samples [s k d] and [s]; offset [r r c] of the
+                features if they were moved; noise maps if drawn
     NAME.json   the record
 
 The record is written last, so a picture is finished if and only if its record and the files that
@@ -212,6 +213,9 @@ def _describe(picture: Picture, result: Restoration, images: list[str]) -> Recor
                 "best_step": int(result.best_step[i]),
             }
         )
+        if result.fit.blur is not None and result.fit.noise is not None:
+            fitted = {"blur": float(result.fit.blur[i]), "noise": float(result.fit.noise[i])}
+            restorations[-1] |= {"fitted": fitted}
     worst = Status(max(result.status))
     height, width, _ = picture.pixels.shape
     return {

@@ -23,7 +23,7 @@ from perceptual_jax.likelihood.pixelcnn import folded_network, weight_shapes
 from perceptual_jax.validation import ConfigError, from_dict
 
 ARCHITECTURE = "conditional_pixelcnn"
-NOT_LEARNED = frozenset({"auto", "l2", "dct_box", "blur"})
+NOT_LEARNED = frozenset({"auto", "l2", "dct_box", "blur", "faded"})
 """Data terms without a model."""
 
 _FOLDER = Path(__file__).parent / "weights"

@@ -1,12 +1,13 @@
 """The searches of the configs. Of the pure packages only this file and `stages` read one.
 
-    total = data_weight * (l2 | low_l2 | dct_box | blur) + nll_weight * nll
+    total = data_weight * (l2 | low_l2 | dct_box | blur | faded) + nll_weight * nll
           + cross_weight * cross + mmd_weight * mmd2 + features.weight * features
 
     l2        squared error of downscaled pictures (PULSE's term)
     low_l2    the same of small versions, beside a likelihood
     dct_box   distance from a JPEG's box
     blur      squared error under the blur that explains the degraded image best
+    faded     the same under the best map of colours, too
     nll       bits/dim of the degraded image under a learned likelihood
     cross     PULSE's geodesic cross loss between the styles
     mmd2      squared maximum mean discrepancy between the styles and the prior (Eq. 7)
@@ -97,10 +98,14 @@ def build_search(
         "low_l2": DownscaleL2(data.downscale, data.floor, data.low_size),
         "dct_box": DctBox(data.box_width),
         "blur": BlurredL2(data.downscale),
+        "faded": BlurredL2(data.downscale, colours=True),
     }
     if likelihood is not None:
         terms["nll"] = likelihood
     used = {name for stage in plan for name, _ in stage.weights}
+    compared = DownscaleL2(data.downscale)
+    if config.degradation in ("blur", "faded"):
+        compared = terms[config.degradation]
     # A generator below the input's resolution lacks the detail that the likelihood is a map of.
     measured = likelihood if generator.resolution >= size else None
     return Search(
@@ -111,7 +116,7 @@ def build_search(
             "cross": Partial(cross_loss),
             "mmd2": Partial(mmd2_to_bank, bank=prior.bank),
         },
-        measure=Partial(fit_of, DownscaleL2(data.downscale), measured),
+        measure=Partial(fit_of, compared, measured),
         start=PriorStart(
             at=config.prior.start,
             spread=config.prior.spread,

@@ -84,8 +84,8 @@ def stages(
     def weights(shown: int, data: float, nll: float) -> tuple[tuple[str, float], ...]:
         sharp = shown >= size
         pixels = "l2"
-        if config.degradation == "blur":
-            pixels = "blur"
+        if config.degradation in ("blur", "faded"):
+            pixels = config.degradation
         elif sharp and config.degradation == "dct_box":
             pixels = "dct_box"
         elif sharp and learned:

@@ -99,3 +99,36 @@ def test_gradient():
         atol=1e-2,
         rtol=1e-2,
     )
+
+
+@jax.jit
+def evaluate_faded(given, image):
+    term = BlurredL2(colours=True)
+    return term.evaluate(term.prepare(given, image.shape[0]), image)[0]
+
+
+def test_faded_colours_are_explained():
+    image = picture(9, 64)
+    small = np.asarray(downscale(image, (16, 16), filter="bicubic"))
+    matrix = np.array([[0.6, 0.1, 0.0], [0.05, 0.5, 0.1], [0.1, 0.0, 0.4]])
+    faded = jnp.asarray(small @ matrix.T + np.array([0.2, 0.1, -0.1]), jnp.float32)
+    plain, free = evaluate(Given(faded), image)[0][0], evaluate_faded(Given(faded), image)
+    assert free < 0.01 * plain
+    # Another picture is not explained by its colours.
+    other = evaluate_faded(Given(faded), picture(10, 64))
+    assert other > 20 * free
+    padded = jnp.pad(faded, ((0, 0), (0, 0), (0, 0)))
+    on_canvas = evaluate_faded(Given(padded, side=jnp.int32(16)), image)
+    np.testing.assert_allclose(on_canvas, free, atol=1e-6)
+
+
+def test_colours_are_those_of_ridge_regression():
+    x, y = np.asarray(picture(11, 16), np.float64), np.asarray(picture(12, 16), np.float64)
+    x0, y0 = (a.reshape(-1, 3) - a.reshape(-1, 3).mean(axis=0) for a in (x, y))
+    ridge = 0.01 * np.eye(3)
+    matrix = (y0.T @ x0 / len(x0) + ridge) @ np.linalg.inv(x0.T @ x0 / len(x0) + ridge)
+    expected = np.mean(((x0 @ matrix.T - y0) / 2) ** 2)
+    term = BlurredL2(widths=(0.0,), colours=True)
+    given = Given(jnp.asarray(y, jnp.float32))
+    value, _ = term.evaluate(term.prepare(given, 16), jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
