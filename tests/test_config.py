@@ -124,7 +124,9 @@ def test_the_defaults_are_written_down_once():
 
 
 def test_unknown_preset_names_the_known_ones():
-    with pytest.raises(ConfigError, match=r"no preset is called 'puls'; .*pulse, table2:random_"):
+    with pytest.raises(
+        ConfigError, match=r"preset is called 'puls'; .*pulse, styles, table2:random_"
+    ):
         load_config("puls")
     with pytest.raises(ConfigError, match=r"table2.*no row is called 'x'; its rows are random_"):
         load_config("table2:x")

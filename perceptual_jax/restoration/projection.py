@@ -47,9 +47,10 @@ class Projection:
     """Projection of a picture on what the degraded image allows. Holds no arrays: static.
 
     Example:
+        >>> from perceptual_jax.degradation.resampling import downscale
         >>> flat = Given(jnp.full((8, 8, 3), 0.5))
         >>> moved = Projection()(flat, jnp.zeros((32, 32, 3)))
-        >>> round(float(moved.mean()), 2)
+        >>> round(float(downscale(moved, (8, 8), filter="bicubic")[4, 4, 0]), 2)
         0.5
     """
 

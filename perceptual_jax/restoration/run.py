@@ -94,6 +94,7 @@ def latents_of(
     search: Search,
     styles: Float[Array, "k d"],
     offset: Float[Array, "r r c"] | None = None,
+    *,
     noise: tuple[Float[Array, "..."], ...] = (),
 ) -> Latents:
     """The latents of an earlier result, from which a search can go on.

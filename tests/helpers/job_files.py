@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from perceptual_jax.config import (
+    FeaturesConfig,
     FinishConfig,
     NoiseConfig,
     PriorConfig,
@@ -16,7 +17,8 @@ from perceptual_jax.config import (
 CONFIG = RestoreConfig(
     generator="narrow",
     search=SearchConfig(steps=12, draft=16),
-    finish=FinishConfig(steps=0),
+    features=FeaturesConfig(resolution=0),
+    finish=FinishConfig(steps=0, project=False),
     prior=PriorConfig(bank_size=16, spread=0.5),
     noise=NoiseConfig(mode="random"),
 )

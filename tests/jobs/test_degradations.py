@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from perceptual_jax.jobs.reading import inspect_header, require_header
+from perceptual_jax.io.inputs import Input
+from perceptual_jax.jobs.reading import inspect_header, read_picture, require_header
 from perceptual_jax.validation import ConfigError
 
 
@@ -35,10 +36,36 @@ def test_what_auto_chooses(tmp_path, name, size, options, degradation):
 def test_a_turned_jpeg_has_another_grid(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    info = inspect_header(
-        save(tmp_path / "a.jpg", 200, quality=10, exif=exif), "auto", max_size=256
-    )
+    path = save(tmp_path / "a.jpg", 200, quality=10, exif=exif)
+    turned = Input(path, "a", path.read_bytes)
+    info = read_picture(turned, max_size=256, degradation="auto").header_info
     assert info.degradation == "blur"
+
+
+def blurred(path, width):
+    image = Image.open(path).filter(ImageFilter.GaussianBlur(width))
+    image.save(path.with_suffix(".png"))
+    return Input(path.with_suffix(".png"), "a", path.with_suffix(".png").read_bytes)
+
+
+def test_a_blurred_picture_is_reduced_to_its_detail(tmp_path):
+    # A smooth random picture of 32 px, enlarged: as faces are, its power falls with frequency.
+    rng = np.random.default_rng(1)
+    small = np.cumsum(np.cumsum(rng.normal(size=(32, 32)), axis=0), axis=1)
+    small = np.uint8(255 * (small - small.min()) / np.ptp(small))
+    path = tmp_path / "a.jpg"
+    Image.fromarray(small).resize((256, 256), Image.Resampling.BICUBIC).save(path)
+    source = blurred(path, 6)
+    picture = read_picture(source, max_size=256, degradation="auto", detail="auto")
+    side = len(picture.pixels)
+    assert side <= 64
+    assert f"with {side} pixels of detail" in picture.header_info.reason
+    assert picture.header_info.degradation in ("blur", "faded")
+    kept = read_picture(source, max_size=256, degradation="auto", detail=0)
+    assert len(kept.pixels) == 256
+    asked = read_picture(source, max_size=256, degradation="auto", detail=48)
+    assert len(asked.pixels) == 48
+    assert asked.header_info.degradation in ("blur", "faded")
 
 
 def test_what_is_asked_for_is_used(tmp_path):

@@ -6,11 +6,18 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.config import FinishConfig, NoiseConfig, PriorConfig, RestoreConfig
+from perceptual_jax.config import (
+    FeaturesConfig,
+    FinishConfig,
+    NoiseConfig,
+    PriorConfig,
+    RestoreConfig,
+)
 from perceptual_jax.config_files import from_toml
 from perceptual_jax.degradation.resampling import resample_matrix
 from perceptual_jax.errors import UsageError
@@ -224,11 +231,27 @@ def test_samples_that_would_all_be_the_same_get_different_starts():
         assert starts(dataclasses.replace(default, prior=prior), 2) == prior
 
 
+def test_features_are_written_and_give_the_picture(again, narrow, tmp_path):
+    config = dataclasses.replace(
+        CONFIG, features=FeaturesConfig(resolution=4, steps=4, correct_every=2)
+    )
+    out = tmp_path / "out"
+    again(out, config)
+    arrays = np.load(out / "a.npz")
+    assert arrays["offset"].shape == (4, 4, 8)
+    noise = tuple(arrays[f"noise{i:02d}"] for i in range(7))
+    image = jax.jit(narrow.synthesis)(arrays["styles"], noise, jnp.asarray(arrays["offset"]))
+    written = pixels_of(out / "a.png").astype(int)
+    assert np.abs(to_uint8(np.clip(image, -1, 1)).astype(int) - written).max() <= 1
+    assert lines(out)[0]["restorations"][0]["terms"]["features"] > 0
+
+
 def test_noise_of_the_generator_itself_is_not_written(narrow):
     result = Restoration(
         image=np.zeros((1, 32, 32, 3), np.float32),
         styles=np.zeros((1, 8, 16), np.float32),
         noise=tuple(np.zeros((1, 4, 4), np.float32) for _ in range(7)),
+        offset=None,
         terms=None,
         trace=None,
         best_step=np.zeros(1, np.int32),

@@ -122,7 +122,9 @@ def test_progress_moves_within_a_batch_and_ends(again, tmp_path):
         (
             {
                 "config": dataclasses.replace(
-                    CONFIG, search=SearchConfig(steps=0), finish=FinishConfig(steps=0)
+                    CONFIG,
+                    search=SearchConfig(steps=0),
+                    finish=FinishConfig(steps=0),
                 )
             },
             "search.steps and finish.steps are both 0",

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from perceptual_jax.config import DataConfig
 from perceptual_jax.errors import UsageError
 from perceptual_jax.io.images import ImageError, to_float
 from perceptual_jax.io.inputs import Input
@@ -27,7 +28,7 @@ def inputs(tmp_path):
 
 
 def fed(inputs, *, balanced):
-    config = dataclasses.replace(CONFIG, degradation="l2")
+    config = dataclasses.replace(CONFIG, degradation="l2", data=DataConfig(detail=0))
     return [
         ("".join(p.input.name for p in b.pictures), [s.name for s, _ in b.failed], b.full)
         for b in load_batches(inputs, config, max_pictures=4, balanced=balanced)

@@ -5,7 +5,7 @@ import dataclasses
 import fsspec
 import pytest
 
-from perceptual_jax.config import FinishConfig, SearchConfig
+from perceptual_jax.config import FeaturesConfig, FinishConfig, SearchConfig
 from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.jobs import loop
 from perceptual_jax.jobs.job import restore_files
@@ -16,7 +16,7 @@ from perceptual_jax.jobs.writing import Settings
 from tests.helpers.job_files import CONFIG, contents, lines, picture
 
 STAGES = dataclasses.replace(
-    CONFIG, search=SearchConfig(steps=12, draft=16), finish=FinishConfig(steps=8)
+    CONFIG, search=SearchConfig(steps=12, draft=16), finish=FinishConfig(steps=8, project=False)
 )
 """Draft steps in pieces of 6, then finishing steps in pieces of 8."""
 
@@ -79,6 +79,20 @@ def test_a_killed_search_is_resumed_to_the_same_bits(again, whole, steps, tmp_pa
     assert steps == left
     assert results(tmp_path / "out") == whole
     assert not (tmp_path / "out" / ".snapshots").exists()
+
+
+def test_a_search_that_moves_features_is_resumed_to_the_same_bits(again, steps, tmp_path):
+    config = dataclasses.replace(
+        STAGES, features=FeaturesConfig(resolution=4, steps=6, correct_every=3)
+    )
+    options = {"batch_size": 4, "snapshot_every": 3}
+    again(tmp_path / "whole", config, **options)
+    with pytest.raises(Killed):  # between two corrections of the draft
+        again(tmp_path / "out", config, **options, progress=killed_after(1.2))
+    steps.clear()
+    again(tmp_path / "out", config, **options)
+    assert steps == [18, 26]
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
 
 
 def test_samples_and_pictures_at_different_steps(again, steps, tmp_path):

@@ -140,7 +140,7 @@ def test_gradients(bank):
         rtol=1e-2,
     )
     check_grads(
-        lambda x: mahalanobis(jnp.asarray(x), x, gaussian=gaussian),
+        lambda x: mahalanobis(jnp.asarray(x), jnp.asarray(x), gaussian=gaussian),
         (x,),
         1,
         ["rev"],

@@ -36,7 +36,9 @@ CONFIG = RestoreConfig(
     prior=PriorConfig(bank_size=50),
     search=SearchConfig(steps=6, draft=0),
     features=FeaturesConfig(resolution=0),
-    finish=FinishConfig(steps=4, learning_rate=0.05, schedule="one_cycle_drop", sphere=True),
+    finish=FinishConfig(
+        steps=4, learning_rate=0.05, schedule="one_cycle_drop", sphere=True, project=False
+    ),
 )
 
 
