@@ -71,6 +71,7 @@ def to_toml(config: Any) -> str:
     """Writes every setting as TOML; `from_toml` of it gives an equal config.
 
     Example:
+        >>> from perceptual_jax.config import FinishConfig
         >>> print(to_toml(FinishConfig(steps=5)), end="")
         steps = 5
         learning_rate = 0.02
