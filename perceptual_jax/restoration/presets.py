@@ -48,11 +48,20 @@ from perceptual_jax.restoration.blurred import BlurredL2
 from perceptual_jax.restoration.dct_box import DctBox
 from perceptual_jax.restoration.downscale import DownscaleL2
 from perceptual_jax.restoration.fit import fit_of
+from perceptual_jax.restoration.objective import Stage
 from perceptual_jax.restoration.projection import Projection
 from perceptual_jax.restoration.search import Search
 from perceptual_jax.restoration.stages import feature_block, stages
 from perceptual_jax.restoration.start import PriorStart
-from perceptual_jax.types import DataTerm, Generator, Given, JpegHeader, Restoration, unknown_header
+from perceptual_jax.types import (
+    DataTerm,
+    Generator,
+    Given,
+    JpegHeader,
+    Noise,
+    Restoration,
+    unknown_header,
+)
 from perceptual_jax.validation import ConfigError
 
 PRIOR_SEED = 0
@@ -246,6 +255,12 @@ def check_fit(config: RestoreConfig, generator: Generator) -> None:
     )
     if not largest:
         raise ConfigError("search.steps and finish.steps are both 0; at least one must be more")
+    features = config.features
+    if features.steps % features.correct_every:
+        raise ConfigError(
+            f"features.steps must be a multiple of features.correct_every, "
+            f"{features.correct_every}, got {features.steps}"
+        )
     noise = jax.eval_shape(generator.noise_maps)
     if config.noise.trainable > len(noise):
         raise ConfigError(
@@ -253,10 +268,17 @@ def check_fit(config: RestoreConfig, generator: Generator) -> None:
             f"{config.generator}, got {config.noise.trainable}"
         )
     styles = jax.ShapeDtypeStruct((generator.num_styles, *generator.w_mean.shape), jnp.float32)
-    drafts = {stage.resolution for stage in (*smallest, *largest)} - {generator.resolution}
-    for resolution in sorted(drafts):
+    block = feature_block(config, generator.resolution, config.data.max_size)
+
+    def drawn(styles: Array, noise: Noise, stage: Stage) -> Array:
+        offset = ()
+        if block and "features" in stage.moves:
+            offset = (generator.features(styles, noise, block),)
+        return generator.draft(styles, noise, stage.resolution, *offset)
+
+    for stage in dict.fromkeys((*smallest, *largest)):
         try:
-            jax.eval_shape(lambda s, n, r=resolution: generator.draft(s, n, r), styles, noise)
+            jax.eval_shape(lambda s, n, stage=stage: drawn(s, n, stage), styles, noise)
         except ValueError as error:
             raise ConfigError(f"the config does not fit {config.generator}: {error}") from error
 

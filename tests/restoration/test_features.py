@@ -16,15 +16,18 @@ from perceptual_jax.config import (
     SearchConfig,
 )
 from perceptual_jax.degradation.resampling import downscale
+from perceptual_jax.generator.draft import init_draft_head
+from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.restoration import search as parts
 from perceptual_jax.restoration.batch import run_batch
 from perceptual_jax.restoration.objective import Stage, correction, render
-from perceptual_jax.restoration.presets import build_search, default_prior
+from perceptual_jax.restoration.presets import build_search, check_fit, default_prior
 from perceptual_jax.restoration.run import latents_of, run
 from perceptual_jax.restoration.stages import feature_block, stages
 from perceptual_jax.types import Given, JpegHeader, Status, unknown_header
-from tests.helpers.narrow import mobile
+from perceptual_jax.validation import ConfigError
+from tests.helpers.narrow import mobile, mobile_arrays
 from tests.helpers.narrow_stylegan2 import CONFIG as NETWORK
 
 CONFIG = RestoreConfig(
@@ -224,6 +227,27 @@ def test_no_block_moves_if_none_is_asked_for():
     config = RestoreConfig(features=FeaturesConfig(resolution=0))
     assert feature_block(config, 1024, 256) == 0
     assert [s.moves for s in stages(config, 1024, 32)] == [("points", "noise")] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resolution": 12}, "a power of two of pixels from 4 to 16, got 12"),
+        ({"resolution": 16}, "only blocks of up to 8 px are computed"),
+        (
+            {"steps": 5, "correct_every": 3},
+            "must be a multiple of features.correct_every, 3, got 5",
+        ),
+    ],
+)
+def test_what_cannot_work_is_said_at_the_start(options, message):
+    search = SearchConfig(steps=4, draft=16, coarse=16)
+    config = dataclasses.replace(CONFIG, search=search, features=FeaturesConfig(**options))
+    head = init_draft_head(jax.random.key(0), 16, 16)
+    arrays = {name: np.asarray(x[...]) for name, x in vars(head).items() if hasattr(x, "shape")}
+    generator = MobileStyleGAN.from_arrays(mobile_arrays(), draft_heads={16: arrays})
+    with pytest.raises(ConfigError, match=message):
+        check_fit(config, generator)
 
 
 def test_mobilestylegan_moves_features_without_drafts():
