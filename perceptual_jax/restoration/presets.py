@@ -51,7 +51,7 @@ from perceptual_jax.restoration.fit import fit_of
 from perceptual_jax.restoration.objective import Stage
 from perceptual_jax.restoration.projection import Projection
 from perceptual_jax.restoration.search import Search
-from perceptual_jax.restoration.stages import feature_block, stages
+from perceptual_jax.restoration.stages import FINE_ENOUGH, feature_block, stages
 from perceptual_jax.restoration.start import PriorStart
 from perceptual_jax.types import (
     DataTerm,
@@ -214,12 +214,10 @@ def default_prior(generator: Generator, config: RestoreConfig) -> Prior:
         space=settings.space,
         covariance=settings.covariance,
     )
-    box = dataclasses.replace(config, degradation="dct_box")
-    largest = config.data.max_size
     blocks = {
-        feature_block(c, generator.resolution, size)
-        for c in (config, box)
-        for size in range(MIN_SIZE, largest + 1)
+        feature_block(dataclasses.replace(config, degradation=term), generator.resolution, size)
+        for term in {config.degradation, *FINE_ENOUGH}
+        for size in range(MIN_SIZE, config.data.max_size + 1)
     }
     if blocks == {0}:
         return prior
