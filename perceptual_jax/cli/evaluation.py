@@ -24,14 +24,15 @@ class Evaluate:
     restored: Restored
     """Folder of restored pictures, or of a job, which knows its inputs."""
     original: Annotated[str | None, optional("none", metavar="DIR")] = None
-    """Originals, under the same names: for psnr, ssim, ms_ssim, lpips_alex, lpips_vgg and the
-    distances of sets kid_alex, fid_alex, kid_vgg, fid_vgg."""
+    """Originals, under the same names: for psnr, ssim, ms_ssim, lpips_alex, lpips_vgg, identity and
+    the distances of sets kid_alex, fid_alex, kid_vgg, fid_vgg."""
     degraded: Annotated[str | None, optional("a job's own", metavar="DIR")] = None
     """Degraded pictures, under the same names: for consistency."""
     versus: Others = ()
     """Folders of other methods, each compared with RESTORED."""
     metrics: Names = ()
-    """Names of metrics; the usual ones are all but lpips_vgg, kid_vgg and fid_vgg."""
+    """Names of metrics; the usual ones are all but lpips_vgg, kid_vgg and fid_vgg; identity
+    only where onnxruntime is installed."""
     size: Number = 256
     """Pixels of the shorter side at which pictures are compared with their originals."""
     json: Annotated[Path | None, optional("none", metavar="FILE")] = None

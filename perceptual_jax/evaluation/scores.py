@@ -21,6 +21,7 @@ from perceptual_jax.errors import UsageError
 from perceptual_jax.evaluation import perceptual
 from perceptual_jax.evaluation.brisque import Regression, brisque
 from perceptual_jax.evaluation.consistency import consistency
+from perceptual_jax.evaluation.identity import FaceDescriptor, identity_distance
 from perceptual_jax.evaluation.metrics import ms_ssim, psnr, ssim
 from perceptual_jax.evaluation.niqe import Pristine, niqe
 from perceptual_jax.evaluation.sets import frechet_distance, kernel_distance
@@ -56,6 +57,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("ms_ssim", "", False, "original", None, "Multi-scale structural similarity"),
         Metric("lpips_alex", "", True, "original", "lpips-alex", "LPIPS 0.1 with AlexNet"),
         Metric("lpips_vgg", "", True, "original", "lpips-vgg", "LPIPS 0.1 with VGG16"),
+        Metric("identity", "", True, "original", "sface", "Distance of SFace's descriptors"),
         Metric("niqe", "", True, "picture", "niqe", "NIQE"),
         Metric("brisque", "", True, "picture", "brisque", "BRISQUE"),
         Metric("consistency", "dB", False, "degraded", None, "PSNR to the degraded picture"),
@@ -72,13 +74,14 @@ USUAL = (
     "ssim",
     "ms_ssim",
     "lpips_alex",
+    "identity",
     "niqe",
     "brisque",
     "consistency",
     "kid_alex",
     "fid_alex",
 )
-"""The metrics that are computed unless others are named."""
+"""The metrics that are computed unless others are named; `identity` only with onnxruntime."""
 
 _SETS = {"kid": kernel_distance, "fid": frechet_distance}
 Pixels = UInt8[np.ndarray, "_ _ 3"]
@@ -126,7 +129,8 @@ class Scorer:
             load: Loads the arrays of a measure.
 
         Raises:
-            UsageError: If a metric is unknown, or the size is not positive.
+            UsageError: If a metric is unknown, the size is not positive, or identity is asked for
+                without onnxruntime.
             WeightsError: If a network or parameters cannot be fetched.
         """
         check_metrics(metrics)
@@ -142,6 +146,7 @@ class Scorer:
         }
         self._pristine = Pristine(**loaded["niqe"]) if "niqe" in loaded else None
         self._regression = Regression(**loaded["brisque"]) if "brisque" in loaded else None
+        self._faces = FaceDescriptor(loaded["sface"]["onnx"]) if "sface" in loaded else None
 
     def score(self, subject: Subject) -> Scored:
         """The scores of one picture in all metrics for which it has what they need.
@@ -158,6 +163,8 @@ class Scorer:
             _require_proportions(subject.restored, subject.degraded, "input")
             self._try(found, "consistency", lambda: consistency(restored, degraded, header))
         if subject.original is not None:
+            both = (subject.restored, subject.original)
+            self._try(found, "identity", lambda: self._identity(*both))
             a, b = map(_floats, at_one_size(subject.restored, subject.original, self.size))
             self._try(found, "psnr", lambda: psnr(a, b))
             self._try(found, "ssim", lambda: ssim(a, b))
@@ -165,6 +172,10 @@ class Scorer:
             for network, parameters in self._networks.items():
                 self._compare(found, network, parameters, a, b)
         return found
+
+    def _identity(self, a: Pixels, b: Pixels) -> float:
+        assert self._faces is not None
+        return identity_distance(self._faces.describe(a), self._faces.describe(b))
 
     def _try(self, found: Scored, name: str, compute: Callable[[], Any]) -> None:
         if name not in self.metrics:

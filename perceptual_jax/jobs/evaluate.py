@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.checkpoints.measures import load_measure
 from perceptual_jax.errors import UsageError
+from perceptual_jax.evaluation.identity import is_installed
 from perceptual_jax.evaluation.scores import (
     METRICS,
     SIZE,
@@ -113,7 +114,7 @@ def evaluate_files(
         load: Loads the arrays of a measure; None fetches them on first use.
 
     Raises:
-        UsageError: If a metric is unknown or lacks what it needs, or no picture has a counterpart.
+        UsageError: If a metric is unknown or lacks what it needs, or no picture can be scored.
         InputError: If a folder holds no picture.
         WeightsError: If a named metric's network cannot be fetched.
     """
@@ -163,7 +164,8 @@ def _chosen(metrics: Sequence[str], originals: bool, inputs: bool) -> tuple[str,
         if not there[METRICS[name].needs]:
             option = "--degraded" if METRICS[name].needs == "degraded" else "--original"
             raise UsageError(f"the metric {name} needs {option} DIR")
-    chosen = metrics or [name for name in USUAL if there[METRICS[name].needs]]
+    usual = [name for name in USUAL if name != "identity" or is_installed()]
+    chosen = metrics or [name for name in usual if there[METRICS[name].needs]]
     return tuple(dict.fromkeys(chosen))
 
 

@@ -25,6 +25,8 @@ NAMES = ("a", "b", "c")
 
 def load(name):
     """What a measure's file holds, narrow and random."""
+    if name == "sface":
+        raise WeightsError("no narrow face descriptor")
     if name.startswith("lpips-"):
         return measures.perceptual_parameters(name.removeprefix("lpips-"))
     return (measures.pristine() if name == "niqe" else measures.regression())._asdict()
