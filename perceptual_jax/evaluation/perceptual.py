@@ -58,17 +58,25 @@ def layers(
             f"{_SMALLEST[network]} pixels, got {image.shape[0]} x {image.shape[1]}"
         )
     x = (image - _SHIFT) / _SCALE
+    if network == "vgg":
+        return vgg16_layers(parameters, x)
     found = []
-    if network == "alex":
-        for i in range(5):
-            if i in (1, 2):
-                x = _max_pool(x, 3)
-            x = jax.nn.relu(_conv(parameters, i, x, _ALEX_STRIDES[i], _ALEX_PADDING[i]))
-            found.append(x)
-        return tuple(found)
+    for i in range(5):
+        if i in (1, 2):
+            x = max_pool(x, 3)
+        x = jax.nn.relu(_conv(parameters, i, x, _ALEX_STRIDES[i], _ALEX_PADDING[i]))
+        found.append(x)
+    return tuple(found)
+
+
+def vgg16_layers(
+    parameters: Parameters, pixels: Float[Array, "h w 3"]
+) -> tuple[Float[Array, "_ _ _"], ...]:
+    """relu1_2, 2_2, 3_3, 4_3 and 5_3 of VGG16, of pixels as its training had them."""
+    found, x = [], pixels
     for i in range(13):
         if i in _VGG_POOLED:
-            x = _max_pool(x, 2)
+            x = max_pool(x, 2)
         x = jax.nn.relu(_conv(parameters, i, x, 1, 1))
         if i in _VGG_LAYERS:
             found.append(x)
@@ -150,11 +158,14 @@ def _conv(
         window_strides=(stride, stride),
         padding=((padding, padding), (padding, padding)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        # The default precision of accelerators would change published values in the third digit.
+        precision=jax.lax.Precision.HIGHEST,
     )
     return y[0] + jnp.asarray(parameters[f"conv{i}.bias"])[None, None]
 
 
-def _max_pool(x: Float[Array, "h w c"], window: int) -> Float[Array, "_ _ _"]:
+def max_pool(x: Float[Array, "h w c"], window: int) -> Float[Array, "_ _ _"]:
+    """Maxima over windows with a stride of 2 pixels; windows beyond the border are left out."""
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (window, window, 1), (2, 2, 1), "VALID")
 
 
