@@ -33,6 +33,9 @@ class Evaluate:
     metrics: Names = ()
     """Names of metrics; the usual ones are all but lpips_vgg, kid_vgg and fid_vgg; identity
     only where onnxruntime is installed."""
+    rankiqa: Annotated[Path | None, optional("none", metavar="FILE")] = None
+    """RankIQA's weights, the authors' caffemodel or a torch port: adds rankiqa, rankiqa_median,
+    rankiqa_256 and rankiqa_256_median, the columns of the paper's Table 2."""
     size: Number = 256
     """Pixels of the shorter side at which pictures are compared with their originals."""
     json: Annotated[Path | None, optional("none", metavar="FILE")] = None
@@ -67,6 +70,7 @@ class Evaluate:
                 degraded=self.degraded,
                 versus=self.versus,
                 metrics=self.metrics,
+                rankiqa=self.rankiqa,
                 size=self.size,
                 report=say,
                 progress=progress,

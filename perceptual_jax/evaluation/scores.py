@@ -1,4 +1,4 @@
-"""The metrics of `evaluate`: their units and directions, and the scores of one restored picture.
+"""The scores of one restored picture in the metrics of `metric_list`.
 
 Metrics that compare with the original do so at one size, 256 px of the shorter side unless told
 otherwise, to which both pictures are reduced by means of pixels: LPIPS depends on the size, and the
@@ -8,7 +8,7 @@ its own size.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,10 @@ from perceptual_jax.evaluation import perceptual
 from perceptual_jax.evaluation.brisque import Regression, brisque
 from perceptual_jax.evaluation.consistency import consistency
 from perceptual_jax.evaluation.identity import FaceDescriptor, identity_distance
+from perceptual_jax.evaluation.metric_list import METRICS, check_metrics
 from perceptual_jax.evaluation.metrics import ms_ssim, psnr, ssim
 from perceptual_jax.evaluation.niqe import Pristine, niqe
+from perceptual_jax.evaluation.rankiqa import rankiqa, rankiqa_resized
 from perceptual_jax.evaluation.sets import frechet_distance, kernel_distance
 from perceptual_jax.io.images import to_float
 from perceptual_jax.types import JpegHeader, unknown_header
@@ -35,54 +37,7 @@ SIZE = 256
 """Pixels of the shorter side at which pictures are compared with their originals."""
 
 
-class Metric(NamedTuple):
-    """What is known of a metric beside its value."""
-
-    name: str
-    unit: str
-    """Empty if it has none."""
-    lower_is_better: bool
-    needs: Literal["picture", "original", "degraded", "originals"]
-    """What it looks at beside the restored picture; `originals` is a distance of whole sets."""
-    measure: str | None
-    """The network or parameters that it needs, by the name of `weights list`."""
-    about: str
-
-
-METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("psnr", "dB", False, "original", None, "Peak signal-to-noise ratio"),
-        Metric("ssim", "", False, "original", None, "Structural similarity"),
-        Metric("ms_ssim", "", False, "original", None, "Multi-scale structural similarity"),
-        Metric("lpips_alex", "", True, "original", "lpips-alex", "LPIPS 0.1 with AlexNet"),
-        Metric("lpips_vgg", "", True, "original", "lpips-vgg", "LPIPS 0.1 with VGG16"),
-        Metric("identity", "", True, "original", "sface", "Distance of SFace's descriptors"),
-        Metric("niqe", "", True, "picture", "niqe", "NIQE"),
-        Metric("brisque", "", True, "picture", "brisque", "BRISQUE"),
-        Metric("consistency", "dB", False, "degraded", None, "PSNR to the degraded picture"),
-        Metric("kid_alex", "", True, "originals", "lpips-alex", "As KID, on AlexNet's features"),
-        Metric("fid_alex", "", True, "originals", "lpips-alex", "As FID, on AlexNet's features"),
-        Metric("kid_vgg", "", True, "originals", "lpips-vgg", "As KID, on VGG16's features"),
-        Metric("fid_vgg", "", True, "originals", "lpips-vgg", "As FID, on VGG16's features"),
-    )
-}
-"""All metrics by name."""
-
-USUAL = (
-    "psnr",
-    "ssim",
-    "ms_ssim",
-    "lpips_alex",
-    "identity",
-    "niqe",
-    "brisque",
-    "consistency",
-    "kid_alex",
-    "fid_alex",
-)
-"""The metrics that are computed unless others are named; `identity` only with onnxruntime."""
-
+_PROTOCOLS = {"rankiqa": jax.jit(rankiqa), "rankiqa_256": jax.jit(rankiqa_resized)}
 _SETS = {"kid": kernel_distance, "fid": frechet_distance}
 Pixels = UInt8[np.ndarray, "_ _ 3"]
 
@@ -146,6 +101,7 @@ class Scorer:
         }
         self._pristine = Pristine(**loaded["niqe"]) if "niqe" in loaded else None
         self._regression = Regression(**loaded["brisque"]) if "brisque" in loaded else None
+        self._rankiqa = jax.device_put(dict(loaded["rankiqa"])) if "rankiqa" in loaded else None
         self._faces = FaceDescriptor(loaded["sface"]["onnx"]) if "sface" in loaded else None
 
     def score(self, subject: Subject) -> Scored:
@@ -158,6 +114,7 @@ class Scorer:
         restored = _floats(subject.restored)
         self._try(found, "niqe", lambda: niqe(restored, self._pristine))
         self._try(found, "brisque", lambda: brisque(restored, self._regression))
+        self._rank(found, restored)
         if subject.degraded is not None:
             degraded, header = _floats(subject.degraded), subject.header
             _require_proportions(subject.restored, subject.degraded, "input")
@@ -172,6 +129,20 @@ class Scorer:
             for network, parameters in self._networks.items():
                 self._compare(found, network, parameters, a, b)
         return found
+
+    def _rank(self, found: Scored, restored: Float[Array, "h w 3"]) -> None:
+        for mean, compute in _PROTOCOLS.items():
+            names = (mean, f"{mean}_median")
+            if not set(names) & set(self.metrics):
+                continue
+            try:
+                # One key: pictures of one size are seen at the same places, as a pair should be.
+                opinion = compute(self._rankiqa, restored, jax.random.key(0))
+            except ValueError as error:  # A picture that is smaller than a patch.
+                found.refused.update({name: str(error) for name in names})
+                continue
+            scores = zip(names, opinion, strict=True)
+            found.scores.update({name: float(v) for name, v in scores if name in self.metrics})
 
     def _identity(self, a: Pixels, b: Pixels) -> float:
         assert self._faces is not None
@@ -202,17 +173,6 @@ class Scorer:
         if name in self.metrics:
             found.scores[name] = float(distance)
         found.features[network] = np.asarray(features)
-
-
-def check_metrics(metrics: Sequence[str]) -> None:
-    """Checks that metrics are known.
-
-    Raises:
-        UsageError: If one is not; the message lists those that are.
-    """
-    for name in metrics:
-        if name not in METRICS:
-            raise UsageError(f"unknown metric {name!r}; the known ones are {', '.join(METRICS)}")
 
 
 def set_distance(name: str, features: Sequence[Mapping[str, np.ndarray]]) -> float | None:

@@ -12,36 +12,22 @@ import functools
 import hashlib
 import math
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.checkpoints.measures import load_measure
+from perceptual_jax.checkpoints.rankiqa_files import read_rankiqa
 from perceptual_jax.errors import UsageError
 from perceptual_jax.evaluation.identity import is_installed
-from perceptual_jax.evaluation.scores import (
-    METRICS,
-    SIZE,
-    USUAL,
-    VERSION,
-    Scored,
-    Scorer,
-    Subject,
-    check_metrics,
-    set_distance,
-)
+from perceptual_jax.evaluation.metric_list import METRICS, RANKIQA, USUAL, check_metrics
+from perceptual_jax.evaluation.scores import SIZE, VERSION, Scored, Scorer, set_distance
 from perceptual_jax.evaluation.summary import Comparison, Summary, compare, summarise
-from perceptual_jax.io.bundles import BundleError
-from perceptual_jax.io.files import printable, reason_of
-from perceptual_jax.io.images import ImageError, decode_image
-from perceptual_jax.io.inputs import Input
+from perceptual_jax.io.files import printable
 from perceptual_jax.jobs.pairing import Report, by_name, listed, note_missing, pictures_of
-from perceptual_jax.jobs.reading import inspect_header
 from perceptual_jax.jobs.score_cache import ScoreCache
-
-_THREADS, _AHEAD = 2, 6
+from perceptual_jax.jobs.subjects import Ready, Task, read_ahead
 
 
 class Method(NamedTuple):
@@ -70,23 +56,6 @@ class Evaluation(NamedTuple):
     """Pairs of source and reason."""
 
 
-class _Task(NamedTuple):
-    method: int
-    name: str
-    restored: Input
-    original: Input | None
-    degraded: Input | None
-
-
-class _Ready(NamedTuple):
-    """A task whose files are read: its key, and its pictures unless the scores are known."""
-
-    task: _Task
-    key: str
-    subject: Subject | None
-    problem: str | None
-
-
 def evaluate_files(
     restored: str | os.PathLike[str],
     *,
@@ -94,6 +63,7 @@ def evaluate_files(
     degraded: str | os.PathLike[str] | None = None,
     versus: Sequence[str | os.PathLike[str]] = (),
     metrics: Sequence[str] = (),
+    rankiqa: str | os.PathLike[str] | None = None,
     size: int = SIZE,
     report: Report | None = None,
     progress: Callable[[float, int], None] | None = None,
@@ -108,6 +78,7 @@ def evaluate_files(
         versus: Folders of other methods.
         metrics: Names of `scores.METRICS`; empty computes the usual ones for which the folders
             and the networks are there.
+        rankiqa: File of RankIQA's weights, see `rankiqa_files`.
         size: Pixels of the shorter side for comparisons with originals.
         report: Receives lines for the user.
         progress: Called with the number of pictures done and the total.
@@ -116,7 +87,8 @@ def evaluate_files(
     Raises:
         UsageError: If a metric is unknown or lacks what it needs, or no picture can be scored.
         InputError: If a folder holds no picture.
-        WeightsError: If a named metric's network cannot be fetched.
+        WeightsError: If a named metric's network cannot be fetched, or a file of weights cannot be
+            read.
     """
     say = report or (lambda line: None)
     check_metrics(metrics)
@@ -126,9 +98,10 @@ def evaluate_files(
     originals = None if original is None else by_name(original, failed, say)
     inputs = None if degraded is None else by_name(degraded, failed, say)
     has_input = inputs is not None or any(given for one in found for _, given in one.values())
-    chosen = _chosen(metrics, originals is not None, has_input)
+    chosen = _chosen(metrics, originals is not None, has_input, rankiqa is not None)
     load = load or functools.partial(load_measure, report=say)
-    chosen, loaded = _loaded(chosen, load, say, insist=bool(metrics))
+    ranks = {} if rankiqa is None else {"rankiqa": read_rankiqa(Path(rankiqa))}
+    chosen, loaded = _loaded(chosen, load, say, insist=bool(metrics), loaded=ranks)
     scorer = Scorer(chosen, size=size, load=loaded.__getitem__)
     tasks = []
     for index, (folder, pictures) in enumerate(zip(folders, found, strict=True)):
@@ -137,11 +110,11 @@ def evaluate_files(
         for name, (picture, given) in pictures.items():
             own = given if inputs is None else inputs.get(name)
             of = None if originals is None else originals.get(name)
-            tasks.append(_Task(index, name, picture, of, own))
+            tasks.append(Task(index, name, picture, of, own))
     caches = [ScoreCache(folder, say) for folder in folders]
     scored: list[dict[str, Scored]] = [{} for _ in folders]
-    setting = f"{VERSION} {size} {' '.join(sorted(chosen))}"
-    for done, ready in enumerate(_read_ahead(tasks, caches, setting), start=1):
+    setting = f"{VERSION} {size} {' '.join(sorted(chosen))} {_digest(rankiqa)}"
+    for done, ready in enumerate(read_ahead(tasks, caches, setting), start=1):
         result = _score(ready, scorer, caches, failed)
         if result is not None:
             scored[ready.task.method][ready.task.name] = result
@@ -157,14 +130,26 @@ def evaluate_files(
     return Evaluation(chosen, size, methods, comparisons, tuple(failed))
 
 
-def _chosen(metrics: Sequence[str], originals: bool, inputs: bool) -> tuple[str, ...]:
-    """The metrics for which the folders are there; named ones must have theirs."""
+def _digest(file: str | os.PathLike[str] | None) -> str:
+    if file is None:
+        return "-"
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _chosen(metrics: Sequence[str], originals: bool, inputs: bool, ranks: bool) -> tuple[str, ...]:
+    """The metrics for which folders and weights are there; named ones must have theirs."""
     there = {"picture": True, "original": originals, "originals": originals, "degraded": inputs}
     for name in metrics:
         if not there[METRICS[name].needs]:
             option = "--degraded" if METRICS[name].needs == "degraded" else "--original"
             raise UsageError(f"the metric {name} needs {option} DIR")
-    usual = [name for name in USUAL if name != "identity" or is_installed()]
+        if name in RANKIQA and not ranks:
+            raise UsageError(
+                f"the metric {name} needs --rankiqa FILE, the authors' caffemodel or a torch port"
+            )
+    usual = [*(RANKIQA if ranks else ()), *USUAL]
+    usual = [name for name in usual if name != "identity" or is_installed()]
     chosen = metrics or [name for name in usual if there[METRICS[name].needs]]
     return tuple(dict.fromkeys(chosen))
 
@@ -175,12 +160,12 @@ def _loaded(
     say: Report,
     *,
     insist: bool,
+    loaded: dict[str, Any],
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
     """What the metrics need; those whose files cannot be had are left out unless asked for."""
-    loaded: dict[str, Any] = {}
     missing: dict[str, str] = {}
     for measure in dict.fromkeys(METRICS[name].measure for name in metrics):
-        if measure is None:
+        if measure is None or measure in loaded:
             continue
         try:
             loaded[measure] = load(measure)
@@ -194,61 +179,8 @@ def _loaded(
     return tuple(name for name in metrics if METRICS[name].measure not in missing), loaded
 
 
-def _read_ahead(
-    tasks: Iterable[_Task], caches: Sequence[ScoreCache], setting: str
-) -> Iterator[_Ready]:
-    """Reads and decodes some pictures ahead, in threads; yields them in order."""
-    waiting: deque[Future[_Ready]] = deque()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        try:
-            for task in tasks:
-                waiting.append(pool.submit(_read, task, caches[task.method], setting))
-                if len(waiting) > _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _read(task: _Task, cache: ScoreCache, setting: str) -> _Ready:
-    sources = (task.restored, task.original, task.degraded)
-    contents: list[bytes | None] = []
-    for source in sources:
-        try:
-            contents.append(source and source.read_bytes())
-        except (OSError, BundleError) as error:
-            return _Ready(
-                task, "", None, f"cannot read {source and source.path}: {reason_of(error)}"
-            )
-    digests = [hashlib.sha256(data).hexdigest() if data else "-" for data in contents]
-    key = hashlib.sha256(" ".join([setting, *digests]).encode()).hexdigest()
-    if cache.get(key) is not None:
-        return _Ready(task, key, None, None)
-    try:
-        restored, of, given = (
-            source and decode_image(source.path, data=data)
-            for source, data in zip(sources, contents, strict=True)
-        )
-    except ImageError as error:
-        return _Ready(task, key, None, str(error))
-    assert restored is not None
-    subject = Subject(restored.pixels, of and of.pixels)
-    if task.degraded is not None and given is not None:
-        info = inspect_header(
-            task.degraded,
-            "auto",
-            max_size=max(given.pixels.shape),
-            data=contents[2],
-            as_stored=given.as_stored,
-        )
-        subject = subject._replace(degraded=given.pixels, header=info.header)
-    return _Ready(task, key, subject, None)
-
-
 def _score(
-    ready: _Ready, scorer: Scorer, caches: Sequence[ScoreCache], failed: list[tuple[str, str]]
+    ready: Ready, scorer: Scorer, caches: Sequence[ScoreCache], failed: list[tuple[str, str]]
 ) -> Scored | None:
     """The scores of a picture; None, listing the failure, if there are none."""
     source = printable(ready.task.restored.path)

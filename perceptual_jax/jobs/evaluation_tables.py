@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from perceptual_jax.evaluation.scores import METRICS
+from perceptual_jax.evaluation.metric_list import METRICS
 from perceptual_jax.io.files import printable, save_json, write_atomically
 from perceptual_jax.jobs.evaluate import Evaluation, Method
 from perceptual_jax.jobs.status import write_csv

@@ -1,4 +1,5 @@
 import csv
+import functools
 import json
 import math
 
@@ -11,6 +12,7 @@ from PIL import Image
 from perceptual_jax import cli
 from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.errors import UsageError
+from perceptual_jax.evaluation.metric_list import RANKIQA
 from perceptual_jax.evaluation.metrics import psnr
 from perceptual_jax.evaluation.scores import at_one_size
 from perceptual_jax.io.images import to_float
@@ -18,6 +20,7 @@ from perceptual_jax.io.inputs import InputError
 from perceptual_jax.jobs import evaluate
 from perceptual_jax.jobs.evaluate import evaluate_files
 from tests.helpers import measures
+from tests.helpers.caffe_writers import caffemodel, rankiqa_layers
 from tests.helpers.job_files import lines
 
 NAMES = ("a", "b", "c")
@@ -153,6 +156,29 @@ def test_a_jobs_folder_knows_its_inputs(finished, tmp_path):
     assert scores.keys() == {"a", "b", "sub__a"}
     # The job computed it before the picture was rounded to 8 bits.
     assert scores == pytest.approx(recorded, abs=0.1)
+
+
+@pytest.mark.slow
+def test_rankiqa_comes_from_a_file_of_the_user(folders):
+    path = folders / "narrow.caffemodel"
+    path.write_bytes(caffemodel(rankiqa_layers()))
+    save(folders / "faces" / "a.png", measures.textured((240, 240)))
+    save(folders / "faces" / "small.png", measures.textured((100, 100)))
+    said = []
+    run = functools.partial(
+        evaluate_files, folders / "faces", rankiqa=path, report=said.append, load=load
+    )
+    found = run()
+    assert found.metrics[:4] == RANKIQA
+    scores = found.methods[0].pictures
+    assert {*RANKIQA} <= scores["a"].keys()
+    assert {*RANKIQA} & scores["small"].keys() == {"rankiqa_256", "rankiqa_256_median"}
+    assert any("no rankiqa of small: rankiqa needs images of at least 224" in s for s in said)
+    assert run(metrics=["rankiqa"]).methods[0].pictures["a"]["rankiqa"] == scores["a"]["rankiqa"]
+    with pytest.raises(UsageError, match="the metric rankiqa needs --rankiqa FILE"):
+        evaluate_files(folders / "faces", metrics=["rankiqa"])
+    with pytest.raises(WeightsError, match=r"none\.caffemodel \(no such file"):
+        evaluate_files(folders / "faces", rankiqa=folders / "none.caffemodel")
 
 
 def test_one_picture_has_no_interval_and_no_set(folders):
