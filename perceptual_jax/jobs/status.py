@@ -134,7 +134,7 @@ def merge(out: Place) -> tuple[Place, ...]:
         raise UsageError(f"{out} has no result yet")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     table = out / "results.csv"
-    write_atomically(table, lambda file: _write_csv(file, columns, rows))
+    write_atomically(table, lambda file: write_csv(file, columns, rows))
     import pyarrow  # imported here, since only this verb needs it and it takes 0.1 s
     import pyarrow.parquet
 
@@ -161,7 +161,8 @@ def _rows(record: Record) -> Iterator[dict[str, Any]]:
         yield shared | {"sample": sample} | plain | one.get("terms", {})
 
 
-def _write_csv(file: Any, columns: list[str], rows: list[dict[str, Any]]) -> None:
+def write_csv(file: Any, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    """Writes rows as CSV in UTF-8 into a binary file."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.DictWriter(text, columns)
     writer.writeheader()

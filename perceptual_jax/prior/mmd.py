@@ -193,14 +193,16 @@ def mmd2_to_bank(styles: Float[Array, "k d"], bank: PriorBank) -> Float[Array, "
         )
     if unbiased and k < 2:
         raise ValueError(f"the unbiased statistic needs at least 2 styles, got {k}")
-
-    def kernel_minus_one(x: Float[Array, "a d"], y: Float[Array, "b d"]) -> Float[Array, "a b"]:
-        distances = _kernel_distances(_squared_distances(x, y), kernel)
-        return jnp.expm1(-distances / bank.bandwidth)
-
-    within = _mean_of_pairs(kernel_minus_one(styles, styles), unbiased)
-    across = jnp.mean(kernel_minus_one(styles, bank.samples))
+    within = _mean_of_pairs(kernel_minus_one(styles, styles, kernel, bank.bandwidth), unbiased)
+    across = jnp.mean(kernel_minus_one(styles, bank.samples, kernel, bank.bandwidth))
     return within + bank.self_term - 2 * across
+
+
+def kernel_minus_one(
+    x: Float[Array, "a d"], y: Float[Array, "b d"], kernel: Kernel, bandwidth: Float[Array, ""]
+) -> Float[Array, "a b"]:
+    """K(x_i, y_j) - 1, whose sums with weights that add up to zero are those of K, but precise."""
+    return jnp.expm1(-_kernel_distances(_squared_distances(x, y), kernel) / bandwidth)
 
 
 def _squared_distances(x: Float[Array, "a d"], y: Float[Array, "b d"]) -> Float[Array, "a b"]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from perceptual_jax.evaluation.metrics import psnr, ssim
+from perceptual_jax.evaluation.metrics import ms_ssim, psnr, ssim
 
 
 def pair(seed, shape=(24, 30, 3), noise=0.2):
@@ -94,3 +94,34 @@ def test_images_smaller_than_a_window_are_refused():
     image = jnp.zeros((11, 10, 3))
     with pytest.raises(ValueError, match="at least 11 x 11 pixels, got 11 x 10"):
         ssim(image, image)
+
+
+def ms_ssim_in_float64(a, b):
+    """Wang's formula, scale by scale, for one channel at a time."""
+    weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+    line = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window = np.outer(line, line) / np.outer(line, line).sum()
+    values = []
+    for x, y in zip(np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0), strict=True):
+        x, y, value = (x.astype(np.float64) + 1) / 2, (y.astype(np.float64) + 1) / 2, 1.0
+        for scale, weight in enumerate(weights):
+            mx, my = (signal.convolve2d(z, window, mode="valid") for z in (x, y))
+            xx, yy, xy = (signal.convolve2d(p, window, mode="valid") for p in (x * x, y * y, x * y))
+            index = (2 * (xy - mx * my) + 9e-4) / (xx - mx**2 + yy - my**2 + 9e-4)
+            if scale == 4:
+                index = index * (2 * mx * my + 1e-4) / (mx**2 + my**2 + 1e-4)
+            value *= max(index.mean(), 0) ** weight
+            h, w = x.shape[0] // 2 * 2, x.shape[1] // 2 * 2
+            x, y = (sum(z[i:h:2, j:w:2] for i in (0, 1) for j in (0, 1)) / 4 for z in (x, y))
+        values.append(value)
+    return np.mean(values)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.5])
+def test_ms_ssim_is_wangs(noise):
+    a, b = pair(2, shape=(179, 190, 3), noise=noise)
+    got = float(ms_ssim(jnp.asarray(a), jnp.asarray(b)))
+    assert got == pytest.approx(ms_ssim_in_float64(a, b), abs=1e-5)
+    assert float(ms_ssim(jnp.asarray(a), jnp.asarray(-a))) == 0
+    with pytest.raises(ValueError, match="ms_ssim needs images of at least 176 x 176"):
+        ms_ssim(jnp.zeros((175, 200, 3)), jnp.zeros((175, 200, 3)))

@@ -1,0 +1,77 @@
+"""The metrics of `evaluate`: names, units, directions, and what each needs.
+
+Metrics that compare with the original do so at one size, 256 px of the shorter side unless told
+otherwise; those without an original see the picture at its own size (`scores`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from perceptual_jax.errors import UsageError
+
+
+class Metric(NamedTuple):
+    """What is known of a metric beside its value."""
+
+    name: str
+    unit: str
+    """Empty if it has none."""
+    lower_is_better: bool
+    needs: Literal["picture", "original", "degraded", "originals"]
+    """What it looks at beside the restored picture; `originals` is a distance of whole sets."""
+    measure: str | None
+    """The network or parameters that it needs, by the name of `weights list`, or `rankiqa`."""
+    about: str
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("psnr", "dB", False, "original", None, "Peak signal-to-noise ratio"),
+        Metric("ssim", "", False, "original", None, "Structural similarity"),
+        Metric("ms_ssim", "", False, "original", None, "Multi-scale structural similarity"),
+        Metric("lpips_alex", "", True, "original", "lpips-alex", "LPIPS 0.1 with AlexNet"),
+        Metric("lpips_vgg", "", True, "original", "lpips-vgg", "LPIPS 0.1 with VGG16"),
+        Metric("identity", "", True, "original", "sface", "Distance of SFace's descriptors"),
+        Metric("niqe", "", True, "picture", "niqe", "NIQE"),
+        Metric("brisque", "", True, "picture", "brisque", "BRISQUE"),
+        Metric("rankiqa", "", True, "picture", "rankiqa", "RankIQA, mean of 100 patches"),
+        Metric("rankiqa_median", "", True, "picture", "rankiqa", "RankIQA, median of 100 patches"),
+        Metric("rankiqa_256", "", True, "picture", "rankiqa", "rankiqa, resized to 256 px first"),
+        Metric("rankiqa_256_median", "", True, "picture", "rankiqa", "Likewise, the median"),
+        Metric("consistency", "dB", False, "degraded", None, "PSNR to the degraded picture"),
+        Metric("kid_alex", "", True, "originals", "lpips-alex", "As KID, on AlexNet's features"),
+        Metric("fid_alex", "", True, "originals", "lpips-alex", "As FID, on AlexNet's features"),
+        Metric("kid_vgg", "", True, "originals", "lpips-vgg", "As KID, on VGG16's features"),
+        Metric("fid_vgg", "", True, "originals", "lpips-vgg", "As FID, on VGG16's features"),
+    )
+}
+"""All metrics by name."""
+
+USUAL = (
+    "psnr",
+    "ssim",
+    "ms_ssim",
+    "lpips_alex",
+    "identity",
+    "niqe",
+    "brisque",
+    "consistency",
+    "kid_alex",
+    "fid_alex",
+)
+"""The metrics that are computed unless others are named; `identity` only with onnxruntime."""
+
+RANKIQA = ("rankiqa", "rankiqa_median", "rankiqa_256", "rankiqa_256_median")
+"""Those of the paper's Table 2, in its order; their weights are a file of the user's."""
+
+
+def check_metrics(metrics: Sequence[str]) -> None:
+    """Checks that metrics are known.
+
+    Raises:
+        UsageError: If one is not; the message lists those that are.
+    """
+    for name in metrics:
+        if name not in METRICS:
+            raise UsageError(f"unknown metric {name!r}; the known ones are {', '.join(METRICS)}")
