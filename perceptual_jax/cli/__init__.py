@@ -24,6 +24,7 @@ from perceptual_jax.cli.console import (
     say,
 )
 from perceptual_jax.cli.degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
+from perceptual_jax.cli.report import Report
 from perceptual_jax.cli.restore import Generate, Job, Restore
 from perceptual_jax.errors import Error
 
@@ -38,6 +39,7 @@ Command = (
     | Annotated[Inspect, verb("inspect")]
     | Annotated[Generate, verb("generate")]
     | Annotated[Job, verb("job")]
+    | Annotated[Report, verb("report")]
     | Annotated[Weights, verb("weights")]
 )
 
