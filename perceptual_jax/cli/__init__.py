@@ -26,6 +26,7 @@ from perceptual_jax.cli.console import (
 from perceptual_jax.cli.degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
 from perceptual_jax.cli.report import Report
 from perceptual_jax.cli.restore import Generate, Job, Restore
+from perceptual_jax.cli.study import Study
 from perceptual_jax.errors import Error
 
 TERMINATED = 75
@@ -40,6 +41,7 @@ Command = (
     | Annotated[Generate, verb("generate")]
     | Annotated[Job, verb("job")]
     | Annotated[Report, verb("report")]
+    | Annotated[Study, verb("study")]
     | Annotated[Weights, verb("weights")]
 )
 

@@ -28,7 +28,7 @@ THUMB = 96
 _SMALL = 256
 _QUALITY = 92
 
-Pixels = UInt8[np.ndarray, "h w 3"]
+Pixels = UInt8[np.ndarray, "_ _ 3"]
 
 
 class Pictures(NamedTuple):
