@@ -25,7 +25,9 @@ from perceptual_jax.cli.console import (
 )
 from perceptual_jax.cli.degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
 from perceptual_jax.cli.evaluation import Evaluate
+from perceptual_jax.cli.report import Report
 from perceptual_jax.cli.restore import Generate, Job, Restore
+from perceptual_jax.cli.study import Study
 from perceptual_jax.errors import Error
 
 TERMINATED = 75
@@ -40,6 +42,8 @@ Command = (
     | Annotated[Generate, verb("generate")]
     | Annotated[Job, verb("job")]
     | Annotated[Evaluate, verb("evaluate")]
+    | Annotated[Report, verb("report")]
+    | Annotated[Study, verb("study")]
     | Annotated[Weights, verb("weights")]
 )
 

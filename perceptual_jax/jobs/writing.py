@@ -2,7 +2,8 @@
 
     NAME.png    the restored picture; with samples NAME_s00.png, NAME_s01.png, ..., NAME_spread.png
     NAME.npz    styles [k d] and best_step, with samples [s k d] and [s]; offset [r r c] of the
-                features if they were moved; noise maps if drawn
+                features if they were moved; noise maps if drawn; trace_TERM [t] or [s t], the value
+                of each term at every step
     NAME.json   the record
 
 The record is written last, so a picture is finished if and only if its record and the files that
@@ -38,6 +39,10 @@ from perceptual_jax.types import Generator, Restoration, Status
 
 DERIVED = re.compile(r"_(nll|spread|s\d\d+)$")
 """The end of a stem that is appended to a name for its maps and samples, see `io.names`."""
+
+
+TRACE = "trace_"
+"""Prefix of the arrays that hold the terms of all steps."""
 
 
 class Output(NamedTuple):
@@ -172,7 +177,7 @@ def write_result(
         write_png(out / files[-1], _grey(bits_per_dim, white), kind="map")
         record["nll_map"] = {"mean": bits_per_dim.mean(), "white": white}
     files.append(f"{name}.npz")
-    save_npz(out / files[-1], latents(result, noise))
+    save_npz(out / files[-1], latents(result, noise) | traces(result))
     record["files"] = files
     save_json(record_path, record)
     for file in set(earlier) - set(files):
@@ -254,6 +259,18 @@ def latents(result: Restoration, noise: NoiseConfig) -> dict[str, np.ndarray]:
         arrays |= {f"noise{i:02d}": maps for i, maps in enumerate(result.noise)}
     one = len(result.image) == 1
     return {name: np.asarray(x[0] if one else x) for name, x in arrays.items()}
+
+
+def traces(result: Restoration) -> dict[str, np.ndarray]:
+    """The terms at every step of a search, by their names with the prefix `trace_`.
+
+    Args:
+        result: Restorations of one picture along the first axis, which a single one drops. A term
+            is NaN in stages that do not evaluate it.
+    """
+    one = len(result.image) == 1
+    named = {f"{TRACE}{name}": np.asarray(values) for name, values in result.trace.items()}
+    return {name: values[0] if one else values for name, values in named.items()}
 
 
 def failure_record(name: str | None, source: str | Place, message: str) -> Record:
