@@ -3,8 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from tyro.conf import arg
-
+from perceptual_jax.cli.common import optional
 from perceptual_jax.cli.console import USUAL, Console, conclude, progress_bar, say
 from perceptual_jax.cli.restore import Out
 
@@ -15,11 +14,11 @@ class Report:
 
     out: Out
     """The job's folder."""
-    versus: Annotated[tuple[str, ...], arg(metavar="DIR...")] = ()
+    versus: Annotated[tuple[str, ...], optional("none", metavar="DIR...")] = ()
     """Other runs on the same inputs: folders of jobs, or of pictures with the same names."""
     pictures: Literal["auto", "inside", "beside"] = "auto"
-    """Pictures inside the page, which is then one file to send, or beside it; auto decides by
-    their number."""
+    """Pictures inside the page, which is then one file to send, or beside it; auto decides by their
+    number."""
     overwrite: bool = False
     """Replace a report.html that is not a report."""
     console: Console = USUAL

@@ -124,6 +124,10 @@ def test_studies_that_cannot_be_made_are_refused(folders, monkeypatch):
     picture(folders / "other" / "x.png", 0)
     with pytest.raises(UsageError, match="no picture of the same name"):
         make_study(folders / "black", folders / "other", folders / "new.html")
+    with pytest.raises(UsageError, match=r"must end in \.html"):
+        make_study(folders / "black", folders / "white", folders)
+    with pytest.raises(UsageError, match="cannot be made"):
+        make_study(folders / "black", folders / "white", folders / "study.html" / "new.html")
     assert not (folders / "new.html").exists()
 
 

@@ -20,6 +20,8 @@ from perceptual_jax.evaluation.study import (
 )
 from perceptual_jax.io.files import (
     Place,
+    check_folder,
+    make_folder,
     printable,
     refuse_existing,
     save_json,
@@ -83,12 +85,16 @@ def make_study(
         progress: Called with the number of pairs that are done, and of all.
 
     Raises:
-        UsageError: If there is no pair, a file would be replaced, or the page would be too large.
+        UsageError: If there is no pair, a file would be replaced, the page would be too large, or
+            its name does not end in .html.
         WriteError: If a file cannot be written.
     """
     for name, value, least in (("pairs", pairs, 1), ("catches", catches, 0), ("size", size, 16)):
         if value is not None and value < least:
             raise UsageError(f"{name} must be at least {least}, got {value}")
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"the page of a study must end in .html, got {page}")
+    check_folder(page.parent)
     key_path = page.with_name(f"{page.stem}.key.json")
     refuse_existing([page, key_path], overwrite=overwrite)
     first, second = (other_run(place, label) for place, label in labelled([a, b]))
@@ -139,6 +145,7 @@ def make_study(
         digest.update("".join((trial.id, *pictures[trial.id])).encode())
     key = Key(digest.hexdigest()[:12], first.label, second.label, {t.id: t for t in trials})
     text = study_page(key, pictures, references=references, question=question, ties=ties)
+    make_folder(page.parent)
     save_json(key_path, key.to_json() | {"question": question})
     write_atomically(page, text.encode("utf-8", "backslashreplace"))
     return Made(page, key_path, len(usable[0]), len(usable[1]), tuple(failed))
