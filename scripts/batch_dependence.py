@@ -23,6 +23,7 @@ def main(
     finish_steps: int = 20,
 ) -> None:
     settings = {"search.steps": steps, "finish.steps": finish_steps, "degradation": "l2"}
+    settings["features.steps"] = steps // 20 * 10
     config = pj.override(pj.load_config("default"), settings)
     network = pj.load_generator(generator, report=print)
     degraded = np.stack([pj.to_float(pj.read_image(path)) for path in inputs])

@@ -198,6 +198,8 @@ def main(
     # The search goes first: the peak of a process never falls.
     if search_batch:
         settings = {"search.steps": steps, "finish.steps": finish_steps}
+        if steps is not None:
+            settings["features.steps"] = steps // 20 * 10
         config = override(load_config("default"), settings)
         generator = make_generator(DEFAULT, 0, dtype)
         report["search"] = measure_search(generator, config, search_batch, matmul)

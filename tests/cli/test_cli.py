@@ -27,6 +27,8 @@ bank_size = 16
 [search]
 steps = 3
 draft = 0
+[features]
+resolution = 0
 [finish]
 steps = 0
 """

@@ -99,8 +99,8 @@ def test_generate_draws_faces_of_the_class(path, tmp_path):
 
 def test_restore_records_the_class(path, tmp_path):
     Image.effect_noise((8, 8), 50).convert("RGB").save(tmp_path / "a.png")
-    small = ["search.steps=2", "finish.steps=1", "search.draft=0", "prior.bank_size=8"]
-    options = [part for setting in small for part in ("--set", setting)]
+    small = ["search.steps=2", "finish.steps=1", "search.draft=0", "features.steps=0"]
+    options = [part for setting in (*small, "prior.bank_size=8") for part in ("--set", setting)]
     command = ["restore", str(tmp_path / "a.png"), "--degradation", "l2", "--generator", str(path)]
     out = tmp_path / "out"
     assert cli.main([*command, *options, "--class", "2", "--out", str(out)]) == 0

@@ -16,6 +16,10 @@ QUICK = """
 [search]
 steps = 12
 draft = 16
+[features]
+resolution = 4
+steps = 2
+correct_every = 2
 [finish]
 steps = 4
 [prior]

@@ -27,6 +27,8 @@ CONFIG = """
 steps = 80
 draft = 0
 coarse_fraction = 0.0
+[features]
+resolution = 0
 [finish]
 steps = 0
 [prior]

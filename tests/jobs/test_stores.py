@@ -151,7 +151,8 @@ def test_a_killed_process_loses_nothing_in_a_store(finished, narrow_path, tmp_pa
     for i in range(24):
         picture(tmp_path / "in" / f"{i:03d}.png", i)
     (tmp_path / "quick.toml").write_text(
-        "[search]\nsteps = 60\ndraft = 0\ncoarse_fraction = 0.0\n[finish]\nsteps = 0\n"
+        "[search]\nsteps = 60\ndraft = 0\ncoarse_fraction = 0.0\n"
+        "[features]\nresolution = 0\n[finish]\nsteps = 0\n"
         "[prior]\nbank_size = 16\n"
     )
     out = tmp_path / "out"
