@@ -65,7 +65,7 @@ class DataConfig(Checked):
     detail: Literal["auto"] | Count = "auto"
     """Side in pixels at which the detail of the inputs fills the pixels; larger ones are reduced to
     it, since a search would copy the blur of an enlarged picture. `auto` estimates it for each
-    input; 0 never reduces."""
+    input, unless a JPEG's grid or a learned likelihood is asked for; 0 never reduces."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,6 +44,9 @@ FADED = -1.2
 """Log of the power of large structures below which a picture counts as faded: two deviations below
 sharp faces."""
 
+_WITHOUT_GRID = ("auto", "l2", "blur", "faded")
+"""Data terms that may be given a reduced picture; others go by the grid of a JPEG."""
+
 SHARP = 0.6
 """Fraction of a picture's side that its detail must fill at least for it to be sharp: less than any
 sharp face has."""
@@ -211,6 +214,8 @@ def read_picture(
     side = min(width, max_size)
     pixels = match_size(pixels, (side, side))
     measured = measure_detail(pixels)
+    if detail == "auto" and degradation not in _WITHOUT_GRID:
+        detail = 0
     filled = measured.size if detail == "auto" else detail or side
     filled = min(max(filled, MIN_SIZE), side)
     blurred = filled < SHARP * side

@@ -63,6 +63,12 @@ def test_a_blurred_picture_is_reduced_to_its_detail(tmp_path):
     assert picture.header_info.degradation in ("blur", "faded")
     kept = read_picture(source, max_size=256, degradation="auto", detail=0)
     assert len(kept.pixels) == 256
+    # The grid of a JPEG that is asked for is kept.
+    grid = Input(path, "a", path.read_bytes)
+    for term in ("dct_box", "jpeg"):
+        whole = read_picture(grid, max_size=256, degradation=term, detail="auto")
+        assert len(whole.pixels) == 256
+        assert (whole.header_info.header.tables > 0).all()
     asked = read_picture(source, max_size=256, degradation="auto", detail=48)
     assert len(asked.pixels) == 48
     assert asked.header_info.degradation in ("blur", "faded")
