@@ -27,9 +27,10 @@ import tyro
 import perceptual_jax as pj
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.config_files import load_config, override, parse_setting
+from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.evaluation.metrics import psnr, ssim
 from perceptual_jax.evaluation.sheet import contact_sheet
-from perceptual_jax.io.files import save_json
+from perceptual_jax.io.files import save_json, write_atomically
 from perceptual_jax.io.images import read_image, reduce_picture, to_float, write_png
 from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.jobs.degrade import degrade_files
@@ -63,7 +64,13 @@ def inputs_of(out: Path, faces: list[Path], kind: str) -> list[Path]:
     folder = out / "inputs" / kind
     there = {path.stem: path for path in folder.glob("*.*") if path.suffix in (".png", ".jpg")}
     missing = [path for path in clean if path.stem not in there]
-    if missing:
+    if missing and name.startswith("jpeg") and name[4:].isdecimal():
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in missing:
+            file = jpeg(read_image(path), quality=int(name[4:]), subsampling="4:2:0")
+            there[path.stem] = folder / f"{path.stem}.jpg"
+            write_atomically(there[path.stem], file.encoded)
+    elif missing:
         exact = name[-1].isdecimal()
         kind_or_none, profile = (name, None) if exact else (None, name)
         degraded = degrade_files(
