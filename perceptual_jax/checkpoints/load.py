@@ -5,6 +5,7 @@ Only this file maps architectures to classes.
 
 import hashlib
 import importlib.resources
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -117,7 +118,7 @@ def generator_path(
     if name_or_path in known:
         return fetch.ensure(str(name_or_path), report=report, entries=entries)
     path = Path(name_or_path)
-    if not path.exists():
+    if not os.path.exists(path):  # unlike pathlib's, False for a name that is too long
         raise UnknownGeneratorError(
             f"there is no generator or file {str(name_or_path)!r}; "
             f"known generators are {', '.join(known)}"

@@ -95,3 +95,8 @@ def test_draft_heads_are_found_by_name_and_resolution(tmp_path, monkeypatch):
         8: b"tiny-8",
         16: b"tiny-16",
     }
+
+
+def test_a_name_that_no_file_can_have_is_an_unknown_generator():
+    with pytest.raises(WeightsError, match="there is no generator or file 'aaa"):
+        load.load_generator("a" * 5000 + ".pt")
