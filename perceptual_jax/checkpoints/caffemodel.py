@@ -34,9 +34,9 @@ class _Field(NamedTuple):
     number: int
     wire: int
     value: int
-    """Of a varint."""
+    """The number, if the field is a varint."""
     data: memoryview
-    """Of anything else."""
+    """The bytes of every other field."""
 
 
 def read_caffemodel(data: memoryview) -> dict[str, np.ndarray]:

@@ -23,17 +23,14 @@ import numpy as np
 from jaxtyping import Array, Key, UInt8
 from PIL import Image
 
-from perceptual_jax.config import (
-    MIN_SIZE,
-    RestoreConfig,
-)
-from perceptual_jax.degradation.detail import measure_detail
+from perceptual_jax.config import MIN_SIZE, RestoreConfig
+from perceptual_jax.degradation.detail import Detail, measure_detail
 from perceptual_jax.degradation.jpeg import quality_of, read_header
 from perceptual_jax.degradation.resampling import match_size
 from perceptual_jax.io.images import ImageError, decode_image
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.likelihood.models import NOT_LEARNED
-from perceptual_jax.restoration.presets import stages
+from perceptual_jax.restoration.stages import stages
 from perceptual_jax.types import JpegHeader, unknown_header
 from perceptual_jax.validation import ConfigError
 
@@ -213,9 +210,10 @@ def read_picture(
         raise ImageError(f"expected at least {MIN_SIZE}x{MIN_SIZE} pixels, got {width}x{height}")
     side = min(width, max_size)
     pixels = match_size(pixels, (side, side))
-    measured = measure_detail(pixels)
     if detail == "auto" and degradation not in _WITHOUT_GRID:
         detail = 0
+    # A picture that is used as it is need not be measured.
+    measured = measure_detail(pixels) if detail else Detail(side, 0.0)
     filled = measured.size if detail == "auto" else detail or side
     filled = min(max(filled, MIN_SIZE), side)
     blurred = filled < SHARP * side

@@ -21,7 +21,7 @@ lacks the detail that box and likelihood depend on: its data term is the plain s
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import jax
@@ -30,16 +30,9 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
 
-from perceptual_jax.config import (
-    MIN_SIZE,
-    PriorConfig,
-    RestoreConfig,
-)
+from perceptual_jax.config import MIN_SIZE, PriorConfig, RestoreConfig
 from perceptual_jax.likelihood.likelihood import Likelihood
-from perceptual_jax.prior.features import (
-    fit_feature_spaces,
-    mean_square,
-)
+from perceptual_jax.prior.features import FeatureSpace, fit_feature_spaces, mean_square
 from perceptual_jax.prior.geodesic import cross_loss
 from perceptual_jax.prior.mmd import mmd2_to_bank
 from perceptual_jax.prior.prior import Prior, make_prior
@@ -101,6 +94,9 @@ def build_search(
             condition_size=data.condition_size,
         )
     block = feature_block(config, generator.resolution, size)
+    space = prior.features.get(block)
+    if block and space is None:  # The prior was made for another config, or by `make_prior`.
+        space = _feature_spaces(generator, (block,))[block]
     plan = stages(config, generator.resolution, size, learned=likelihood is not None, radius=radius)
     terms: dict[str, DataTerm] = {
         "l2": DownscaleL2(data.downscale, data.floor),
@@ -136,7 +132,7 @@ def build_search(
             trainable=config.noise.trainable,
         ),
         stages=plan,
-        features=prior.features[block] if block else None,
+        features=space,
         feature_terms={"features": Partial(mean_square)} if block else {},
         project=_projection(config),
     )
@@ -219,12 +215,17 @@ def default_prior(generator: Generator, config: RestoreConfig) -> Prior:
         for term in {config.degradation, *FINE_ENOUGH}
         for size in range(MIN_SIZE, config.data.max_size + 1)
     }
-    if blocks == {0}:
-        return prior
+    return prior._replace(features=_feature_spaces(generator, tuple(sorted(blocks - {0}))))
+
+
+def _feature_spaces(
+    generator: Generator, resolutions: tuple[int, ...]
+) -> Mapping[int, FeatureSpace]:
+    """The spaces of some blocks; the same ones every time."""
+    if not resolutions:
+        return {}
     fit = jax.jit(fit_feature_spaces, static_argnames=("resolutions", "samples"))
-    resolutions = tuple(sorted(blocks - {0}))
-    key = jax.random.key(PRIOR_SEED)
-    return prior._replace(features=fit(generator, resolutions, key=key, samples=64))
+    return fit(generator, resolutions, key=jax.random.key(PRIOR_SEED), samples=64)
 
 
 def default_batch_size(generator: Generator, config: RestoreConfig) -> int:

@@ -224,6 +224,12 @@ def test_which_block_moves():
     assert block(256, resolution=16) == 4
 
 
+def test_a_prior_without_spaces_gets_the_same_one(generator, search):
+    prior = default_prior(generator, CONFIG)._replace(features={})
+    again = build_search(CONFIG, generator, 8, prior=prior)
+    np.testing.assert_allclose(again.features.scale, search.features.scale, rtol=1e-6)
+
+
 def test_no_block_moves_if_none_is_asked_for():
     config = RestoreConfig(features=FeaturesConfig(resolution=0))
     assert feature_block(config, 1024, 256) == 0
