@@ -1,7 +1,7 @@
 """Reads inputs: checks and reduces the picture, chooses its data term, and derives its random key.
 
-A picture whose detail does not fill its pixels is reduced to the size of its detail: it is an
-enlarged small one. The detail and the file's header decide which data term fits:
+A picture whose detail does not fill its pixels is an enlarged small one: it is reduced to little
+more than the size of its detail. The detail and the file's header decide which data term fits:
 
     sharp, and less than 128 pixels              l2: probably it was downscaled
     sharp, and a JPEG                            dct_box: with the tables and grid of its header
@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from jaxtyping import Array, Key, UInt8
 from PIL import Image
 
 from perceptual_jax.config import MIN_SIZE, RestoreConfig
+from perceptual_jax.degradation.canvas import canvas_of
 from perceptual_jax.degradation.detail import Detail, measure_detail
 from perceptual_jax.degradation.jpeg import quality_of, read_header
 from perceptual_jax.degradation.resampling import match_size
@@ -47,6 +49,10 @@ _WITHOUT_GRID = ("auto", "l2", "blur", "faded")
 SHARP = 0.6
 """Fraction of a picture's side that its detail must fill at least for it to be sharp: less than any
 sharp face has."""
+
+BEYOND = 1.5
+"""Size of a reduced picture relative to that of its detail: what is damped to less than a half
+still tells who it is. Rounded up to the size of a canvas, so that pictures share batches."""
 
 
 class HeaderInfo(NamedTuple):
@@ -217,7 +223,10 @@ def read_picture(
     filled = measured.size if detail == "auto" else detail or side
     filled = min(max(filled, MIN_SIZE), side)
     blurred = filled < SHARP * side
-    if blurred or detail != "auto":
+    if detail == "auto" and blurred:
+        size = min(canvas_of(math.ceil(BEYOND * filled)), side)
+        pixels = match_size(pixels, (size, size))
+    elif detail != "auto":
         pixels = match_size(pixels, (filled, filled))
     info = inspect_header(
         source,
@@ -229,8 +238,8 @@ def read_picture(
         faded=measured.contrast < FADED,
     )
     digest = hashlib.sha256(data).hexdigest()
-    size, content = (width, height), content_of(pixels)
-    return Picture(source, digest, size, pixels, content, info, decoded.notes)
+    stored, content = (width, height), content_of(pixels)
+    return Picture(source, digest, stored, pixels, content, info, decoded.notes)
 
 
 def content_of(pixels: UInt8[np.ndarray, "h w 3"]) -> int:

@@ -46,6 +46,7 @@ from perceptual_jax.restoration.projection import Projection
 from perceptual_jax.restoration.search import Search
 from perceptual_jax.restoration.stages import FINE_ENOUGH, feature_block, stages
 from perceptual_jax.restoration.start import PriorStart
+from perceptual_jax.restoration.wiener import WienerProjection
 from perceptual_jax.types import (
     DataTerm,
     Generator,
@@ -138,11 +139,14 @@ def build_search(
     )
 
 
-def _projection(config: RestoreConfig) -> Projection | None:
+def _projection(config: RestoreConfig) -> Projection | WienerProjection | None:
     """The projection that ends the search: none at fidelity 0, all of it from 0.5 on."""
     strength = min(1.0, 2 * config.fidelity)
-    known = ("auto", "l2", "dct_box")
-    if not config.finish.project or not strength or config.degradation not in known:
+    if not config.finish.project or not strength:
+        return None
+    if config.degradation in ("blur", "faded"):
+        return WienerProjection(config.data.downscale, strength, config.degradation == "faded")
+    if config.degradation not in ("auto", "l2", "dct_box"):
         return None
     box = DctBox(config.finish.project_width) if config.degradation == "dct_box" else None
     return Projection(box, config.data.downscale, strength)

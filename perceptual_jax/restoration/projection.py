@@ -72,7 +72,7 @@ class Projection:
         size = image.shape[0]
         if height > size or width > size:
             return image
-        rows, columns = (self._matrix(given, n, size) for n in (height, width))
+        rows, columns = (downscale_matrix(given, n, size, self.filter) for n in (height, width))
         shown = resample(image, rows, columns)
         if self.box is None:
             residual = given.image - shown
@@ -81,18 +81,29 @@ class Projection:
             residual = _to_box(self.box, given, shown) - shown
         # A degraded image that is not finite says nothing, and must not cost the picture.
         residual = jnp.where(jnp.isfinite(residual), residual, 0.0)
-        return image + self.strength * resample(residual, _inverse(rows), _inverse(columns))
-
-    def _matrix(self, given: Given, n: int, size: int) -> Float[Array, "n r"]:
-        if given.side is None:
-            return jnp.asarray(resample_matrix(size, n, filter=self.filter), jnp.float32)
-        matrix = canvas_matrix(size, given.side, (n, size), filter=self.filter)
-        # Beyond the filled part of a canvas nothing is known.
-        return jnp.where(jnp.arange(n)[:, None] < given.side, matrix, 0.0)
+        return image + self.strength * resample(
+            residual, right_inverse(rows), right_inverse(columns)
+        )
 
 
-def _inverse(matrix: Float[Array, "n r"]) -> Float[Array, "r n"]:
-    """The regularised right inverse."""
+def downscale_matrix(given: Given, n: int, size: int, filter: Filter) -> Float[Array, "n r"]:
+    """Matrix of the downscale of a picture's lines to a side of the degraded image.
+
+    Args:
+        given: The degraded image.
+        n: Pixels of that side, or of its canvas.
+        size: Pixels of a side of the picture.
+        filter: Filter of the downscale.
+    """
+    if given.side is None:
+        return jnp.asarray(resample_matrix(size, n, filter=filter), jnp.float32)
+    matrix = canvas_matrix(size, given.side, (n, size), filter=filter)
+    # Beyond the filled part of a canvas nothing is known.
+    return jnp.where(jnp.arange(n)[:, None] < given.side, matrix, 0.0)
+
+
+def right_inverse(matrix: Float[Array, "n r"]) -> Float[Array, "r n"]:
+    """The regularised right inverse of a matrix from `downscale_matrix`."""
     square = jnp.matmul(matrix, matrix.T, precision=jax.lax.Precision.HIGHEST)
     rows = jnp.count_nonzero(jnp.diag(square))  # those beyond a canvas's filled part are 0
     ridge = _RIDGE * jnp.trace(square) / rows

@@ -1,7 +1,11 @@
+import math
+import re
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from perceptual_jax.degradation.canvas import canvas_of
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.reading import inspect_header, read_picture, require_header
 from perceptual_jax.validation import ConfigError
@@ -57,9 +61,9 @@ def test_a_blurred_picture_is_reduced_to_its_detail(tmp_path):
     Image.fromarray(small).resize((256, 256), Image.Resampling.BICUBIC).save(path)
     source = blurred(path, 6)
     picture = read_picture(source, max_size=256, degradation="auto", detail="auto")
-    side = len(picture.pixels)
-    assert side <= 64
-    assert f"with {side} pixels of detail" in picture.header_info.reason
+    detail = int(re.search(r"with (\d+) pixels of detail", picture.header_info.reason)[1])
+    assert detail <= 42
+    assert len(picture.pixels) == canvas_of(math.ceil(1.5 * detail))
     assert picture.header_info.degradation in ("blur", "faded")
     kept = read_picture(source, max_size=256, degradation="auto", detail=0)
     assert len(kept.pixels) == 256
