@@ -148,7 +148,7 @@ class FeaturesConfig(Checked):
 
     resolution: Literal["auto"] | Count = "auto"
     """Pixels of a side of the features that move; 0 moves none. `auto` is 16, or 32 for JPEGs
-    of more than 64 px and other sharp pictures of more than 192; at most half the input's side."""
+    of more than 64 px and other pictures of more than 256; at most half the input's side."""
     weight: NonNegative = 20.0
     """Weight of their prior, the mean square in standard deviations. At 0.01 textures break; from 3
     to 30 fidelity stays and naturalness improves."""

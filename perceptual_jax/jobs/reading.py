@@ -25,7 +25,6 @@ from jaxtyping import Array, Key, UInt8
 from PIL import Image
 
 from perceptual_jax.config import MIN_SIZE, RestoreConfig
-from perceptual_jax.degradation.canvas import canvas_of
 from perceptual_jax.degradation.detail import Detail, measure_detail
 from perceptual_jax.degradation.jpeg import quality_of, read_header
 from perceptual_jax.degradation.resampling import match_size
@@ -52,7 +51,8 @@ sharp face has."""
 
 BEYOND = 1.5
 """Size of a reduced picture relative to that of its detail: what is damped to less than a half
-still tells who it is. Rounded up to the size of a canvas, so that pictures share batches."""
+still tells who it is. Rounded up to a power of two, so that many pictures share a batch and a
+compiled program."""
 
 
 class HeaderInfo(NamedTuple):
@@ -224,7 +224,7 @@ def read_picture(
     filled = min(max(filled, MIN_SIZE), side)
     blurred = filled < SHARP * side
     if detail == "auto" and blurred:
-        size = min(canvas_of(math.ceil(BEYOND * filled)), side)
+        size = min(2 ** math.ceil(math.log2(BEYOND * filled)), side)
         pixels = match_size(pixels, (size, size))
     elif detail != "auto":
         pixels = match_size(pixels, (filled, filled))

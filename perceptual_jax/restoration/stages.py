@@ -16,7 +16,7 @@ from perceptual_jax.restoration.optimizer import SphericalAdam
 COARSE_ENOUGH = 4
 """Ratio of a draft's side to the input's from which finer drafts do not improve the result."""
 
-FINE_ENOUGH = {"dct_box": 64, "blur": 192}
+FINE_ENOUGH = {"dct_box": 64, "blur": 256}
 """Side in pixels above which an input shows enough for features at 32 px, by data term. Measured:
 under unknown damage, finer features copy noise; a known JPEG explains its own."""
 

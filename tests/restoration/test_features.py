@@ -219,7 +219,7 @@ def test_which_block_moves():
 
     assert [block(size) for size in (4, 16, 31, 32, 64, 256)] == [4, 8, 8, 16, 16, 16]
     assert [block(size, "dct_box") for size in (32, 64, 128, 256)] == [16, 16, 32, 32]
-    assert [block(size, "blur") for size in (64, 192, 256)] == [16, 16, 32]
+    assert [block(size, "blur") for size in (64, 256, 320)] == [16, 16, 32]
     assert block(256, resolution=32) == 8
     assert block(256, resolution=16) == 4
 
