@@ -151,7 +151,6 @@ def inputs_of(faces: list[Path], out: Path, side: int, at: int, quality: int) ->
 
 
 def means_of(evaluation) -> dict[str, dict[str, Any]]:
-    """Summaries of the only method, and the distances of its set."""
     (method,) = evaluation.methods
     found = {name: summary._asdict() for name, summary in method.summaries.items()}
     return found | {name: {"mean": value} for name, value in method.sets.items()}
@@ -202,8 +201,8 @@ def write_tables(out: Path, reports: dict[str, Any], about: dict[str, Any]) -> s
 
     rows = [[cell(line[head]) for head in heads] for line in lines]
     text = "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows])
-    settings = ", ".join(f"{key} {value}" for key, value in about.items() if value)
-    write_atomically(out / "table2.md", f"{text}\n\n{settings}.\n".encode())
+    text += f"\n\n{', '.join(f'{key} {value}' for key, value in about.items() if value)}.\n"
+    write_atomically(out / "table2.md", text.encode())
     write_atomically(out / "table2.csv", lambda file: write_csv(file, heads, lines))
     save_json(out / "table2.json", {"about": about, "rows": reports})
     return text

@@ -50,9 +50,8 @@ def ladder(
         seed: Seed of the noise, another for each rung.
 
     Example:
-        >>> grey = np.full((32, 32, 3), 128, np.uint8)
-        >>> [int(rung.std()) for rung in ladder(grey, TRAINED["noise"])]
-        [0, 4, 9, 18, 34, 62]
+        >>> ladder(np.zeros((48, 32, 3), np.uint8), TRAINED["jpeg"]).shape
+        (6, 48, 32, 3)
     """
     rngs = np.random.default_rng(seed).spawn(LEVELS)
     rungs = zip(distortion.levels, rngs, strict=True)
