@@ -31,8 +31,9 @@ class Evaluate:
     versus: Others = ()
     """Folders of other methods, each compared with RESTORED."""
     metrics: Names = ()
-    """Names of metrics; the usual ones are all but lpips_vgg, kid_vgg and fid_vgg; identity
-    only where onnxruntime is installed."""
+    """Names of metrics; the usual ones are all but lpips_vgg, kid_vgg, fid_vgg and rank-vgg (ours):
+    rank_vgg, rank_vgg_256 and their medians; identity only where onnxruntime is installed; mmd2 and
+    mmd2_p only of a job's folder."""
     rankiqa: Annotated[Path | None, optional("none", metavar="FILE")] = None
     """RankIQA's weights, the authors' caffemodel or a torch port: adds rankiqa, rankiqa_median,
     rankiqa_256 and rankiqa_256_median, the columns of the paper's Table 2."""

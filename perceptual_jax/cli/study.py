@@ -7,8 +7,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 from tyro.conf import subcommand as verb
 
-from perceptual_jax.cli.common import Number, optional
-from perceptual_jax.cli.console import USUAL, Console, conclude, progress_bar, show
+from perceptual_jax.cli.common import Number, enable_compilation_cache, optional
+from perceptual_jax.cli.console import USUAL, Console, conclude, progress_bar, say, show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +100,49 @@ class Analyse:
 
 
 @dataclasses.dataclass(frozen=True)
+class Model:
+    """Print how often models prefer the first of two methods: no study, nobody is asked."""
+
+    a: Positional[Annotated[str, arg(metavar="A")]]
+    """Folder of the first method: of a job, or of pictures."""
+    b: Positional[Annotated[str, arg(metavar="B")]]
+    """Folder of the second method, with results of the same names."""
+    models: Annotated[tuple[str, ...], arg(metavar="METRIC...")] = ("rank_vgg", "niqe")
+    """Metrics of `evaluate` that look at one picture; rank_vgg is rank-vgg (ours)."""
+    json: Annotated[Path | None, optional("none", metavar="FILE")] = None
+    """File for the preferences."""
+    overwrite: bool = False
+    """Replace that file."""
+    console: Console = USUAL
+
+    def run(self) -> int:
+        """Prints the preferences, and lists the pictures that cannot be used."""
+        from perceptual_jax.io.files import refuse_existing, save_json
+
+        if self.json is not None:
+            refuse_existing([self.json], overwrite=self.overwrite)
+        enable_compilation_cache()
+        from perceptual_jax.jobs.model_preference import model_json, model_lines, prefer_by_models
+
+        with progress_bar("evaluating") as progress:
+            result = prefer_by_models(
+                self.a, self.b, models=self.models, report=say, progress=progress
+            )
+        if self.json is not None:
+            save_json(self.json, model_json(result))
+        show(*model_lines(result))
+        return conclude(result.failed, f"asked {len(result.found)}, failed {len(result.failed)}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Study:
     """Ask people which of two methods' results they prefer."""
 
-    action: Annotated[Make, verb("make")] | Annotated[Analyse, verb("analyse")]
+    action: (
+        Annotated[Make, verb("make")]
+        | Annotated[Analyse, verb("analyse")]
+        | Annotated[Model, verb("model")]
+    )
 
     def run(self) -> int:
         """Runs the chosen verb."""

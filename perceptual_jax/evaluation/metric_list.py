@@ -17,11 +17,19 @@ class Metric(NamedTuple):
     unit: str
     """Empty if it has none."""
     lower_is_better: bool
-    needs: Literal["picture", "original", "degraded", "originals"]
-    """What it looks at beside the restored picture; `originals` is a distance of whole sets."""
+    needs: Literal["picture", "original", "degraded", "originals", "styles"]
+    """What it looks at beside the restored picture; `originals` is a distance of whole sets, and
+    `styles` are those of a job's result."""
     measure: str | None
     """The network or parameters that it needs, by the name of `weights list`, or `rankiqa`."""
     about: str
+    label: str = ""
+    """How tables call it, where that is not its name."""
+
+    @property
+    def shown(self) -> str:
+        """How tables call it."""
+        return self.label or self.name
 
 
 METRICS: Mapping[str, Metric] = {
@@ -39,11 +47,49 @@ METRICS: Mapping[str, Metric] = {
         Metric("rankiqa_median", "", True, "picture", "rankiqa", "RankIQA, median of 100 patches"),
         Metric("rankiqa_256", "", True, "picture", "rankiqa", "rankiqa, resized to 256 px first"),
         Metric("rankiqa_256_median", "", True, "picture", "rankiqa", "Likewise, the median"),
+        Metric(
+            "rank_vgg",
+            "",
+            True,
+            "picture",
+            "lpips-vgg",
+            "Ranking-trained score of VGG16's features, mean of patches; not RankIQA",
+            "rank-vgg (ours)",
+        ),
+        Metric(
+            "rank_vgg_median",
+            "",
+            True,
+            "picture",
+            "lpips-vgg",
+            "Likewise, the median",
+            "rank-vgg (ours), median",
+        ),
+        Metric(
+            "rank_vgg_256",
+            "",
+            True,
+            "picture",
+            "lpips-vgg",
+            "rank-vgg (ours), resized to 256 px first",
+            "rank-vgg (ours), 256 px",
+        ),
+        Metric(
+            "rank_vgg_256_median",
+            "",
+            True,
+            "picture",
+            "lpips-vgg",
+            "Likewise, the median",
+            "rank-vgg (ours), 256 px, median",
+        ),
         Metric("consistency", "dB", False, "degraded", None, "PSNR to the degraded picture"),
         Metric("kid_alex", "", True, "originals", "lpips-alex", "As KID, on AlexNet's features"),
         Metric("fid_alex", "", True, "originals", "lpips-alex", "As FID, on AlexNet's features"),
         Metric("kid_vgg", "", True, "originals", "lpips-vgg", "As KID, on VGG16's features"),
         Metric("fid_vgg", "", True, "originals", "lpips-vgg", "As FID, on VGG16's features"),
+        Metric("mmd2", "", True, "styles", None, "Discrepancy of styles and prior, Eq. 7"),
+        Metric("mmd2_p", "", False, "styles", None, "Its permutation p-value"),
     )
 }
 """All metrics by name."""
@@ -59,11 +105,17 @@ USUAL = (
     "consistency",
     "kid_alex",
     "fid_alex",
+    "mmd2",
+    "mmd2_p",
 )
 """The metrics that are computed unless others are named; `identity` only with onnxruntime."""
 
 RANKIQA = ("rankiqa", "rankiqa_median", "rankiqa_256", "rankiqa_256_median")
 """Those of the paper's Table 2, in its order; their weights are a file of the user's."""
+
+RANK_VGG = ("rank_vgg", "rank_vgg_median", "rank_vgg_256", "rank_vgg_256_median")
+"""The same columns by `rank-vgg (ours)`, which needs no file; computed only where they are named,
+since 20 passes of a VGG16 for each picture are slow without an accelerator."""
 
 
 def check_metrics(metrics: Sequence[str]) -> None:

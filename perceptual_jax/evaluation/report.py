@@ -139,8 +139,8 @@ def read_scores(table: Any) -> list[Scores]:
         table: Either `{"methods": [{"folder": ..., "pictures": TABLE}, ...]}`, or a TABLE alone, or
             `{"pictures": TABLE}`. A TABLE is a mapping from names of pictures to mappings from
             metrics to numbers, or a list of the latter with a `name`. With `"metrics"` a mapping
-            from metrics to `{"unit": ..., "better": "higher" or "lower", "about": ...}`. Whatever
-            else it holds is left out.
+            from metrics to `{"unit": ..., "better": "higher" or "lower", "about": ..., "label":
+            ...}`. Whatever else it holds is left out.
 
     Example:
         >>> read_scores({"a.png": {"LPIPS": 0.2}})[0].values
@@ -168,7 +168,7 @@ def read_scores(table: Any) -> list[Scores]:
 def _described(name: str, one: Mapping[str, Any]) -> Column:
     better = {"higher": 1, "lower": -1}.get(str(one.get("better")), 0)
     about, unit = str(one.get("about") or name), str(one.get("unit") or "")
-    return Column(name, name, about, unit=unit, better=better)
+    return Column(name, str(one.get("label") or name), about, unit=unit, better=better)
 
 
 def _values(table: Any) -> dict[str, dict[str, float]]:

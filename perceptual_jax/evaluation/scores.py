@@ -22,10 +22,11 @@ from perceptual_jax.evaluation import perceptual
 from perceptual_jax.evaluation.brisque import Regression, brisque
 from perceptual_jax.evaluation.consistency import consistency
 from perceptual_jax.evaluation.identity import FaceDescriptor, identity_distance
-from perceptual_jax.evaluation.metric_list import METRICS, check_metrics
+from perceptual_jax.evaluation.metric_list import METRICS, RANK_VGG, check_metrics
 from perceptual_jax.evaluation.metrics import ms_ssim, psnr, ssim
 from perceptual_jax.evaluation.niqe import Pristine, niqe
-from perceptual_jax.evaluation.rankiqa import rankiqa, rankiqa_resized
+from perceptual_jax.evaluation.rank_vgg import load_head, rank_vgg, rank_vgg_resized
+from perceptual_jax.evaluation.rankiqa import Opinion, rankiqa, rankiqa_resized
 from perceptual_jax.evaluation.sets import frechet_distance, kernel_distance
 from perceptual_jax.io.images import to_float
 from perceptual_jax.types import JpegHeader, unknown_header
@@ -37,7 +38,8 @@ SIZE = 256
 """Pixels of the shorter side at which pictures are compared with their originals."""
 
 
-_PROTOCOLS = {"rankiqa": jax.jit(rankiqa), "rankiqa_256": jax.jit(rankiqa_resized)}
+_RANKIQA = {"rankiqa": jax.jit(rankiqa), "rankiqa_256": jax.jit(rankiqa_resized)}
+_RANK_VGG = {"rank_vgg": jax.jit(rank_vgg), "rank_vgg_256": jax.jit(rank_vgg_resized)}
 _SETS = {"kid": kernel_distance, "fid": frechet_distance}
 Pixels = UInt8[np.ndarray, "_ _ 3"]
 
@@ -94,11 +96,23 @@ class Scorer:
         self.metrics, self.size = tuple(metrics), size
         needed = [METRICS[name].measure for name in metrics]
         loaded: dict[str, Any] = {name: load(name) for name in dict.fromkeys(needed) if name}
-        self._networks: dict[perceptual.Network, Mapping[str, Array]] = {
+        networks: dict[perceptual.Network, Mapping[str, Array]] = {
             network: jax.device_put(dict(loaded[f"lpips-{network}"]))
             for network in ("alex", "vgg")
             if f"lpips-{network}" in loaded
         }
+        compared = {
+            METRICS[name].measure
+            for name in metrics
+            if METRICS[name].needs in ("original", "originals")
+        }
+        self._networks: dict[perceptual.Network, Mapping[str, Array]] = {
+            network: arrays
+            for network, arrays in networks.items()
+            if f"lpips-{network}" in compared
+        }
+        self._vgg = networks.get("vgg")
+        self._head = jax.device_put(load_head()) if {*RANK_VGG} & {*metrics} else None
         self._pristine = Pristine(**loaded["niqe"]) if "niqe" in loaded else None
         self._regression = Regression(**loaded["brisque"]) if "brisque" in loaded else None
         self._rankiqa = jax.device_put(dict(loaded["rankiqa"])) if "rankiqa" in loaded else None
@@ -114,7 +128,13 @@ class Scorer:
         restored = _floats(subject.restored)
         self._try(found, "niqe", lambda: niqe(restored, self._pristine))
         self._try(found, "brisque", lambda: brisque(restored, self._regression))
-        self._rank(found, restored)
+        for name, opinion_of in _RANKIQA.items():
+            # One key: pictures of one size are seen at the same places, as a pair should be.
+            self._rank(
+                found, name, lambda f=opinion_of: f(self._rankiqa, restored, jax.random.key(0))
+            )
+        for name, opinion_of in _RANK_VGG.items():
+            self._rank(found, name, lambda f=opinion_of: f(self._vgg, self._head, restored))
         if subject.degraded is not None:
             degraded, header = _floats(subject.degraded), subject.header
             _require_proportions(subject.restored, subject.degraded, "input")
@@ -130,19 +150,17 @@ class Scorer:
                 self._compare(found, network, parameters, a, b)
         return found
 
-    def _rank(self, found: Scored, restored: Float[Array, "h w 3"]) -> None:
-        for mean, compute in _PROTOCOLS.items():
-            names = (mean, f"{mean}_median")
-            if not set(names) & set(self.metrics):
-                continue
-            try:
-                # One key: pictures of one size are seen at the same places, as a pair should be.
-                opinion = compute(self._rankiqa, restored, jax.random.key(0))
-            except ValueError as error:  # A picture that is smaller than a patch.
-                found.refused.update({name: str(error) for name in names})
-                continue
-            scores = zip(names, opinion, strict=True)
-            found.scores.update({name: float(v) for name, v in scores if name in self.metrics})
+    def _rank(self, found: Scored, mean: str, opinion_of: Callable[[], Opinion]) -> None:
+        """The mean and the median over patches, if one of them is wanted."""
+        names = (mean, f"{mean}_median")
+        if not {*names} & {*self.metrics}:
+            return
+        try:
+            scores = zip(names, opinion_of(), strict=True)
+        except ValueError as error:  # A picture that is smaller than a patch.
+            found.refused.update({name: str(error) for name in names})
+            return
+        found.scores.update({name: float(v) for name, v in scores if name in self.metrics})
 
     def _identity(self, a: Pixels, b: Pixels) -> float:
         assert self._faces is not None

@@ -21,13 +21,29 @@ from perceptual_jax.checkpoints.measures import load_measure
 from perceptual_jax.checkpoints.rankiqa_files import read_rankiqa
 from perceptual_jax.errors import UsageError
 from perceptual_jax.evaluation.identity import is_installed
-from perceptual_jax.evaluation.metric_list import METRICS, RANKIQA, USUAL, check_metrics
+from perceptual_jax.evaluation.metric_list import (
+    METRICS,
+    RANK_VGG,
+    RANKIQA,
+    USUAL,
+    check_metrics,
+)
+from perceptual_jax.evaluation.rank_vgg import SHIPPED
 from perceptual_jax.evaluation.scores import SIZE, VERSION, Scored, Scorer, set_distance
 from perceptual_jax.evaluation.summary import Comparison, Summary, compare, summarise
 from perceptual_jax.io.files import printable
-from perceptual_jax.jobs.pairing import Report, by_name, listed, note_missing, pictures_of
+from perceptual_jax.jobs.pairing import (
+    Report,
+    by_name,
+    is_job,
+    listed,
+    note_missing,
+    pictures_of,
+)
 from perceptual_jax.jobs.score_cache import ScoreCache
+from perceptual_jax.jobs.style_scores import score_styles
 from perceptual_jax.jobs.subjects import Ready, Task, read_ahead
+from perceptual_jax.types import Generator
 
 
 class Method(NamedTuple):
@@ -68,6 +84,7 @@ def evaluate_files(
     report: Report | None = None,
     progress: Callable[[float, int], None] | None = None,
     load: Callable[[str], Mapping[str, Any]] | None = None,
+    generator: Generator | None = None,
 ) -> Evaluation:
     """Scores the pictures of a folder, and of others in comparison.
 
@@ -83,6 +100,8 @@ def evaluate_files(
         report: Receives lines for the user.
         progress: Called with the number of pictures done and the total.
         load: Loads the arrays of a measure; None fetches them on first use.
+        generator: Of the jobs whose styles are tested against its prior; None loads the one that
+            each job names.
 
     Raises:
         UsageError: If a metric is unknown or lacks what it needs, or no picture can be scored.
@@ -98,11 +117,19 @@ def evaluate_files(
     originals = None if original is None else by_name(original, failed, say)
     inputs = None if degraded is None else by_name(degraded, failed, say)
     has_input = inputs is not None or any(given for one in found for _, given in one.values())
-    chosen = _chosen(metrics, originals is not None, has_input, rankiqa is not None)
+    there = {
+        "picture": True,
+        "original": originals is not None,
+        "originals": originals is not None,
+        "degraded": has_input,
+        "styles": any(map(is_job, folders)),
+    }
+    chosen = _chosen(metrics, there, ranks=rankiqa is not None)
     load = load or functools.partial(load_measure, report=say)
     ranks = {} if rankiqa is None else {"rankiqa": read_rankiqa(Path(rankiqa))}
     chosen, loaded = _loaded(chosen, load, say, insist=bool(metrics), loaded=ranks)
-    scorer = Scorer(chosen, size=size, load=loaded.__getitem__)
+    of_pictures = [name for name in chosen if METRICS[name].needs != "styles"]
+    scorer = Scorer(of_pictures, size=size, load=loaded.__getitem__)
     tasks = []
     for index, (folder, pictures) in enumerate(zip(folders, found, strict=True)):
         note_missing(folder, pictures, originals, "original", failed, say)
@@ -113,13 +140,21 @@ def evaluate_files(
             tasks.append(Task(index, name, picture, of, own))
     caches = [ScoreCache(folder, say) for folder in folders]
     scored: list[dict[str, Scored]] = [{} for _ in folders]
-    setting = f"{VERSION} {size} {' '.join(sorted(chosen))} {_digest(rankiqa)}"
+    setting = f"{VERSION} {size} {' '.join(sorted(of_pictures))} {_digest(rankiqa)}"
+    if {*chosen} & {*RANK_VGG}:
+        setting += f" {_digest(SHIPPED)}"
     for done, ready in enumerate(read_ahead(tasks, caches, setting), start=1):
         result = _score(ready, scorer, caches, failed)
         if result is not None:
             scored[ready.task.method][ready.task.name] = result
         if progress is not None:
             progress(done, len(tasks))
+    tested = [name for name in chosen if METRICS[name].needs == "styles"]
+    for folder, each in zip(folders, scored, strict=True) if tested else ():
+        found_there = score_styles(folder, each, generator=generator, say=say, insist=bool(metrics))
+        for name, scores in found_there.items():
+            kept = {metric: value for metric, value in scores.items() if metric in tested}
+            each[name] = each[name]._replace(scores=each[name].scores | kept)
     if not any(each.scores for each in scored[0].values()):
         raise UsageError(_why_nothing(restored, failed))
     methods = tuple(
@@ -137,10 +172,11 @@ def _digest(file: str | os.PathLike[str] | None) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _chosen(metrics: Sequence[str], originals: bool, inputs: bool, ranks: bool) -> tuple[str, ...]:
+def _chosen(metrics: Sequence[str], there: Mapping[str, bool], *, ranks: bool) -> tuple[str, ...]:
     """The metrics for which folders and weights are there; named ones must have theirs."""
-    there = {"picture": True, "original": originals, "originals": originals, "degraded": inputs}
     for name in metrics:
+        if METRICS[name].needs == "styles" and not there["styles"]:
+            raise UsageError(f"the metric {name} needs the folder of a job, which has styles")
         if not there[METRICS[name].needs]:
             option = "--degraded" if METRICS[name].needs == "degraded" else "--original"
             raise UsageError(f"the metric {name} needs {option} DIR")

@@ -24,7 +24,7 @@ def table_lines(evaluation: Evaluation) -> Iterator[str]:
             difference = "" if found.difference is None else _number(found.difference)
             counts = [str(found.wins), str(found.losses), f"{100 * found.win_rate:.0f} %"]
             p_value = f"{found.p_value:.2g}"
-            rows.append([name, str(found.pictures), difference, *counts, p_value])
+            rows.append([METRICS[name].shown, str(found.pictures), difference, *counts, p_value])
         yield from _aligned(rows)
         yield ""
     yield (
@@ -41,7 +41,7 @@ def _rows(evaluation: Evaluation, method: Method) -> list[list[str]]:
     rows = [["", "unit", "better", "pictures", "mean", "95 % interval", "median"]]
     for name in evaluation.metrics:
         metric = METRICS[name]
-        about = [name, metric.unit, "lower" if metric.lower_is_better else "higher"]
+        about = [metric.shown, metric.unit, "lower" if metric.lower_is_better else "higher"]
         if name in method.sets:
             rows.append([*about, str(len(method.pictures)), _number(method.sets[name]), "", ""])
         elif (found := method.summaries.get(name)) is not None:
@@ -106,6 +106,7 @@ def write_json(path: Path, evaluation: Evaluation) -> None:
             "better": "lower" if METRICS[name].lower_is_better else "higher",
             "about": METRICS[name].about,
         }
+        | ({"label": METRICS[name].label} if METRICS[name].label else {})
         for name in evaluation.metrics
     }
     failed = [

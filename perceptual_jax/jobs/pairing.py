@@ -23,6 +23,12 @@ _NAMED = 5
 Report = Callable[[str], None]
 
 
+def is_job(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder is a job's, with its config and its results."""
+    out = Path(folder)
+    return (out / CONFIG).is_file() and (out / RESULTS).is_file()
+
+
 def pictures_of(
     folder: str | os.PathLike[str], failed: list[tuple[str, str]], say: Report
 ) -> dict[str, tuple[Input, Input | None]]:
@@ -37,7 +43,7 @@ def pictures_of(
         InputError: If there is no picture.
     """
     out = Path(folder)
-    if not (out / CONFIG).is_file() or not (out / RESULTS).is_file():
+    if not is_job(folder):
         return {name: (one, None) for name, one in by_name(folder, failed, say).items()}
     found, samples = {}, 0
     for record in read_results(out):

@@ -4,6 +4,7 @@ import numpy as np
 
 from perceptual_jax.evaluation.brisque import Regression
 from perceptual_jax.evaluation.niqe import Pristine
+from perceptual_jax.evaluation.rank_vgg import RankHead
 
 ALEX_KERNELS = (11, 5, 3, 3, 3)
 VGG_WIDTHS = (2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 5, 5, 5)
@@ -55,3 +56,18 @@ def textured(shape, seed=0):
     picture = np.clip(0.7 * smooth + 0.1 * rng.normal(size=(height, width, 3)), -1, 1)
     picture[: height // 8, : width // 8] = 0.5
     return (np.round((picture + 1) * 127.5) / 127.5 - 1).astype(np.float32)
+
+
+def narrow_rank_head():
+    """A head of `rank-vgg (ours)` on the features of the narrow VGG16."""
+    rng = np.random.default_rng(6)
+    features = 2 * sum(VGG_WIDTHS[layer] for layer in (1, 3, 6, 9, 12))
+    arrays = {
+        "mean": rng.uniform(0, 1, features),
+        "scale": rng.uniform(1, 3, features),
+        "weight0": rng.normal(size=(features, 4)),
+        "bias0": rng.normal(size=4),
+        "weight1": 10 * rng.normal(size=4),
+        "bias1": np.float32(3.0),
+    }
+    return RankHead(**{name: np.asarray(value, np.float32) for name, value in arrays.items()})

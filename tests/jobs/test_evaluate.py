@@ -12,16 +12,19 @@ from PIL import Image
 from perceptual_jax import cli
 from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.errors import UsageError
-from perceptual_jax.evaluation.metric_list import RANKIQA
+from perceptual_jax.evaluation import scores as scoring
+from perceptual_jax.evaluation.metric_list import RANK_VGG, RANKIQA
 from perceptual_jax.evaluation.metrics import psnr
 from perceptual_jax.evaluation.scores import at_one_size
 from perceptual_jax.io.images import to_float
 from perceptual_jax.io.inputs import InputError
 from perceptual_jax.jobs import evaluate
 from perceptual_jax.jobs.evaluate import evaluate_files
+from perceptual_jax.prior.mmd import mmd2_to_bank
+from perceptual_jax.restoration.presets import default_prior
 from tests.helpers import measures
 from tests.helpers.caffe_writers import caffemodel, rankiqa_layers
-from tests.helpers.job_files import lines
+from tests.helpers.job_files import CONFIG, lines
 
 NAMES = ("a", "b", "c")
 
@@ -179,6 +182,62 @@ def test_rankiqa_comes_from_a_file_of_the_user(folders):
         evaluate_files(folders / "faces", metrics=["rankiqa"])
     with pytest.raises(WeightsError, match=r"none\.caffemodel \(no such file"):
         evaluate_files(folders / "faces", rankiqa=folders / "none.caffemodel")
+
+
+@pytest.mark.slow
+def test_our_ranking_score_needs_no_file_and_is_never_called_rankiqa(folders, capsys, monkeypatch):
+    monkeypatch.setattr(scoring, "load_head", measures.narrow_rank_head)
+    monkeypatch.setattr(evaluate, "load_measure", lambda name, report=None: load(name))
+    for name, seed in (("a", 0), ("b", 1)):
+        save(folders / "faces" / f"{name}.png", measures.textured((230, 230), seed))
+    save(folders / "faces" / "small.png", measures.textured((100, 100)))
+    table = folders / "scores.json"
+    argv = ["evaluate", str(folders / "faces"), "--metrics", *RANK_VGG, "--json", str(table)]
+    assert cli.main(argv) == 0
+    printed = capsys.readouterr()
+    rows = [line for line in printed.out.splitlines() if line.startswith("  rank-vgg (ours)")]
+    assert [row.split("  ")[1] for row in rows] == [
+        "rank-vgg (ours)",
+        "rank-vgg (ours), median",
+        "rank-vgg (ours), 256 px",
+        "rank-vgg (ours), 256 px, median",
+    ]
+    assert all(" lower " in row for row in rows)
+    assert "rankiqa" not in printed.out.lower()
+    assert "no rank_vgg of small: rank_vgg needs images of at least 224" in printed.err
+    written = json.loads(table.read_text())
+    assert written["metrics"]["rank_vgg"]["label"] == "rank-vgg (ours)"
+    scores = written["methods"][0]["pictures"]
+    assert {*RANK_VGG} == scores["a"].keys()
+    assert scores["small"].keys() == {"rank_vgg_256", "rank_vgg_256_median"}
+
+
+def test_styles_of_a_job_are_tested_against_its_prior(finished, narrow, folders):
+    said = []
+    found = evaluate_files(finished / "out", report=said.append, load=load)
+    assert "mmd2" not in found.methods[0].summaries
+    assert any("without mmd2, mmd2_p: its generator was StyleGAN2, given" in s for s in said)
+    with pytest.raises(UsageError, match="its generator was StyleGAN2, given in Python"):
+        evaluate_files(finished / "out", metrics=["mmd2_p"])
+    found = evaluate_files(
+        finished / "out",
+        versus=[folders / "good"],
+        metrics=["consistency", "mmd2_p", "mmd2"],
+        generator=narrow,
+    )
+    scores = found.methods[0].pictures
+    assert scores.keys() == {"a", "b", "sub__a"}
+    # That of the search is recorded for the styles that its drafts see; this is of all of them.
+    bank = default_prior(narrow, CONFIG).bank
+    for name, own in scores.items():
+        with np.load(finished / "out" / f"{name}.npz") as file:
+            expected = mmd2_to_bank(jnp.asarray(file["styles"]), bank)
+        assert own["mmd2"] == pytest.approx(float(expected), abs=1e-5)
+        assert 0 < own["mmd2_p"] <= 1
+    assert found.methods[0].summaries["mmd2_p"].pictures == 3
+    assert "mmd2" not in found.methods[1].summaries
+    with pytest.raises(UsageError, match="mmd2 needs the folder of a job"):
+        evaluate_files(folders / "good", metrics=["mmd2"])
 
 
 def test_one_picture_has_no_interval_and_no_set(folders):

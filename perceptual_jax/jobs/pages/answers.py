@@ -126,16 +126,17 @@ def lines_of(result: Analysis) -> Iterator[str]:
         extra += f", failed {rater.catches_failed} of {rater.catches} catch trials"
         extra += f", {rater.missing} missing" if rater.missing else ""
         extra += "" if rater.attentive else ": not pooled"
-        yield f"{who}: prefers A {_described(rater.found)}{extra}"
+        yield f"{who}: prefers A {described(rater.found)}{extra}"
     pooled = sum(rater.attentive for rater in result.raters)
-    yield f"pooled over {pooled} of {len(result.raters)} raters: A {_described(result.pooled)}"
-    yield f"by pair, most raters: A {_described(result.by_pair)}"
+    yield f"pooled over {pooled} of {len(result.raters)} raters: A {described(result.pooled)}"
+    yield f"by pair, most raters: A {described(result.by_pair)}"
     if result.agreement is not None:
         alpha = "undefined" if result.alpha is None else f"{result.alpha:.2f}"
         yield f"raters agree on {result.agreement:.0%} of answers; Krippendorff's alpha is {alpha}"
 
 
-def _described(found: Preference) -> str:
+def described(found: Preference) -> str:
+    """A preference in words: counts, the share, its exact interval and the test of one half."""
     ties = f", {found.ties} without a difference" if found.ties else ""
     if found.share is None:
         return f"0 of 0{ties}"
