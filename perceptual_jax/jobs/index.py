@@ -39,7 +39,7 @@ def write_index(out: Place) -> Place | None:
     """
     path = out / INDEX
     lines = read_lines(out / RESULTS)
-    done = list(itertools.islice((line for line in lines if "files" in line), MAX_ROWS))
+    done = list(itertools.islice((line for line in lines if "restorations" in line), MAX_ROWS))
     if not done:
         path.unlink(missing_ok=True)
         return None

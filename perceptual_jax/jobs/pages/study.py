@@ -187,10 +187,15 @@ def _files(run: Run) -> dict[str, Callable[[], Pixels]]:
             for name, source in run.files.items()
         }
     return {
-        name: lambda one=record["restorations"][0]["image"]: read_image(run.folder / Path(one).name)
+        name: lambda one=record["restorations"][0]["image"]: read_image(run.folder / _below(one))
         for name, record in run.records.items()
         if record["restorations"]
     }
+
+
+def _below(file: str) -> Path:
+    """A picture's path in its run's folder, and in no other, whatever a damaged record says."""
+    return Path(*(part for part in Path(file).parts[-2:] if part.strip("./\\")))
 
 
 def _matched(a: Pixels, b: Pixels, size: int) -> tuple[Pixels, Pixels]:
