@@ -1,1 +1,1 @@
-"""Faces in photographs: found, aligned, and put back restored."""
+"""Faces in photographs: found, framed as the generator knows them, and put back."""
