@@ -8,7 +8,7 @@ take 0.5 s, which is off by half a pixel. Only the window that the face covers i
 at a time, so that memory does not grow with the photograph.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,7 +65,7 @@ def in_colours_of(
     crop: UInt8[np.ndarray, "m m 3"],
     *,
     curve: Curve | None = None,
-    rng: np.random.Generator | None = None,
+    grain_seed: Sequence[int] | None = None,
 ) -> Float32[np.ndarray, "n n 3"]:
     """A restored face in the colours of its photograph, in levels.
 
@@ -73,14 +73,14 @@ def in_colours_of(
         face: The restored face.
         crop: The photograph in the same frame.
         curve: The tone curve of a monochrome photograph, see `tone.tone_curve`.
-        rng: Draws grain of the photograph's level; None adds none.
+        grain_seed: Seed of grain of the photograph's level; None adds none.
     """
     levels, there = face.astype(np.float32), crop.astype(np.float32)
     if curve is not None:
         levels, there = (np.repeat(luma(x)[:, :, None], 3, axis=2) for x in (levels, there))
     levels = with_low_frequencies(levels, there)
-    if rng is not None:
-        levels = levels + grain(levels, there, rng)
+    if grain_seed is not None:
+        levels = levels + grain(levels, there, np.random.default_rng(grain_seed))
     return toned(levels, curve) if curve is not None else levels
 
 

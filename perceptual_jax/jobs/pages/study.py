@@ -29,7 +29,7 @@ from perceptual_jax.io.files import (
 )
 from perceptual_jax.io.images import ImageError, read_image, reduce_picture
 from perceptual_jax.jobs.pages.embedding import Pixels, encode
-from perceptual_jax.jobs.pages.runs import Run, labelled, other_run
+from perceptual_jax.jobs.pages.runs import Run, file_in, labelled, other_run
 
 LARGEST = 300e6
 """Bytes of the largest page that is written."""
@@ -187,15 +187,10 @@ def _files(run: Run) -> dict[str, Callable[[], Pixels]]:
             for name, source in run.files.items()
         }
     return {
-        name: lambda one=record["restorations"][0]["image"]: read_image(run.folder / _below(one))
+        name: lambda one=record["restorations"][0]["image"]: read_image(file_in(run.folder, one))
         for name, record in run.records.items()
         if record["restorations"]
     }
-
-
-def _below(file: str) -> Path:
-    """A picture's path in its run's folder, and in no other, whatever a damaged record says."""
-    return Path(*(part for part in Path(file).parts[-2:] if part.strip("./\\")))
 
 
 def _matched(a: Pixels, b: Pixels, size: int) -> tuple[Pixels, Pixels]:
