@@ -1,0 +1,128 @@
+"""The canvases on which RetinaFace looks for faces: a photograph on several scales, in tiles.
+
+RetinaFace finds faces of about 20 to 600 px. So the photograph is looked at
+
+    as a whole, with its longer side reduced to 448 px and brought to 1024 px,
+    and, if that reduces it, in tiles on finer scales, each at most four times the one before, up
+    to one at which the smallest faces have 24 px.
+
+Tiles overlap by 160 px, so a face of up to that size lies whole in one of them, and larger ones are
+at least 40 px large on the scale before. What a tile cuts in two is left to other canvases.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+
+WHOLE = (448, 1024)
+"""Longer sides in pixels at which the whole photograph is looked at."""
+_LARGEST = 8.0
+"""A photograph is not enlarged by more than this."""
+_FACE = 24.0
+"""Pixels on the finest canvas of the smallest face."""
+_STEP = 4.0
+_TILE, _OVERLAP = 1280, 160
+_CUT = 4.0
+"""Pixels: a box that comes so near to an edge inside the photograph is cut by it."""
+
+
+class Canvas(NamedTuple):
+    """A rectangle of the photograph and the scale at which it is looked at."""
+
+    box: tuple[float, float, float, float]
+    """Left, top, right and bottom edge in the photograph."""
+    scale: float
+    """Pixels of the canvas for one of the photograph."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture on the canvas."""
+        left, top, right, bottom = self.box
+        return max(1, round((right - left) * self.scale)), max(
+            1, round((bottom - top) * self.scale)
+        )
+
+
+def canvases(size: tuple[int, int], *, min_face: float, finest: float = math.inf) -> list[Canvas]:
+    """The canvases of a photograph, the coarsest first.
+
+    Args:
+        size: Width and height of the photograph.
+        min_face: Pixels of the smallest face that should be found.
+        finest: Largest scale.
+    """
+    longer = max(size)
+    whole = [min(side / longer, _LARGEST) for side in WHOLE]
+    found = [
+        Canvas((0.0, 0.0, float(size[0]), float(size[1])), scale) for scale in dict.fromkeys(whole)
+    ]
+    last = min(max(1.0, _FACE / min_face), finest)
+    scale = whole[-1]
+    if longer <= WHOLE[-1]:
+        return found
+    steps = math.ceil(math.log(last / scale, _STEP) - 1e-9)
+    for i in range(1, steps + 1):
+        found += tiles(size, scale * (last / scale) ** (i / steps))
+    return found
+
+
+def tiles(size: tuple[int, int], scale: float) -> Iterator[Canvas]:
+    """Equal tiles of at most 1280 px that cover the photograph and overlap by at least 160 px."""
+    lines = []
+    for pixels in size:
+        length = pixels * scale
+        count = max(1, math.ceil((length - _OVERLAP) / (_TILE - _OVERLAP)))
+        tile = (length + (count - 1) * _OVERLAP) / count
+        step = (length - tile) / max(count - 1, 1)
+        starts = [i * step / scale for i in range(count)]
+        lines.append([(start, min(start + tile / scale, float(pixels))) for start in starts])
+    for top, bottom in lines[1]:
+        for left, right in lines[0]:
+            yield Canvas((left, top, right, bottom), scale)
+
+
+def draw(picture: Image.Image, canvas: Canvas) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels of a canvas, its sides filled up to multiples of 32 with the mean of faces.
+
+    Args:
+        picture: The photograph, RGB.
+        canvas: What is drawn.
+    """
+    width, height = canvas.size
+    drawn = picture.resize((width, height), Image.Resampling.BICUBIC, box=canvas.box)
+    pixels = np.empty((-(-height // 32) * 32, -(-width // 32) * 32, 3), np.uint8)
+    pixels[:] = (127, 117, 104)
+    pixels[:height, :width] = np.asarray(drawn)
+    return pixels
+
+
+def to_photograph(canvas: Canvas, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
+    """Edge coordinates of the photograph of points of a canvas."""
+    left, top, right, bottom = canvas.box
+    scale = np.array([right - left, bottom - top]) / np.array(canvas.size)
+    return points * scale + np.array([left, top])
+
+
+def is_cut(
+    canvas: Canvas, box: Float[np.ndarray, "n 4"], size: tuple[int, int]
+) -> Bool[np.ndarray, " n"]:
+    """Which boxes reach an edge of the canvas that is none of the photograph's.
+
+    Args:
+        canvas: Where the boxes were found.
+        box: Left, top, right and bottom edge in the photograph.
+        size: Width and height of the photograph.
+    """
+    left, top, right, bottom = canvas.box
+    near = _CUT / canvas.scale
+    cut = np.zeros(len(box), bool)
+    for axis, (low, high) in enumerate(((left, right), (top, bottom))):
+        if low > 0:
+            cut |= box[:, axis] < low + near
+        if high < size[axis]:
+            cut |= box[:, axis + 2] > high - near
+    return cut
