@@ -57,13 +57,13 @@ def reason_to_skip(
         return f"the eyes are only {eyes:.1f} px apart, and {EYES:g} px are needed"
     if eyes < PROFILE * length:
         return (
-            f"the face is turned to the side (its eyes are {eyes / length:.2f} of the way from eyes "
-            f"to mouth apart, a front has {PROFILE} or more)"
+            "the face is turned to the side (the distance of its eyes is "
+            f"{eyes / length:.2f} of that from eyes to mouth, a front has {PROFILE} or more)"
         )
     if aside > ASIDE:
         return (
-            f"the face is turned to the side (its nose is {aside:.2f} of the crop beside the middle, "
-            f"a front has {ASIDE} or less)"
+            "the face is turned to the side (its nose lies "
+            f"{aside:.2f} of the crop beside the middle, a front has {ASIDE} or less)"
         )
     if (outside := part_outside(quad, size)) > OUTSIDE:
         return f"{outside:.0%} of the face's crop lies outside the photograph, a third may"
