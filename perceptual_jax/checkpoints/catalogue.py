@@ -1,6 +1,7 @@
 """The catalogue of networks known by name: the source of each, and the checksums of its files.
 
-Generators are listed here, the networks and parameters of metrics in `measures`.
+Generators are listed here, the networks and parameters of metrics, and the networks that find faces
+in photographs, in `measures`.
 
 An entry holds all that `fetch` needs. Sizes and SHA-256 are of the published files, so whatever
 mirror, proxy or file delivers them, they are the same bytes or they are refused.
@@ -84,10 +85,10 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """The network or the parameters of a metric."""
+    """The network or the parameters of a metric, or a network that finds faces."""
 
     name: str
-    architecture: Literal["alexnet", "vgg16", "niqe", "brisque", "sface"]
+    architecture: Literal["alexnet", "vgg16", "niqe", "brisque", "sface", "retinaface", "onet"]
     source: Wheel
     licence: str
     """Terms of use, in one sentence for the user."""

@@ -1,17 +1,20 @@
-"""Networks and parameters of metrics, read from the published files into our names and layouts.
+"""Networks and parameters of metrics, and networks that find faces, read from published files.
 
     alexnet, vgg16   pickles of nested dicts of arrays: convolutions and LPIPS's weights of channels
     niqe             an `.npz` of the pristine model
     brisque          libsvm's text file of a support vector regression, and a pickle of the ranges
-    sface            an ONNX file, which is kept whole
+    sface, onet      an ONNX file, which is kept whole
+    retinaface       an ONNX file, written as the bytes literal of a Python module
 
 No file is executed or imported: pickles go through the machine of `pickles`, `.npz` is read without
-pickles, and libsvm's format is parsed here.
+pickles, libsvm's format is parsed here, and so is the module, as a syntax tree.
 
 Convolutions are `conv{i}.weight` [h w in out] and `conv{i}.bias` [out]; LPIPS's heads are
 `head{i}` [channels].
 """
 
+import ast
+import hashlib
 import io
 import zipfile
 from collections.abc import Callable, Mapping
@@ -26,6 +29,9 @@ from perceptual_jax.checkpoints.store import Arrays
 
 _FEATURES = 36
 """Natural scene statistics of NIQE and BRISQUE."""
+
+RETINAFACE_SHA256 = "b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5"
+"""SHA-256 of RetinaFace's ONNX file inside the module."""
 
 
 def _perceptual(name: str, layers: int) -> Callable[[Mapping[str, bytes]], Arrays]:
@@ -99,9 +105,25 @@ def _brisque(files: Mapping[str, bytes]) -> Arrays:
         raise DamagedCheckpointError(f"it is not a regression of libsvm ({error})") from None
 
 
-def _sface(files: Mapping[str, bytes]) -> Arrays:
+def _onnx(files: Mapping[str, bytes]) -> Arrays:
     (content,) = files.values()
     return {"onnx": np.frombuffer(content, np.uint8)}
+
+
+def _retinaface(files: Mapping[str, bytes]) -> Arrays:
+    (content,) = files.values()
+    try:
+        (line,) = ast.parse(content).body
+        onnx = ast.literal_eval(line.value) if isinstance(line, ast.Assign) else None
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise DamagedCheckpointError(f"it is not one bytes literal ({error})") from None
+    if not isinstance(onnx, bytes):
+        raise DamagedCheckpointError("it is not one bytes literal")
+    if (found := hashlib.sha256(onnx).hexdigest()) != RETINAFACE_SHA256:
+        raise DamagedCheckpointError(
+            f"its ONNX file has the SHA-256 {found}, expected {RETINAFACE_SHA256}"
+        )
+    return {"onnx": np.frombuffer(onnx, np.uint8)}
 
 
 MEASURES: Mapping[str, Callable[[Mapping[str, bytes]], Arrays]] = {
@@ -109,6 +131,8 @@ MEASURES: Mapping[str, Callable[[Mapping[str, bytes]], Arrays]] = {
     "vgg16": _perceptual("VGG16_0", 13),
     "niqe": _niqe,
     "brisque": _brisque,
-    "sface": _sface,
+    "sface": _onnx,
+    "retinaface": _retinaface,
+    "onet": _onnx,
 }
 """Readers of the published files, by architecture; they raise `CheckpointError`."""

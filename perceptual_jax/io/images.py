@@ -74,7 +74,20 @@ def decode_image(
             data = file.read_bytes()
         return decode(data, max_pixels=max_pixels)
     except Exception as error:  # A decoder may raise anything for a damaged file.
-        raise ImageError(f"cannot read {path}: {_reason(error, data)}") from error
+        raise image_error(path, error, data) from error
+
+
+def image_error(
+    path: str | os.PathLike[str] | UPath, error: Exception, data: bytes | None
+) -> ImageError:
+    """The error of a file that cannot be decoded.
+
+    Args:
+        path: The file.
+        error: What the decoder raised.
+        data: The content of the file; None if it could not be read.
+    """
+    return ImageError(f"cannot read {path}: {_reason(error, data)}")
 
 
 def _reason(error: Exception, data: bytes | None) -> str:

@@ -34,7 +34,8 @@ class Input(NamedTuple):
     path: Place
     """The absolute path; for an image of a bundle, `Member.place`."""
     name: str
-    """Stem of the results: unique in the run, also where case is ignored. It may contain dots."""
+    """Stem of the results: unique in the run, also where case is ignored. It may contain dots. The
+    faces of a photograph are called `NAME/face-1`, in a folder of the photograph's name."""
     read: Callable[[], bytes] | None = None
     """Reads the bytes of an image of a bundle; None for a file."""
 

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from PIL import PngImagePlugin
 
-Kind = Literal["restored", "generated", "degraded", "sample", "sheet", "map"]
-"""`sheet` is a drawing of several pictures or curves, `map` a value for each pixel."""
+Kind = Literal["restored", "generated", "degraded", "sample", "crop", "sheet", "map"]
+"""`crop` is a face cut out of a photograph, `sheet` a drawing of several pictures or curves, and
+`map` a value for each pixel."""
 
 HEAD_BYTES = 512
 """Bytes at the beginning of a file within which the mark lies."""

@@ -100,10 +100,9 @@ def restore_files(
     with hold_lease(plan.out, options.share) as heartbeat:
         write_config(plan.out, plan.config)
         with Journal(plan.out, options.share, heartbeat, total=len(plan.todo)) as journal:
-            for source, reason in plan.problems if options.share.index == 0 else ():
-                journal.add(writing.failure_record(None, source, reason), None)
+            log_problems(plan, journal)
             if plan.todo:
-                _restore(plan, journal, report=report, progress=progress)
+                restore_todo(plan, journal, report=report, progress=progress)
         if options.share.count == 1:
             remove_empty_snapshots(plan.out)
             _put_results_in_order(plan)
@@ -116,14 +115,29 @@ def restore_files(
     )
 
 
-def _restore(
+def log_problems(plan: Plan, journal: Journal) -> None:
+    """Logs the sources that give no input as failures, by the first process."""
+    for source, reason in plan.problems if plan.options.share.index == 0 else ():
+        journal.add(writing.failure_record(None, source, reason), None)
+
+
+def restore_todo(
     plan: Plan,
     journal: Journal,
     *,
     report: Callable[[str], None] | None,
     progress: Callable[[float, int], None] | None,
+    written: Callable[[Record], None] | None = None,
 ) -> None:
-    """Restores the inputs of this process that are not finished, and writes the results."""
+    """Restores the inputs of this process that are not finished, and writes the results.
+
+    Args:
+        plan: The plan of the job.
+        journal: Receives the records.
+        report: As in `restore_files`.
+        progress: As in `restore_files`.
+        written: Called with the record of each result that is written, from any thread.
+    """
     config, generator, options = plan.config, plan.generator, plan.options
     every = options.snapshot_every
     job = Job(
@@ -147,10 +161,11 @@ def _restore(
         plan.out,
         config.noise,
         journal,
-        job_fields=_job_fields(plan),
+        job_fields=job_fields(plan),
         redone=plan.redone,
         snapshots=job.snapshots,
         output=options.output,
+        written=written,
     ) as writer:
         restore_all(job, batches, writer, journal, trace=options.trace, progress=progress)
 
@@ -162,7 +177,7 @@ def _put_results_in_order(plan: Plan) -> None:
     put_in_order(plan.out / RESULTS, map(printable, asked), records)
 
 
-def _job_fields(plan: Plan) -> Record:
+def job_fields(plan: Plan) -> Record:
     """Fields of every record: what was used, which an object given in Python may decide."""
     generator = plan.generator
     dtype = getattr(generator, "dtype", None) or getattr(

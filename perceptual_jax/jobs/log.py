@@ -235,6 +235,11 @@ class Journal:
         self._results.flush()
         self._failures.flush()
 
+    def expect(self, total: int) -> None:
+        """Sets the number of pictures that this process has to restore, once it is known."""
+        self.total = total
+        self._heartbeat.note(total=total)
+
     @property
     def done(self) -> int:
         """Number of pictures that this process has restored."""

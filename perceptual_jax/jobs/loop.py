@@ -53,6 +53,7 @@ class Writer:
         redone: Collection[str] = (),
         snapshots: Snapshots | None = None,
         output: writing.Output = writing.AS_PNG,
+        written: Callable[[Record], None] | None = None,
     ):
         """Starts no thread yet.
 
@@ -64,8 +65,9 @@ class Writer:
             redone: Names of pictures that may have a result of an earlier job.
             snapshots: Snapshots of the job; a picture's are removed once it is written.
             output: Format and names of the pictures.
+            written: Called with the record of each picture that is written, from any thread.
         """
-        self._out, self._noise, self._journal = out, noise, journal
+        self._out, self._noise, self._journal, self._written = out, noise, journal, written
         self._job_fields, self._redone, self._snapshots = job_fields, redone, snapshots
         self._output = output
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="write")
@@ -101,6 +103,8 @@ class Writer:
         self._journal.add(record, picture.input)
         if self._snapshots is not None:
             self._snapshots.remove([Row(picture, i) for i in range(len(result.image))])
+        if self._written is not None:
+            self._written(record)
         return time.monotonic() - begun
 
     def _conclude_first(self) -> None:

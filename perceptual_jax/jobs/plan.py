@@ -6,7 +6,7 @@ Everything that may be refused is refused here, before anything is written.
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from perceptual_jax.io.inputs import Input, Problem, collect_inputs
 from perceptual_jax.jobs import log, writing
 from perceptual_jax.jobs.log import Failure, quarantined, stamp_of
 from perceptual_jax.jobs.processes import Share
-from perceptual_jax.jobs.resume import INDEX, finished_inputs
+from perceptual_jax.jobs.resume import INDEX, finished_inputs, names_with_faces
 from perceptual_jax.jobs.writing import Output, Settings
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.models import NOT_LEARNED, files_sha256, load_model
@@ -94,18 +94,61 @@ class Plan(NamedTuple):
     """The config's name of the generator, or the type of one that was given in Python."""
     models: Callable[[str], Likelihood | None]
     settings: Settings
-    inputs: list[Input]
-    """The inputs of all processes."""
     problems: list[Problem]
     """Sources that the user named and that give no input."""
-    todo: list[Input]
+    inputs: Sequence[Input] = ()
+    """The inputs of all processes."""
+    todo: Sequence[Input] = ()
     """The inputs that this process has to restore."""
-    redone: frozenset[str]
+    redone: frozenset[str] = frozenset()
     """Names of the inputs in `todo` that may have a result of an earlier job."""
-    kept: int
+    kept: int = 0
     """Number of pictures that an earlier job has restored."""
-    failures: list[Failure]
+    failures: Sequence[Failure] = ()
     """Failures of an earlier job whose inputs are not retried."""
+
+    def with_inputs(
+        self,
+        inputs: Sequence[Input],
+        *,
+        there: set[str],
+        photographs: Mapping[str, Any] | None = None,
+    ) -> "Plan":
+        """The plan for these inputs, less what the folder already has.
+
+        Args:
+            inputs: The inputs of all processes.
+            there: The names of all files in the folder, and of those in the folders of photographs
+                with the folder's name, as in `NAME/face-1.json`.
+            photographs: See `finished_inputs`.
+
+        Raises:
+            UsageError: If the folder holds results that this job must not mix with or replace.
+        """
+        options = self.options
+        own = [source for source in inputs if options.share.owns(source.name)]
+        finished = {}
+        if not options.overwrite:
+            finished = finished_inputs(
+                self.out,
+                there,
+                own,
+                self.config,
+                self.settings,
+                output=options.output,
+                photographs=photographs,
+            )
+        left = [source for source in own if source.name not in finished]
+        retry = options.retry_failed or options.overwrite
+        todo, skipped = split_quarantined(left, self.out, retry=retry)
+        bad = [_failure_of(self.out / f"{n}.json") for n, good in finished.items() if not good]
+        return self._replace(
+            inputs=inputs,
+            todo=todo,
+            redone=frozenset(x.name for x in todo if f"{x.name}.json" in there),
+            kept=sum(finished.values()),
+            failures=[*skipped, *bad],
+        )
 
 
 def make_plan(
@@ -116,6 +159,7 @@ def make_plan(
     *,
     generator: Generator | None,
     report: Callable[[str], None] | None,
+    photographs: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Collects the inputs, loads the generator, and compares both with the results in the folder.
 
@@ -126,6 +170,7 @@ def make_plan(
         options: Settings of the job.
         generator: Replaces the generator that the config names.
         report: Receives lines for the user while a generator is fetched.
+        photographs: The settings of a job over photographs, see `finished_inputs`.
 
     Raises:
         UsageError, ConfigError, InputError, WeightsError: If the job cannot be started.
@@ -157,19 +202,10 @@ def make_plan(
         samples=options.samples,
         output=options.output,
     )
-    own = [source for source in everything if options.share.owns(source.name)]
-    finished = (
-        {}
-        if options.overwrite
-        else finished_inputs(out, there, own, config, settings, output=options.output)
-    )
-    left = [source for source in own if source.name not in finished]
-    todo, skipped = split_quarantined(left, out, retry=options.retry_failed or options.overwrite)
     models = functools.cache(functools.partial(_load_model, dtype=config.dtype))
     if config.degradation != "auto":
         models(config.degradation)  # refuses a wrong file before anything is written
-    bad = [_failure_of(out / f"{name}.json") for name, good in finished.items() if not good]
-    return Plan(
+    plan = Plan(
         out=out,
         config=config,
         options=options,
@@ -177,13 +213,11 @@ def make_plan(
         generator_name=generator_name,
         models=models,
         settings=settings,
-        inputs=everything,
         problems=problems,
-        todo=todo,
-        redone=frozenset(x.name for x in todo if f"{x.name}.json" in there),
-        kept=sum(finished.values()),
-        failures=[*skipped, *bad],
     )
+    if photographs is not None:
+        there = names_with_faces(out, everything)
+    return plan.with_inputs(everything, there=there, photographs=photographs)
 
 
 def from_different_starts(config: RestoreConfig, *, samples: int) -> RestoreConfig:

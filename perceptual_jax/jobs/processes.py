@@ -49,11 +49,13 @@ class Share:
     def owns(self, name: str) -> bool:
         """Whether a picture of this name is restored by this process.
 
+        The faces of a photograph, `NAME/face-1`, belong to the process that restores `NAME`.
+
         Example:
             >>> [[name for name in "abcdef" if Share(i, 2).owns(name)] for i in (0, 1)]
             [['a', 'b', 'c', 'e', 'f'], ['d']]
         """
-        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+        digest = hashlib.sha256(name.partition("/")[0].encode("utf-8", "surrogateescape")).digest()
         return int.from_bytes(digest[:8], "big") % self.count == self.index
 
     def file(self, stem: str, end: str) -> str:

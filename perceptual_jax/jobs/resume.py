@@ -5,15 +5,17 @@ replaced, unless the user asks to overwrite. So a job is refused, before it writ
 the folder holds
 
 - results of another config, generator, seed or number of samples;
-- under the name of one of its inputs the result of another picture;
+- under the name of one of its inputs the result of another picture, or of a photograph with other
+  settings of its faces;
 - files that have the names of its results, but no job's config.
 """
 
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from perceptual_jax.config import (
@@ -25,6 +27,7 @@ from perceptual_jax.io.encoding import is_ours
 from perceptual_jax.io.files import (
     Place,
     load_json,
+    names_in,
     printable,
     write_atomically,
 )
@@ -41,6 +44,18 @@ _THREADS, _CHUNK = 8, 4096
 _ADVICE = "choose another folder, or overwrite"
 
 
+def names_with_faces(out: Place, inputs: Sequence[Input]) -> set[str]:
+    """The names of the files in a job's folder and in the folders of these photographs.
+
+    The latter have the folder's name, as in `NAME/face-1.json`.
+    """
+    there = names_in(out)
+    photographs = {x.name for x in inputs} & there
+    if isinstance(out, Path):
+        photographs = {name for name in photographs if (out / name).is_dir()}
+    return there | {f"{name}/{file}" for name in photographs for file in names_in(out / name)}
+
+
 def finished_inputs(
     out: Place,
     there: set[str],
@@ -49,6 +64,7 @@ def finished_inputs(
     settings: Settings,
     *,
     output: Output = AS_PNG,
+    photographs: Mapping[str, Any] | None = None,
 ) -> dict[str, bool]:
     """Finds the inputs that an earlier job with the same settings has finished.
 
@@ -59,6 +75,8 @@ def finished_inputs(
         config: The config of this job.
         settings: The settings of this job.
         output: Format and names of the pictures of this job.
+        photographs: The settings of a job over photographs, with which those in the folder must
+            have been restored; None if this job is over crops.
 
     Returns:
         For each finished name, whether its status is OK; a search that stopped early is finished
@@ -83,20 +101,28 @@ def finished_inputs(
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(inputs), _CHUNK):
             chunk = inputs[start : start + _CHUNK]
-            check = functools.partial(_finished, out, there, settings)
+            check = functools.partial(_finished, out, there, settings, photographs)
             for source, good in zip(chunk, pool.map(check, chunk), strict=True):
                 if good is not None:
                     finished[source.name] = good
     return finished
 
 
-def _finished(out: Place, there: set[str], settings: Settings, source: Input) -> bool | None:
+def _finished(
+    out: Place,
+    there: set[str],
+    settings: Settings,
+    photographs: Mapping[str, Any] | None,
+    source: Input,
+) -> bool | None:
     """Whether the status of an input's result is OK; None if it is missing or incomplete."""
     path = out / f"{source.name}.json"
     record = load_json(path)
     if record is None:
         return None
     _refuse_other_settings(path, record, settings)
+    if "photograph" in record:
+        _refuse_other_photograph(path, record["photograph"], photographs)
     known = record.get("input", {})
     if known.get("sha256") != input_sha256(source):
         raise UsageError(
@@ -168,6 +194,18 @@ def _refuse_other_settings(path: Place, record: Record, settings: Settings) -> N
             difference = f"with {name} {there.get(name)}, not {here}"
             if name.endswith("_sha256"):
                 difference = f"of another {name.removesuffix('_sha256')}"
+            raise UsageError(f"{path} is a result {difference}; {_ADVICE}")
+
+
+def _refuse_other_photograph(path: Place, there: Record, here: Mapping[str, Any] | None) -> None:
+    if here is None:
+        raise UsageError(f"{path} is the result of a whole photograph, not of a crop; {_ADVICE}")
+    for name, value in here.items():
+        if there.get("settings", {}).get(name) != value:
+            known = there.get("settings", {}).get(name)
+            difference = f"with {name} {known}, not {value}"
+            if name.endswith("_sha256"):
+                difference = f"with other {name.removesuffix('_sha256')}"
             raise UsageError(f"{path} is a result {difference}; {_ADVICE}")
 
 

@@ -47,7 +47,7 @@ class Row(NamedTuple):
     @property
     def file(self) -> str:
         """The name of the restoration's snapshot."""
-        return f"{self.picture.input.name}.{self.sample}.npz"
+        return _file(self.picture.input.name, self.sample)
 
 
 class Group(NamedTuple):
@@ -78,7 +78,7 @@ class Snapshots:
         batches: dict[tuple[int, str, int], dict[int, Input]] = {}
         others = []
         for source in inputs:
-            file = f"{source.name}.0.npz"
+            file = _file(source.name, 0)
             saved = _read(self._folder / file) if file in there else None
             if saved is None or "batch" not in saved:
                 others.append(source)
@@ -190,6 +190,11 @@ def remove_empty_snapshots(out: Place) -> None:
     if isinstance(out, Path):
         with contextlib.suppress(OSError):
             (out / _SNAPSHOTS).rmdir()
+
+
+def _file(name: str, sample: int) -> str:
+    """The name of a snapshot; those of a photograph's faces lie beside the others."""
+    return f"{name.replace('/', '%2F')}.{sample}.npz"
 
 
 def _read(path: Place) -> dict[str, np.ndarray] | None:

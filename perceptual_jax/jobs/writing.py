@@ -6,6 +6,9 @@
                 of each term at every step
     NAME.json   the record
 
+The faces of a photograph have names with its folder, `NAME/face-1`, and stay PNG in any job, since
+they are put back into it.
+
 The record is written last, so a picture is finished if and only if its record and the files that
 it names exist. `results.jsonl` gathers the records, one line for each input, failures included; a
 job appends whole lines to it and at its end puts them in the order of the inputs.
@@ -15,6 +18,7 @@ import hashlib
 import importlib.metadata
 import platform
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -55,8 +59,14 @@ class Output(NamedTuple):
         """The format, its quality, and the suffix if there is one."""
         return f"{self.encoding} {self.suffix}".rstrip()
 
+    def of(self, name: str) -> "Output":
+        """That of an input: faces of photographs stay PNG, without a suffix."""
+        return Output() if "/" in name else self
+
     def images(self, name: str, samples: int) -> list[str]:
         """The names of the restored pictures of an input."""
+        if self != self.of(name):
+            return self.of(name).images(name, samples)
         end = self.encoding.extension
         if samples == 1:
             return [f"{name}{self.suffix}{end}"]
@@ -160,7 +170,7 @@ def write_result(
     images = output.images(name, samples)
     files = [*images]
     for file, image in zip(images, result.image, strict=True):
-        write_atomically(out / file, output.encoding.encode(to_uint8(image), "restored"))
+        write_atomically(out / file, output.of(name).encoding.encode(to_uint8(image), "restored"))
     record = _describe(picture, result, images) | fields
     if samples > 1:
         spread = spread_map(np.asarray(result.image))
@@ -180,11 +190,22 @@ def write_result(
     save_npz(out / files[-1], latents(result, noise) | traces(result))
     record["files"] = files
     save_json(record_path, record)
-    for file in set(earlier) - set(files):
-        # Only a picture or a map, whatever a damaged record says.
+    remove_replaced(out, name, set(earlier) - set(files))
+    return record
+
+
+def remove_replaced(out: Place, name: str, files: Iterable[str]) -> None:
+    """Removes the files of an input's earlier result that its new one has not replaced.
+
+    Args:
+        out: The job's folder.
+        name: The name of the input.
+        files: The files by the earlier record; only pictures and maps of this name are removed,
+            whatever a damaged record says.
+    """
+    for file in files:
         if re.fullmatch(re.escape(name) + r"([._-][^/\\]*)?\.(png|jpg|webp)", file):
             (out / file).unlink(missing_ok=True)
-    return record
 
 
 def spread_map(images: np.ndarray) -> np.ndarray:

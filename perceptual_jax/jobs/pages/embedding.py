@@ -56,6 +56,7 @@ class Pictures(NamedTuple):
         link = None if file is None else relative_link(file, self.out)
         if link is None:
             make_folder(self.out / FILES)
+            name = name.replace("/", "%2F")  # of a photograph's face
             write_png(self.out / FILES / name, pixels, kind="sheet")
             link = relative_link(self.out / FILES / name, self.out)
         return link or ""

@@ -37,6 +37,7 @@ from perceptual_jax.jobs.pages.runs import (
     Run,
     check_match,
     descriptions,
+    file_in,
     is_restored,
     labelled,
     other_run,
@@ -227,7 +228,7 @@ def _shown(run: Run, record: Record, target: Pictures, notes: list[str]) -> Iter
         values = {k: v for k, v in {**plain, **shared, **terms}.items() if v is not None}
         found = {term: trace[number] for term, trace in curves.items()}
         for shown in _picture(
-            _inside(run.folder, one["image"]),
+            file_in(run.folder, one["image"]),
             None,
             target,
             label,
@@ -240,16 +241,9 @@ def _shown(run: Run, record: Record, target: Pictures, notes: list[str]) -> Iter
     for key, end, label, unit in maps:
         if about := record.get(key):
             legend = f"{label}: black is 0, white is {float(about['white']):.3g}{unit} and more"
-            file = _inside(run.folder, f"{name}_{end}.png")
+            file = file_in(run.folder, f"{name}_{end}.png")
             for shown in _picture(file, None, target, f"{label} map", "map", notes, None):
                 yield Shown(shown.label, "map", shown.src, legend=legend)
-
-
-def _inside(folder: Place, name: str) -> Place:
-    """A file of a folder by its name, which no damaged record may lead elsewhere."""
-    if not isinstance(name, str) or "/" in name or "\\" in name or name in ("", ".", ".."):
-        raise ValueError(f"{name!r} is no name of a file")
-    return folder / name
 
 
 def _picture(

@@ -35,6 +35,22 @@ def is_restored(record: Record) -> bool:
     return isinstance(record.get("restorations"), list) and "files" in record
 
 
+def file_in(folder: Place, name: str) -> Place:
+    """A file of a job's folder by its name, which no damaged record may lead elsewhere.
+
+    Args:
+        folder: The job's folder.
+        name: The name, for a face of a photograph with the folder of the photograph.
+
+    Raises:
+        ValueError: If it is no such name.
+    """
+    parts = name.split("/") if isinstance(name, str) else [""]
+    if len(parts) > 2 or any(part in ("", ".", "..") or "\\" in part for part in parts):
+        raise ValueError(f"{name!r} is no name of a file")
+    return folder / name
+
+
 def labelled(versus: Sequence[str | Place]) -> Iterator[tuple[Place, str]]:
     """Yields the runs with a label each: the folder's name, with its parent's where names clash."""
     places = [place_of(one) for one in versus]

@@ -29,7 +29,7 @@ from perceptual_jax.io.files import (
 )
 from perceptual_jax.io.images import ImageError, read_image, reduce_picture
 from perceptual_jax.jobs.pages.embedding import Pixels, encode
-from perceptual_jax.jobs.pages.runs import Run, labelled, other_run
+from perceptual_jax.jobs.pages.runs import Run, file_in, labelled, other_run
 
 LARGEST = 300e6
 """Bytes of the largest page that is written."""
@@ -187,7 +187,7 @@ def _files(run: Run) -> dict[str, Callable[[], Pixels]]:
             for name, source in run.files.items()
         }
     return {
-        name: lambda one=record["restorations"][0]["image"]: read_image(run.folder / Path(one).name)
+        name: lambda one=record["restorations"][0]["image"]: read_image(file_in(run.folder, one))
         for name, record in run.records.items()
         if record["restorations"]
     }

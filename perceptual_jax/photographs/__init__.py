@@ -1,0 +1,1 @@
+"""Faces in photographs: found, framed as the generator knows them, and put back."""
