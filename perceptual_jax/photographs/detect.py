@@ -2,8 +2,8 @@
 
     photograph -> canvases -> RetinaFace -> one box a face -> O-Net, upright -> FFHQ quad -> rules
 
-Where no face is confirmed, or all of them lie, the photograph is turned by quarters: scans lie on
-their side, or upside down.
+Where no sure face stands, the photograph is turned by quarters: scans lie on their side, or upside
+down.
 """
 
 import dataclasses
@@ -27,9 +27,9 @@ THRESHOLD = 0.8
 """RetinaFace's score of a candidate."""
 _HINT = 0.01
 """RetinaFace's score of a hint: nearly all faces of 12 px have it, and little else."""
-_TURNED_SCORE = 0.99
-"""Scores of both networks from which a face in a turned photograph is believed: dogs on their side
-reach 0.98."""
+_SURE, _SURE_TURNED = 0.97, 0.99
+"""Scores of both networks from which a face shows that the photograph stands, as it is or turned:
+upside down, a mouth passes for eyes with up to 0.95, and dogs on their side for faces with 0.98."""
 _UPRIGHT = np.pi / 3
 """Radians by which a face is turned that still stands."""
 _TURNED_SIDE = 2048
@@ -53,7 +53,7 @@ def find_faces(
 
     Returns:
         Faces and uncertain candidates; those to leave alone have a reason (`Face.skipped`). Of a
-        photograph in which a face was found only after quarter turns, `Face.turned` is not 0, and
+        photograph whose faces stand only after quarter turns, `Face.turned` is not 0, and
         all places are those of the photograph as it was given.
 
     Raises:
@@ -62,26 +62,24 @@ def find_faces(
     if not (min_face > 0 and np.isfinite(min_face)):
         raise ValueError(f"min_face must be a positive number of pixels, got {min_face}")
     found = _faces(photograph, nets, min_face=min_face)
-    sure = [face for face in found if _is_confirmed(face)]
-    if any(map(_stands, sure)):
+    if _standing(found, _SURE):
         return found
     finest = _TURNED_SIDE / max(photograph.shape[:2])
     for turns in (2, 1, 3):
         turned = np.ascontiguousarray(np.rot90(photograph, turns))
         faces = _faces(turned, nets, min_face=min_face, finest=finest)
-        certain = [
-            face
-            for face in faces
-            if min(face.score, face.confirmed or 0) >= _TURNED_SCORE and _stands(face)
-        ]
-        if len(certain) > len(sure):
+        if _standing(faces, _SURE_TURNED):
             size = photograph.shape[1], photograph.shape[0]
             return [_turned_back(face, turns, size) for face in faces]
     return found
 
 
-def _stands(face: Face) -> bool:
-    return abs(angle_of(face.landmarks)) < _UPRIGHT
+def _standing(faces: list[Face], score: float) -> bool:
+    """Whether a face that both networks give this score is turned by less than 60 degrees."""
+    return any(
+        min(face.score, face.confirmed or 0) >= score and abs(angle_of(face.landmarks)) < _UPRIGHT
+        for face in faces
+    )
 
 
 def _is_confirmed(face: Face) -> bool:
