@@ -150,11 +150,11 @@ def surroundings(
         high: x and y after the last pixel.
         side: Side of the quad in pixels, from which the blur and the fade are measured.
     """
-    size = np.array(photograph.shape[1::-1])
+    size = photograph.shape[1], photograph.shape[0]
     x, y = (np.arange(low[axis], high[axis]) for axis in (0, 1))
     rows, columns = _reflect(y, size[1]), _reflect(x, size[0])
     region = photograph[rows[:, None], columns].astype(np.float32)
-    beyond = np.maximum(np.maximum(-low, high - size), 0)
+    beyond = np.maximum(np.maximum(-low, high - np.array(size)), 0)
     if not beyond.any():
         return region
     # 0 inside, 1 where the fade is complete.

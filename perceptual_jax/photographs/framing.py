@@ -17,7 +17,7 @@ err on crops in FFHQ framing, and what the framings of FFHQ and CelebA-HQ differ
 _PIXELS = 1.5
 """The same, in pixels, which matters for small pictures."""
 _BESIDE = 0.5
-"""Side of another face, in parts of the picture's, from which the picture is one of several faces."""
+"""Side of another face, in parts of the picture's, from which it is a picture of several."""
 
 
 def is_aligned(picture: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face]) -> bool:
