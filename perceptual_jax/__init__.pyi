@@ -38,6 +38,8 @@ from .jobs.index import write_index as write_index
 from .jobs.job import JobSummary as JobSummary
 from .jobs.job import restore_files as restore_files
 from .jobs.log import Failure as Failure
+from .jobs.photographs.job import restore_photographs as restore_photographs
+from .jobs.photographs.options import PhotographOptions as PhotographOptions
 from .jobs.plan import JobOptions as JobOptions
 from .jobs.processes import Share as Share
 from .likelihood.config import PixelCNNConfig as PixelCNNConfig
@@ -47,6 +49,7 @@ from .likelihood.likelihood import Likelihood as Likelihood
 from .likelihood.models import load_model as load_model
 from .likelihood.pixelcnn import PixelCNN as PixelCNN
 from .likelihood.sampling import sample_degraded as sample_degraded
+from .photographs.face import Face as Face
 from .prior.features import FeatureSpace as FeatureSpace
 from .prior.features import mean_square as mean_square
 from .prior.geodesic import cross_loss as cross_loss

@@ -21,11 +21,11 @@ from perceptual_jax.config_files import load_config, override, parse_setting
 
 @dataclasses.dataclass(frozen=True)
 class Restore:
-    """Restore degraded faces.
+    """Restore degraded faces, in photographs or as aligned crops.
 
-    Inputs are aligned face crops in FFHQ framing: square, the eyes on a level line, the face
-    filling the square. A result is one plausible face that degrades to its input; its detail is
-    invented. Not for identification.
+    Faces are found in photographs, restored and put back. Aligned crops in FFHQ framing (square,
+    the eyes on a level line, the face filling the square) go in as they are. A result is one
+    plausible face that degrades to its input; its detail is invented. Not for identification.
     """
 
     inputs: Inputs
@@ -33,6 +33,22 @@ class Restore:
     @FILE, a list of such."""
     out: Annotated[str, arg(metavar="DIR")]
     """Folder for the results, or gs://..., s3://...; results that are finished there are kept."""
+    align: Literal["auto", "always", "never"] = "auto"
+    """Which inputs are searched for faces: auto = all but aligned crops, always, or never."""
+    upscale: Annotated[float | None, optional("2 below 1500 pixels", metavar="X")] = None
+    """Enlarges the photographs, by 1 to 4."""
+    faces: Literal["all", "largest", "center"] = "all"
+    """Which faces of a photograph are restored."""
+    min_face: Annotated[int | None, optional("the detector's", metavar="PX")] = None
+    """Smallest height of a face in pixels."""
+    boxes: Annotated[Path | None, optional("none", metavar="FILE")] = None
+    """Boxes or landmarks of faces by hand, for the photographs that the file names."""
+    background: Annotated[str, arg(metavar="lanczos|COMMAND")] = "lanczos"
+    """What enlarges the rest of a photograph; a command has {input} and {output} for its files."""
+    mask: Literal["ellipse", "face"] = "ellipse"
+    """What a restored face replaces: the head with its hair, or the face alone."""
+    grain: bool = False
+    """Add the photograph's grain to the restored faces."""
     config: Annotated[str, arg(metavar="FILE|NAME")] = "default"
     """A TOML file, or the name of a preset such as pulse. In a file with several configs, a colon
     and the name of the row select one: table2:mean_mmd_sphere."""
@@ -100,7 +116,8 @@ class Restore:
         config = override(load_config(self.config), settings)
         enable_compilation_cache()
         from perceptual_jax.jobs.index import write_index
-        from perceptual_jax.jobs.job import restore_files
+        from perceptual_jax.jobs.photographs.job import restore_photographs
+        from perceptual_jax.jobs.photographs.options import PhotographOptions
         from perceptual_jax.jobs.plan import JobOptions
         from perceptual_jax.jobs.processes import join
 
@@ -117,6 +134,16 @@ class Restore:
             quality=self.quality,
             suffix=self.suffix,
         )
+        photographs = PhotographOptions(
+            align=self.align,
+            upscale=self.upscale,
+            faces=self.faces,
+            min_face=self.min_face,
+            boxes=self.boxes,
+            background=self.background,
+            mask=self.mask,
+            grain=self.grain,
+        )
         share = join(
             distributed=self.distributed,
             coordinator=self.coordinator,
@@ -125,11 +152,12 @@ class Restore:
         )
         # After `join`, since its runtime may install its own handler of SIGTERM.
         with sigterm_raises(), progress_bar("restoring") as progress:
-            summary = restore_files(
+            summary = restore_photographs(
                 self.inputs,
                 self.out,
                 config,
                 dataclasses.replace(options, share=share),
+                photographs=photographs,
                 report=say,
                 progress=progress,
             )

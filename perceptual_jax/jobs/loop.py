@@ -67,8 +67,7 @@ class Writer:
             output: Format and names of the pictures.
             written: Called with the record of each picture that is written, from any thread.
         """
-        self._written = written
-        self._out, self._noise, self._journal = out, noise, journal
+        self._out, self._noise, self._journal, self._written = out, noise, journal, written
         self._job_fields, self._redone, self._snapshots = job_fields, redone, snapshots
         self._output = output
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="write")

@@ -170,8 +170,7 @@ def write_result(
     images = output.images(name, samples)
     files = [*images]
     for file, image in zip(images, result.image, strict=True):
-        encoding = output.of(name).encoding
-        write_atomically(out / file, encoding.encode(to_uint8(image), "restored"))
+        write_atomically(out / file, output.of(name).encoding.encode(to_uint8(image), "restored"))
     record = _describe(picture, result, images) | fields
     if samples > 1:
         spread = spread_map(np.asarray(result.image))

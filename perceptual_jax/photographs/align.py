@@ -150,17 +150,17 @@ def surroundings(
         high: x and y after the last pixel.
         side: Side of the quad in pixels, from which the blur and the fade are measured.
     """
-    size = photograph.shape[1], photograph.shape[0]
+    height, width, _ = photograph.shape
     x, y = (np.arange(low[axis], high[axis]) for axis in (0, 1))
-    rows, columns = _reflect(y, size[1]), _reflect(x, size[0])
+    rows, columns = _reflect(y, height), _reflect(x, width)
     region = photograph[rows[:, None], columns].astype(np.float32)
-    beyond = np.maximum(np.maximum(-low, high - np.array(size)), 0)
+    beyond = np.maximum(np.maximum(-low, high - [width, height]), 0)
     if not beyond.any():
         return region
     # 0 inside, 1 where the fade is complete.
     reach = np.maximum(beyond, _PAD * side)
     outside = np.maximum(
-        _distance(x, size[0])[None, :] / reach[0], _distance(y, size[1])[:, None] / reach[1]
+        _distance(x, width)[None, :] / reach[0], _distance(y, height)[:, None] / reach[1]
     )[..., None].astype(np.float32)
     blurred = scipy.ndimage.gaussian_filter(region, (_BLUR * side, _BLUR * side, 0), mode="nearest")
     median = np.median(region, axis=(0, 1))

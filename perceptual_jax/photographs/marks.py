@@ -38,7 +38,7 @@ Mark = Float64[np.ndarray, " 4"] | Float64[np.ndarray, "5 2"]
 _SIZES = (1.0, 0.8, 1.25)
 """Sizes of a marked box that are tried: people mark heads, too, or eyes to chin."""
 _FACE = np.array([[0.27, 0.25], [0.73, 0.85]])
-"""The detector's box of a face in its quad, from upper left to lower right, in parts of the side."""
+"""The detector's box of a face in its quad, from upper left to lower right; parts of the side."""
 
 
 def read_marks(path: Path) -> dict[str, list[Mark]]:
@@ -100,14 +100,18 @@ def check_names(path: Path, marks: Mapping[str, Sequence[Mark]], names: Iterable
 
 
 def marked_faces(
-    photograph: UInt8[np.ndarray, "h w 3"], marks: Sequence[Mark], nets: FaceNets, *, name: str
+    photograph: UInt8[np.ndarray, "h w 3"],
+    marks: Sequence[Mark],
+    nets: FaceNets | None,
+    *,
+    name: str,
 ) -> list[Face]:
     """The faces of a photograph that are marked by hand, the largest first.
 
     Args:
         photograph: RGB, upright.
         marks: Its boxes and landmarks.
-        nets: O-Net finds the landmarks in a box.
+        nets: O-Net finds the landmarks in a box; None if all marks are landmarks.
         name: Name of the photograph, for messages.
 
     Raises:
@@ -137,8 +141,10 @@ def _of_landmarks(picture: Image.Image, landmarks: Float64[np.ndarray, "5 2"], n
 
 
 def _of_box(
-    picture: Image.Image, box: Float64[np.ndarray, " 4"], nets: FaceNets, name: str
+    picture: Image.Image, box: Float64[np.ndarray, " 4"], nets: FaceNets | None, name: str
 ) -> Face:
+    if nets is None:
+        raise ValueError("the landmarks in a box are searched for with nets")
     centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
     _check_inside(picture, centre[None] - 0.5, f"box {_text(box)}", name)
     looks = [

@@ -101,7 +101,7 @@ def test_options_reach_the_job(tmp_path, face, restore, narrow_path, monkeypatch
         calls.append((inputs, out, config, options))
         return JobSummary(Path(out), restored=1, kept=0, failed=(), seconds=0.0)
 
-    monkeypatch.setattr("perceptual_jax.jobs.job.restore_files", record)
+    monkeypatch.setattr("perceptual_jax.jobs.photographs.job.restore_photographs", record)
     options = ["--steps", 2, "--finish-steps", 1, "--fidelity", 0.25, "--samples", 3]
     options += ["--set", "prior.mmd_weight=50", "--set", "prior.space = whitened"]
     options += ["--batch-size", 2, "--overwrite", "--trace", "here"]
@@ -228,7 +228,7 @@ def test_interruption_is_130(face, restore, monkeypatch, capsys):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("perceptual_jax.jobs.job.restore_files", interrupt)
+    monkeypatch.setattr("perceptual_jax.jobs.photographs.job.restore_photographs", interrupt)
     assert restore(face) == 130
     assert "the same command goes on from there" in capsys.readouterr().err
 
@@ -237,7 +237,7 @@ def test_a_defect_of_the_program_is_not_hidden(face, restore, monkeypatch):
     def defect(*args, **options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("perceptual_jax.jobs.job.restore_files", defect)
+    monkeypatch.setattr("perceptual_jax.jobs.photographs.job.restore_photographs", defect)
     with pytest.raises(ZeroDivisionError):
         restore(face)
 

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-LANDMARKS = np.array([[0.385, 0.47], [0.615, 0.47], [0.5, 0.6], [0.41, 0.725], [0.59, 0.725]])
-"""Eyes, nose and mouth's corners in FFHQ's frame."""
+LANDMARKS = np.array([[0.375, 0.475], [0.625, 0.475], [0.5, 0.6], [0.41, 0.725], [0.59, 0.725]])
+"""Eyes, nose and mouth's corners in FFHQ's frame, which is exactly theirs."""
 
 
 def smooth_photograph(height, width, *, scale=1):

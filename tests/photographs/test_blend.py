@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
+from perceptual_jax.photographs.align import crop_face
 from perceptual_jax.photographs.blend import in_colours_of, paste, scaled_points
 from perceptual_jax.photographs.masks import (
     CENTRE,
@@ -68,6 +69,18 @@ def test_an_unrestored_face_changes_a_smooth_photograph_by_less_than_a_level(deg
     before = photograph[patch.top : patch.top + height, patch.left : patch.left + width]
     # Both were rounded, so that less than one level is at most one.
     assert np.abs(patch.pixels.astype(int) - before).max() <= 1
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 23])
+def test_the_crop_of_a_face_goes_back_without_a_trace(degrees):
+    photograph = smooth_photograph(120, 150)
+    quad = frame((69.5, 59.5), 60, degrees=degrees)
+    patch = paste(photograph, crop_face(photograph, quad, None).astype(float), quad, by_ellipse)
+    height, width, _ = patch.pixels.shape
+    before = photograph[patch.top : patch.top + height, patch.left : patch.left + width]
+    change = np.abs(patch.pixels.astype(int) - before)
+    assert change.max() <= (1 if degrees == 23 else 0)
+    assert change.mean() < 0.1
 
 
 def test_a_photograph_enlarged_by_two_has_its_points_half_a_pixel_further():

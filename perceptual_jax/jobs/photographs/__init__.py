@@ -1,0 +1,1 @@
+"""Jobs over whole photographs: their faces are found, restored as crops are, and put back."""
