@@ -26,7 +26,7 @@ MIN_FACE = 12.0
 THRESHOLD = 0.8
 """RetinaFace's score of a candidate."""
 _HINT = 0.01
-"""RetinaFace's score of a hint: nearly all faces of 12 px have it, and little else in a photograph."""
+"""RetinaFace's score of a hint: nearly all faces of 12 px have it, and little else."""
 _TURNED_SCORE = 0.99
 """Scores of both networks from which a face in a turned photograph is believed: dogs on their side
 reach 0.98."""
