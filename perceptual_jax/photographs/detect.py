@@ -2,8 +2,8 @@
 
     photograph -> canvases -> RetinaFace -> one box a face -> O-Net, upright -> FFHQ quad -> rules
 
-Where no face is confirmed, the photograph is turned by quarters: scans lie on their side, or upside
-down.
+Where no face is confirmed, or all of them lie, the photograph is turned by quarters: scans lie on
+their side, or upside down.
 """
 
 import dataclasses
@@ -30,6 +30,8 @@ _HINT = 0.01
 _TURNED_SCORE = 0.99
 """Scores of both networks from which a face in a turned photograph is believed: dogs on their side
 reach 0.98."""
+_UPRIGHT = np.pi / 3
+"""Radians by which a face is turned that still stands."""
 _TURNED_SIDE = 2048
 """Longer side in pixels at which a turned photograph is looked at, at most."""
 _WITHIN = 0.7
@@ -60,16 +62,26 @@ def find_faces(
     if not (min_face > 0 and np.isfinite(min_face)):
         raise ValueError(f"min_face must be a positive number of pixels, got {min_face}")
     found = _faces(photograph, nets, min_face=min_face)
-    if any(_is_confirmed(face) for face in found):
+    sure = [face for face in found if _is_confirmed(face)]
+    if any(map(_stands, sure)):
         return found
     finest = _TURNED_SIDE / max(photograph.shape[:2])
     for turns in (2, 1, 3):
         turned = np.ascontiguousarray(np.rot90(photograph, turns))
         faces = _faces(turned, nets, min_face=min_face, finest=finest)
-        if any(min(face.score, face.confirmed or 0) >= _TURNED_SCORE for face in faces):
+        certain = [
+            face
+            for face in faces
+            if min(face.score, face.confirmed or 0) >= _TURNED_SCORE and _stands(face)
+        ]
+        if len(certain) > len(sure):
             size = photograph.shape[1], photograph.shape[0]
             return [_turned_back(face, turns, size) for face in faces]
     return found
+
+
+def _stands(face: Face) -> bool:
+    return abs(angle_of(face.landmarks)) < _UPRIGHT
 
 
 def _is_confirmed(face: Face) -> bool:

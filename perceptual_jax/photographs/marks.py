@@ -35,6 +35,7 @@ from perceptual_jax.photographs.rules import UNCERTAIN
 Mark = Float64[np.ndarray, " 4"] | Float64[np.ndarray, "5 2"]
 """Left, top, right and bottom edge of a face, or x and y of its landmarks."""
 
+_LARGEST_FILE = 10_000_000
 _SIZES = (1.0, 0.8, 1.25)
 """Sizes of a marked box that are tried: people mark heads, too, or eyes to chin."""
 _FACE = np.array([[0.27, 0.25], [0.73, 0.85]])
@@ -48,7 +49,10 @@ def read_marks(path: Path) -> dict[str, list[Mark]]:
         UsageError: If the file cannot be read, or holds other than names, boxes and landmarks.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        if len(content) > _LARGEST_FILE:
+            raise UsageError(f"{path} is too large for a file of marks ({len(content):,} bytes)")
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"cannot read {path} ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -199,8 +203,10 @@ def _csv(path: Path, text: str) -> Iterator[tuple[str, str, Any]]:
     try:
         for line, row in enumerate(csv.reader(io.StringIO(text)), 1):
             cells = [cell.strip() for cell in row]
-            if not any(cells) or (line == 1 and not any(map(_is_number, cells[1:]))):
-                continue  # an empty line, or the header
+            if not any(cells) or cells[0].startswith("#"):
+                continue
+            if line == 1 and not any(map(_is_number, cells[1:])):
+                continue  # the header
             numbers = [float(cell) if _is_number(cell) else cell for cell in cells[1:]]
             pairs = [numbers[i : i + 2] for i in range(0, len(numbers), 2)]
             yield cells[0], f"line {line}", pairs if len(numbers) == 10 else numbers

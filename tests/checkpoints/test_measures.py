@@ -18,6 +18,7 @@ from perceptual_jax.checkpoints.catalogue import (
     SourceArchive,
     WeightsError,
 )
+from perceptual_jax.checkpoints.inert import DamagedCheckpointError
 from perceptual_jax.checkpoints.measure_files import MEASURES
 from tests.helpers.checkpoint_writers import called
 
@@ -160,3 +161,24 @@ def test_the_pristine_model_is_read_without_pickles():
     ):
         with pytest.raises(WeightsError, match=r"pristine model|35 features"):
             MEASURES["niqe"](bad)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"WEIGHTS = b'abc'", "its ONNX file has the SHA-256 ba7816bf"),
+        (b"WEIGHTS = open('x')", "not one bytes literal"),
+        (b"WEIGHTS = 'abc'", "not one bytes literal"),
+        (b"import os", "not one bytes literal"),
+        (b"a = b'1'\nb = b'2'", "not one bytes literal"),
+        (b"WEIGHTS = b'", "not one bytes literal"),
+        (b"\xff", "not one bytes literal"),
+    ],
+)
+def test_a_module_that_is_not_retinaface_is_refused(content, message):
+    with pytest.raises(DamagedCheckpointError, match=message):
+        MEASURES["retinaface"]({"retinaface/weights.py": content})
+
+
+def test_onnx_files_are_kept_whole():
+    assert MEASURES["onet"]({"onet.onnx": b"abc"})["onnx"].tobytes() == b"abc"
