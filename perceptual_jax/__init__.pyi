@@ -49,7 +49,10 @@ from .likelihood.likelihood import Likelihood as Likelihood
 from .likelihood.models import load_model as load_model
 from .likelihood.pixelcnn import PixelCNN as PixelCNN
 from .likelihood.sampling import sample_degraded as sample_degraded
+from .photographs.detect import find_faces as find_faces
 from .photographs.face import Face as Face
+from .photographs.nets import FaceNets as FaceNets
+from .photographs.nets import load_face_nets as load_face_nets
 from .prior.features import FeatureSpace as FeatureSpace
 from .prior.features import mean_square as mean_square
 from .prior.geodesic import cross_loss as cross_loss
