@@ -149,8 +149,10 @@ def _of_box(
 ) -> Face:
     if nets is None:
         raise ValueError("the landmarks in a box are searched for with nets")
-    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
-    _check_inside(picture, centre[None] - 0.5, f"box {_text(box)}", name)
+    centre, half = box[:2] / 2 + box[2:] / 2, box[2:] / 2 - box[:2] / 2
+    # A box of more than twice the photograph is no face in it, and would take much memory.
+    points = np.stack([centre, centre if max(half) <= max(picture.size) else box[:2]])
+    _check_inside(picture, points - 0.5, f"box {_text(box)}", name)
     looks = [
         find_landmarks(
             picture, np.concatenate([centre - size * half, centre + size * half]), nets, angle=angle
@@ -186,7 +188,7 @@ def _edges(corners: Float[np.ndarray, "n 2"]) -> tuple[float, float, float, floa
 def _json(path: Path, text: str) -> Iterator[tuple[str, str, Any]]:
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of too many digits
         raise UsageError(f"{path} is not JSON ({error})") from None
     if not isinstance(value, dict):
         raise UsageError(f'{path} must be an object {{"photograph": [marks]}}')
