@@ -24,6 +24,9 @@ grey and sepia prints have 0 to 2.6, photographs in colour more than 4."""
 _SEEN = 512
 """Side in pixels at which a photograph's colours are looked at: its grain is averaged out."""
 
+_FACE = 64
+"""The same for a face."""
+
 SIGMA = 1 / 16
 """Width of the Gaussian of the low frequencies, as a fraction of the face's side."""
 _LOW = 256
@@ -65,6 +68,25 @@ def tone_curve(photograph: UInt8[np.ndarray, "h w 3"]) -> Curve | None:
     levels = np.arange(256)
     curve = np.stack([np.interp(levels, centres, mean) for mean in means], axis=1)
     return curve.astype(np.float32)
+
+
+def follows(crop: UInt8[np.ndarray, "n n 3"], curve: Curve) -> bool:
+    """Whether the face in a crop has the chroma of a tone curve.
+
+    A small face with rosy cheeks hardly counts in a faded photograph, but it is not monochrome.
+
+    Args:
+        crop: A face in FFHQ's framing, of which the middle is looked at.
+        curve: The curve of the whole photograph.
+    """
+    size = min(_FACE, len(crop))
+    pixels = resized(crop.astype(np.float32), size)[
+        size // 4 : -(size // 5), size * 3 // 10 : -(size * 3 // 10)
+    ]
+    level = luma(pixels)
+    chroma = np.stack([pixels[..., i] - level for i in (2, 0)], axis=-1) / (_BLUE, _RED)
+    fitted = np.stack([np.interp(level, np.arange(256), curve[:, i]) for i in (0, 1)], axis=-1)
+    return bool(np.sqrt(np.mean((chroma - fitted) ** 2)) < MONOCHROME)
 
 
 def toned(image: Float[np.ndarray, "h w 3"], curve: Curve) -> Float32[np.ndarray, "h w 3"]:

@@ -15,6 +15,7 @@ from perceptual_jax.photographs.masks import (
     without_others,
 )
 from perceptual_jax.photographs.tone import (
+    follows,
     grain,
     luma,
     noise_level,
@@ -203,3 +204,16 @@ def test_grain_has_the_level_of_the_photographs():
     # Enlarged, its grains are as large as the photograph's.
     large = grain(resized(face, 192), crop, rng)
     assert noise_level(large) < 4
+
+
+def test_a_rosy_face_in_a_faded_photograph_is_in_colour():
+    """The whole photograph is nearly sepia; of two faces in it one is, too."""
+    level = np.random.default_rng(3).integers(60, 190, (64, 64, 1))
+    sepia = np.clip(level + np.array([20, 0, -25]), 0, 255).astype(np.uint8)
+    curve = tone_curve(sepia)
+    assert curve is not None
+    assert follows(sepia, curve)
+    rosy = sepia.copy()
+    rosy[24:48, 20:44] = np.clip(rosy[24:48, 20:44] + np.array([18, -8, 0]), 0, 255)
+    assert not follows(rosy, curve)
+    assert follows(sepia[:5, :5], curve)

@@ -35,7 +35,7 @@ from perceptual_jax.photographs.masks import (
     oval_mask,
     without_others,
 )
-from perceptual_jax.photographs.tone import Curve, tone_curve
+from perceptual_jax.photographs.tone import Curve, follows, tone_curve
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 
@@ -80,6 +80,9 @@ def assemble(job: Assembly, found: Found) -> Record:
     size = result_size(found, job.options, job.resolution)
     large = enlarged(photograph.pixels, size, background=job.options.background)
     curve = tone_curve(photograph.shown) if faces else None
+    crops = (read_image(job.out / name / face["crop"]) for face in found.chosen)
+    if curve is not None and not all(follows(crop, curve) for crop in crops):
+        curve = None
     record_path = job.out / f"{name}.json"
     earlier = (load_json(record_path) or {}).get("files", [])
     record_path.unlink(missing_ok=True)
