@@ -457,3 +457,15 @@ def test_a_generated_face_is_found_in_a_photograph_and_restored(tmp_path):
     change = np.abs(result.astype(int) - plain).max(axis=-1)
     assert change[180:260, 260:340].mean() > 0.5
     assert not change[:, :150].any()
+
+
+def test_a_crop_whose_face_is_better_left_alone_goes_in_as_it_is(restore, tmp_path):
+    """A profile that fills a square is what its user cropped, and was restored before."""
+    Image.fromarray(smooth_photograph(40, 40)).save(tmp_path / "side.png")
+    profile = face(frame((23.5, 19.5), 46), skipped="it looks to the side")
+    profile.landmarks[2, 0] += 8
+    said = []
+    summary = restore(tmp_path / "side.png", find=Finder(_40x40=[profile]), report=said.append)
+    assert summary.restored == 1
+    assert "restorations" in record_of(tmp_path / "out", "side")
+    assert any("side.png: it is taken for an aligned crop, since" in line for line in said)

@@ -133,7 +133,10 @@ def examine(
         large = [i for i, face in enumerate(faces) if face.side >= MOST_OF_IT * width]
         if len(large) == 1 and is_face(face := faces[large[0]]):
             kind = REFRAMED
-            faces[large[0]] = dataclasses.replace(face, skipped=_reason_if_cut(face, options))
+            face = dataclasses.replace(face, skipped=_reason_if_cut(face, options))
+            if face.skipped is not None and options.align == "auto" and not marked:
+                return Examined(None, f"it is taken for an aligned crop, since {face.skipped}")
+            faces[large[0]] = face
     record = describe(
         source,
         sha256=sha256,
