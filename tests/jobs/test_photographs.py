@@ -5,15 +5,11 @@ import json
 import sys
 
 import fsspec
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.config_files import load_config, override
 from perceptual_jax.errors import UsageError
-from perceptual_jax.io.images import to_uint8
 from perceptual_jax.jobs.index import write_index
 from perceptual_jax.jobs.job import restore_files
 from perceptual_jax.jobs.pages.report import write_report
@@ -24,6 +20,7 @@ from perceptual_jax.jobs.plan import JobOptions
 from perceptual_jax.jobs.processes import Share
 from perceptual_jax.jobs.status import overview
 from perceptual_jax.photographs.face import Face
+from tests.helpers.faces import generated_faces
 from tests.helpers.job_files import CONFIG, contents, lines, picture, pixels_of
 from tests.helpers.photographs import frame, landmarks_of, smooth_photograph, with_face
 
@@ -432,20 +429,15 @@ def test_without_onnxruntime_inputs_are_crops(restore, photograph, monkeypatch, 
 
 
 @pytest.mark.slow
-def test_a_generated_face_is_found_in_a_photograph_and_restored(tmp_path):
+def test_a_generated_face_is_found_in_a_photograph_and_restored(narrow, tmp_path):
+    """With the real nets; the default generator is in `notebooks/photograph.ipynb`, which runs."""
     pytest.importorskip("onnxruntime")
-    generator = load_generator("mobilestylegan-ffhq")
-    styles = np.repeat(np.asarray(generator.w_mean)[None], generator.num_styles, axis=0)
-    person = to_uint8(jax.jit(generator.synthesis)(styles, generator.noise_maps()))
+    person = np.asarray(generated_faces()[0])
     quad = frame((150.5, 110.5), 120)
     (tmp_path / "in").mkdir()
     whole = with_face(smooth_photograph(220, 300), person, quad)
     Image.fromarray(whole).save(tmp_path / "in/party.jpg", quality=70)
-    config = override(
-        load_config("default"),
-        {"search.steps": 2, "finish.steps": 0, "finish.project": False, "prior.bank_size": 64},
-    )
-    summary = restore_photographs([tmp_path / "in"], tmp_path / "out", config, generator=generator)
+    summary = restore_photographs([tmp_path / "in"], tmp_path / "out", CONFIG, generator=narrow)
     assert (summary.restored, summary.failed) == (1, ())
     record = record_of(tmp_path / "out", "party")
     (found,) = record["photograph"]["faces"]
