@@ -29,6 +29,7 @@ from .io.images import to_float as to_float
 from .io.images import to_uint8 as to_uint8
 from .jobs.degrade import Degraded as Degraded
 from .jobs.degrade import degrade_files as degrade_files
+from .jobs.engine import Restorer as Restorer
 from .jobs.evaluate import Evaluation as Evaluation
 from .jobs.evaluate import Method as Method
 from .jobs.evaluate import evaluate_files as evaluate_files

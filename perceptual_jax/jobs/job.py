@@ -26,11 +26,11 @@ from perceptual_jax.io.files import (
 )
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs import writing
-from perceptual_jax.jobs.feed import BALANCED_BATCHES, Batch, load_batches
+from perceptual_jax.jobs.engine import job_of
+from perceptual_jax.jobs.feed import Batch, load_batches
 from perceptual_jax.jobs.log import (
     Failure,
     Journal,
-    Record,
     put_in_order,
 )
 from perceptual_jax.jobs.loop import Job, Writer, restore_all
@@ -43,7 +43,6 @@ from perceptual_jax.jobs.resume import (
 from perceptual_jax.jobs.snapshots import Group, Snapshots, remove_empty_snapshots
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.prior.prior import Prior
-from perceptual_jax.restoration.presets import default_batch_size, default_prior
 from perceptual_jax.types import Generator
 
 
@@ -124,22 +123,11 @@ def _restore(
     progress: Callable[[float, int], None] | None,
 ) -> None:
     """Restores the inputs of this process that are not finished, and writes the results."""
-    config, generator, options = plan.config, plan.generator, plan.options
+    config, options = plan.config, plan.options
     every = options.snapshot_every
-    job = Job(
-        config=config,
-        generator=generator,
-        prior=default_prior(generator, config),
-        models=plan.models,
-        seed=options.seed,
-        samples=options.samples,
-        size=options.batch_size or default_batch_size(generator, config),
-        snapshots=Snapshots(plan.out, plan.settings, every) if every else None,
-    )
-    few = options.batch_size is None and options.share.count == 1
-    batches = _batches(
-        job, plan.todo, balanced=few and len(plan.inputs) <= BALANCED_BATCHES * job.max_pictures
-    )
+    snapshots = Snapshots(plan.out, plan.settings, every) if every else None
+    job = job_of(plan.tools, options, snapshots=snapshots)
+    batches = _batches(job, plan.todo, balanced=job.balances(len(plan.inputs)))
     if report is not None:
         _report_bandwidth(job.prior, config, report)
         batches = _reported(batches, report)
@@ -147,7 +135,7 @@ def _restore(
         plan.out,
         config.noise,
         journal,
-        job_fields=_job_fields(plan),
+        job_fields=plan.tools.fields(),
         redone=plan.redone,
         snapshots=job.snapshots,
         output=options.output,
@@ -160,23 +148,6 @@ def _put_results_in_order(plan: Plan) -> None:
     asked = [problem.source for problem in plan.problems] + [x.path for x in plan.inputs]
     records = {printable(x.path): plan.out / f"{x.name}.json" for x in plan.inputs}
     put_in_order(plan.out / RESULTS, map(printable, asked), records)
-
-
-def _job_fields(plan: Plan) -> Record:
-    """Fields of every record: what was used, which an object given in Python may decide."""
-    generator = plan.generator
-    dtype = getattr(generator, "dtype", None) or getattr(
-        getattr(generator, "config", None), "dtype", plan.config.dtype
-    )
-    fields = {
-        "settings": plan.settings._asdict(),
-        "generator": plan.generator_name,
-        "resolution": generator.resolution,
-        "dtype": str(dtype),
-    }
-    if plan.config.generator_class != "none":
-        fields["class"] = plan.config.generator_class
-    return fields | writing.environment()
 
 
 def _batches(job: Job, todo: Sequence[Input], *, balanced: bool) -> Iterator[Batch]:

@@ -21,7 +21,7 @@ from perceptual_jax.degradation.canvas import on_canvases
 from perceptual_jax.errors import Error
 from perceptual_jax.io.files import Place
 from perceptual_jax.jobs import writing
-from perceptual_jax.jobs.feed import Batch
+from perceptual_jax.jobs.feed import BALANCED_BATCHES, Batch
 from perceptual_jax.jobs.log import Journal, Record
 from perceptual_jax.jobs.reading import Picture, restoration_keys
 from perceptual_jax.jobs.snapshots import Row, Snapshots
@@ -146,6 +146,8 @@ class Job(NamedTuple):
     samples: int
     size: int
     """Number of restorations searched at once."""
+    fixed: bool = False
+    """Whether all batches of a shape have the same size, which the user chose."""
     snapshots: Snapshots | None = None
     """Snapshots of partial searches; None takes none."""
 
@@ -153,6 +155,10 @@ class Job(NamedTuple):
     def max_pictures(self) -> int:
         """Largest number of pictures in a batch."""
         return max(1, self.size // self.samples)
+
+    def balances(self, inputs: int) -> bool:
+        """Whether so many inputs are few enough for batches of nearly equal sizes."""
+        return not self.fixed and inputs <= BALANCED_BATCHES * self.max_pictures
 
 
 def restore_all(
@@ -199,7 +205,7 @@ def restore_all(
 
             begun = time.monotonic()
             with _traced(trace if number == 1 else None), clock.time("search"):
-                results = _restore_batch(job, batch, on_fraction)
+                results = restore_pictures(job, batch, progress=on_fraction)
             each = (time.monotonic() - begun) / count
             with clock.time("wait for output"):
                 for picture, result in zip(batch.pictures, results, strict=True):
@@ -240,12 +246,19 @@ def _traced(folder: Path | None) -> Iterator[None]:
         yield
 
 
-def _restore_batch(
-    job: Job,
-    batch: Batch,
-    progress: Callable[[float], None],
+def restore_pictures(
+    job: Job, batch: Batch, *, progress: Callable[[float], None] | None = None
 ) -> list[Restoration]:
-    """Restores each picture of a batch, with its samples along the first axis."""
+    """Restores each picture of a batch, with its samples along the first axis.
+
+    Args:
+        job: The arguments that all batches share.
+        batch: The pictures, at least one.
+        progress: Called after each piece of the search with the fraction of the work that is done.
+
+    Raises:
+        JobError: If the batch does not fit in memory.
+    """
     pictures = batch.pictures
     # A partial batch is padded by repeating its last picture, so that each size compiles once.
     rows = [
@@ -273,7 +286,8 @@ def _restore_batch(
     def on_progress(piece: Progress) -> None:
         if batch_snapshots is not None:
             batch_snapshots.save_if_due(piece)
-        progress(piece.share)
+        if progress is not None:
+            progress(piece.share)
 
     try:
         result = run_batch(

@@ -17,7 +17,7 @@ from perceptual_jax.io.encoding import Encoding, Format, check_suffix
 from perceptual_jax.io.files import Place, check_folder, load_json, names_in, printable
 from perceptual_jax.io.inputs import Input, Problem, collect_inputs
 from perceptual_jax.jobs import log, writing
-from perceptual_jax.jobs.log import Failure, quarantined, stamp_of
+from perceptual_jax.jobs.log import Failure, Record, quarantined, stamp_of
 from perceptual_jax.jobs.processes import Share
 from perceptual_jax.jobs.resume import INDEX, finished_inputs
 from perceptual_jax.jobs.writing import Output, Settings
@@ -83,17 +83,80 @@ class JobOptions:
 DEFAULT = JobOptions()
 
 
-class Plan(NamedTuple):
-    """The work of a job, known before anything is written."""
+class Tools(NamedTuple):
+    """All that restores pictures by a config: loaded once, for any number of them."""
 
-    out: Place
     config: RestoreConfig
-    options: JobOptions
+    """The config, as far as the number of samples changes it."""
     generator: Generator
     generator_name: str
     """The config's name of the generator, or the type of one that was given in Python."""
     models: Callable[[str], Likelihood | None]
+    """Maps the name of a data term to its learned likelihood; None if the term is not learned."""
     settings: Settings
+
+    def fields(self) -> Record:
+        """Fields of every record: what was used, which an object given in Python may decide."""
+        generator = self.generator
+        dtype = getattr(generator, "dtype", None) or getattr(
+            getattr(generator, "config", None), "dtype", self.config.dtype
+        )
+        fields = {
+            "settings": self.settings._asdict(),
+            "generator": self.generator_name,
+            "resolution": generator.resolution,
+            "dtype": str(dtype),
+        }
+        if self.config.generator_class != "none":
+            fields["class"] = self.config.generator_class
+        return fields | writing.environment()
+
+
+def load_tools(
+    config: RestoreConfig,
+    options: JobOptions,
+    *,
+    generator: Generator | None,
+    report: Callable[[str], None] | None,
+) -> Tools:
+    """Loads the generator of a config, and a learned data term if the config names one.
+
+    Args:
+        config: Settings of the restorations.
+        options: Settings of the job.
+        generator: Replaces the generator that the config names.
+        report: Receives lines for the user while a generator is fetched.
+
+    Raises:
+        ConfigError, WeightsError: If the config does not fit, or a file cannot be used.
+    """
+    degradation_sha256 = files_sha256(config.degradation)
+    config = from_different_starts(config, samples=options.samples)
+    generator_name = config.generator
+    if generator is not None:
+        generator_name = f"{type(generator).__name__}, given in Python"
+    else:
+        generator = load_generator(config.generator, report=report, dtype=config.dtype)
+    generator = choose_class(generator, config.generator_class)
+    check_fit(config, generator)
+    settings = writing.settings_of(
+        config,
+        generator,
+        degradation_sha256=degradation_sha256,
+        seed=options.seed,
+        samples=options.samples,
+        output=options.output,
+    )
+    models = functools.cache(functools.partial(_load_model, dtype=config.dtype))
+    return Tools(config, generator, generator_name, models, settings)
+
+
+class Plan(NamedTuple):
+    """The work of a job, known before anything is written."""
+
+    out: Place
+    tools: Tools
+    options: JobOptions
     inputs: list[Input]
     """The inputs of all processes."""
     problems: list[Problem]
@@ -106,6 +169,16 @@ class Plan(NamedTuple):
     """Number of pictures that an earlier job has restored."""
     failures: list[Failure]
     """Failures of an earlier job whose inputs are not retried."""
+
+    @property
+    def config(self) -> RestoreConfig:
+        """The config of the job."""
+        return self.tools.config
+
+    @property
+    def settings(self) -> Settings:
+        """All that determines the results besides the pictures."""
+        return self.tools.settings
 
 
 def make_plan(
@@ -140,23 +213,8 @@ def make_plan(
         taken=[name.removesuffix(".json") for name in there if name.endswith(".json")],
         report=report,
     )
-    degradation_sha256 = files_sha256(config.degradation)
-    config = from_different_starts(config, samples=options.samples)
-    generator_name = config.generator
-    if generator is not None:
-        generator_name = f"{type(generator).__name__}, given in Python"
-    else:
-        generator = load_generator(config.generator, report=report, dtype=config.dtype)
-    generator = choose_class(generator, config.generator_class)
-    check_fit(config, generator)
-    settings = writing.settings_of(
-        config,
-        generator,
-        degradation_sha256=degradation_sha256,
-        seed=options.seed,
-        samples=options.samples,
-        output=options.output,
-    )
+    tools = load_tools(config, options, generator=generator, report=report)
+    config, settings = tools.config, tools.settings
     own = [source for source in everything if options.share.owns(source.name)]
     finished = (
         {}
@@ -165,18 +223,13 @@ def make_plan(
     )
     left = [source for source in own if source.name not in finished]
     todo, skipped = split_quarantined(left, out, retry=options.retry_failed or options.overwrite)
-    models = functools.cache(functools.partial(_load_model, dtype=config.dtype))
     if config.degradation != "auto":
-        models(config.degradation)  # refuses a wrong file before anything is written
+        tools.models(config.degradation)  # refuses a wrong file before anything is written
     bad = [_failure_of(out / f"{name}.json") for name, good in finished.items() if not good]
     return Plan(
         out=out,
-        config=config,
+        tools=tools,
         options=options,
-        generator=generator,
-        generator_name=generator_name,
-        models=models,
-        settings=settings,
         inputs=everything,
         problems=problems,
         todo=todo,
