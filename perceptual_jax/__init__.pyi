@@ -27,6 +27,7 @@ from .io.encoding import Encoding as Encoding
 from .io.images import read_image as read_image
 from .io.images import to_float as to_float
 from .io.images import to_uint8 as to_uint8
+from .jobs.cluster import Cluster as Cluster
 from .jobs.degrade import Degraded as Degraded
 from .jobs.degrade import degrade_files as degrade_files
 from .jobs.engine import Restorer as Restorer

@@ -51,9 +51,7 @@ def job_of(tools: Tools, options: JobOptions, *, snapshots: Snapshots | None = N
         prior=default_prior(generator, config),
         models=tools.models,
         seed=options.seed,
-        samples=options.samples,
-        size=options.batch_size or default_batch_size(generator, config),
-        fixed=options.batch_size is not None or options.share.count > 1,
+        sizes=options.sizes(default_batch_size(generator, config)),
         snapshots=snapshots,
     )
 
@@ -123,14 +121,14 @@ class Restorer:
             UsageError: If there is no column of pictures, or columns differ in length.
             JobError: If the pictures searched at once do not fit in memory.
         """
-        sources = inputs_of(batch)
+        sources, sizes = inputs_of(batch), self._job.sizes
         numbers = {id(source): i for i, source in enumerate(sources)}
         rows: list[dict[str, Any]] = [{} for _ in sources]
         for group in load_batches(
             sources,
             self._job.config,
-            max_pictures=self._job.max_pictures,
-            balanced=self._job.balances(len(sources)),
+            max_pictures=sizes.max_pictures,
+            balanced=sizes.balances(len(sources)),
             resolution=self._job.generator.resolution,
         ):
             for source, reason in group.failed:
@@ -147,7 +145,7 @@ class Restorer:
         return writing.describe(picture, result) | self._fields
 
     def _row(self, record: Record, result: Restoration | None) -> dict[str, Any]:
-        generator, samples = self._job.generator, self._job.samples
+        generator, samples = self._job.generator, self._job.sizes.samples
         if result is None:
             image = np.zeros((samples, generator.resolution, generator.resolution, 3), np.uint8)
             shape = (samples, generator.num_styles, *generator.w_mean.shape)

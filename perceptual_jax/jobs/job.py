@@ -11,7 +11,7 @@ call resumes the job, with this number of processes or another.
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from upath import UPath
@@ -24,23 +24,23 @@ from perceptual_jax.io.files import (
     place_of,
     printable,
 )
-from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs import writing
+from perceptual_jax.jobs.cluster import Cluster
 from perceptual_jax.jobs.engine import job_of
-from perceptual_jax.jobs.feed import Batch, load_batches
+from perceptual_jax.jobs.feed import Batch, Sizes, load_batches
 from perceptual_jax.jobs.log import (
     Failure,
     Journal,
     put_in_order,
 )
-from perceptual_jax.jobs.loop import Job, Writer, restore_all
+from perceptual_jax.jobs.loop import Writer, restore_all
 from perceptual_jax.jobs.plan import DEFAULT, JobOptions, Plan, make_plan
 from perceptual_jax.jobs.processes import hold_lease
 from perceptual_jax.jobs.resume import (
     RESULTS,
     write_config,
 )
-from perceptual_jax.jobs.snapshots import Group, Snapshots, remove_empty_snapshots
+from perceptual_jax.jobs.snapshots import Group, remove_empty_snapshots
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.prior.prior import Prior
 from perceptual_jax.types import Generator
@@ -101,7 +101,9 @@ def restore_files(
         with Journal(plan.out, options.share, heartbeat, total=len(plan.todo)) as journal:
             for source, reason in plan.problems if options.share.index == 0 else ():
                 journal.add(writing.failure_record(None, source, reason), None)
-            if plan.todo:
+            if plan.todo and plan.options.cluster is not None:
+                _restore_on_ray(plan, plan.options.cluster, journal, report, progress)
+            elif plan.todo:
                 _restore(plan, journal, report=report, progress=progress)
         if options.share.count == 1:
             remove_empty_snapshots(plan.out)
@@ -124,10 +126,8 @@ def _restore(
 ) -> None:
     """Restores the inputs of this process that are not finished, and writes the results."""
     config, options = plan.config, plan.options
-    every = options.snapshot_every
-    snapshots = Snapshots(plan.out, plan.settings, every) if every else None
-    job = job_of(plan.tools, options, snapshots=snapshots)
-    batches = _batches(job, plan.todo, balanced=job.balances(len(plan.inputs)))
+    job = job_of(plan.tools, options, snapshots=plan.snapshots)
+    batches = _batches(plan, job.sizes)
     if report is not None:
         _report_bandwidth(job.prior, config, report)
         batches = _reported(batches, report)
@@ -143,6 +143,23 @@ def _restore(
         restore_all(job, batches, writer, journal, trace=options.trace, progress=progress)
 
 
+def _restore_on_ray(
+    plan: Plan,
+    cluster: Cluster,
+    journal: Journal,
+    report: Callable[[str], None] | None,
+    progress: Callable[[float, int], None] | None,
+) -> None:
+    """Lets the workers of a Ray cluster restore the inputs and write the results."""
+    from perceptual_jax.jobs.ray_engine import restore_on_ray
+
+    def batches(sizes: Sizes) -> Iterator[Batch]:
+        made = _batches(plan, sizes)
+        return made if report is None else _reported(made, report)
+
+    restore_on_ray(plan, cluster, batches, journal, report=report, progress=progress)
+
+
 def _put_results_in_order(plan: Plan) -> None:
     """Rewrites the results file with one line for each input, in the order of the inputs."""
     asked = [problem.source for problem in plan.problems] + [x.path for x in plan.inputs]
@@ -150,16 +167,17 @@ def _put_results_in_order(plan: Plan) -> None:
     put_in_order(plan.out / RESULTS, map(printable, asked), records)
 
 
-def _batches(job: Job, todo: Sequence[Input], *, balanced: bool) -> Iterator[Batch]:
+def _batches(plan: Plan, sizes: Sizes) -> Iterator[Batch]:
     """Yields the inputs in batches, those with a partial search first."""
-    groups = [Group(list(todo), None)] if job.snapshots is None else job.snapshots.groups(todo)
+    snapshots, balanced = plan.snapshots, sizes.balances(len(plan.inputs))
+    groups = [Group(list(plan.todo), None)] if snapshots is None else snapshots.groups(plan.todo)
     return itertools.chain.from_iterable(
         load_batches(
             group.inputs,
-            job.config,
-            max_pictures=min(job.max_pictures, group.pictures or job.max_pictures),
+            plan.config,
+            max_pictures=min(sizes.max_pictures, group.pictures or sizes.max_pictures),
             balanced=balanced and group.pictures is None,
-            resolution=job.generator.resolution,
+            resolution=plan.tools.generator.resolution,
         )
         for group in groups
     )

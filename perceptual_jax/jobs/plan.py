@@ -17,9 +17,12 @@ from perceptual_jax.io.encoding import Encoding, Format, check_suffix
 from perceptual_jax.io.files import Place, check_folder, load_json, names_in, printable
 from perceptual_jax.io.inputs import Input, Problem, collect_inputs
 from perceptual_jax.jobs import log, writing
+from perceptual_jax.jobs.cluster import Cluster
+from perceptual_jax.jobs.feed import Sizes
 from perceptual_jax.jobs.log import Failure, Record, quarantined, stamp_of
 from perceptual_jax.jobs.processes import Share
 from perceptual_jax.jobs.resume import INDEX, finished_inputs
+from perceptual_jax.jobs.snapshots import Snapshots
 from perceptual_jax.jobs.writing import Output, Settings
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.models import NOT_LEARNED, files_sha256, load_model
@@ -62,6 +65,8 @@ class JobOptions:
     """Appended to the names of the restored pictures, before the extension."""
     trace: Path | None = None
     """Folder for a JAX profiler's trace of the second batch."""
+    cluster: Cluster | None = None
+    """The Ray cluster whose workers restore the pictures; None is this process."""
 
     def __post_init__(self) -> None:
         """Checks the ranges of the numbers."""
@@ -71,6 +76,8 @@ class JobOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
+        if self.cluster is not None and (self.share.count > 1 or self.trace is not None):
+            raise UsageError("a job on a Ray cluster has one process and no trace of its own")
         check_suffix(self.suffix)
         _ = self.output
 
@@ -78,6 +85,11 @@ class JobOptions:
     def output(self) -> Output:
         """The files that restored pictures are written to."""
         return Output(Encoding(self.format, self.quality), self.suffix)
+
+    def sizes(self, fitting: int) -> Sizes:
+        """The sizes of batches, of as many restorations as fit in memory if none is asked for."""
+        fixed = self.batch_size is not None or self.share.count > 1
+        return Sizes(self.batch_size or fitting, self.samples, fixed)
 
 
 DEFAULT = JobOptions()
@@ -94,6 +106,8 @@ class Tools(NamedTuple):
     models: Callable[[str], Likelihood | None]
     """Maps the name of a data term to its learned likelihood; None if the term is not learned."""
     settings: Settings
+    given: bool = False
+    """Whether the generator was given in Python."""
 
     def fields(self) -> Record:
         """Fields of every record: what was used, which an object given in Python may decide."""
@@ -133,6 +147,7 @@ def load_tools(
     degradation_sha256 = files_sha256(config.degradation)
     config = from_different_starts(config, samples=options.samples)
     generator_name = config.generator
+    given = generator is not None
     if generator is not None:
         generator_name = f"{type(generator).__name__}, given in Python"
     else:
@@ -148,7 +163,7 @@ def load_tools(
         output=options.output,
     )
     models = functools.cache(functools.partial(_load_model, dtype=config.dtype))
-    return Tools(config, generator, generator_name, models, settings)
+    return Tools(config, generator, generator_name, models, settings, given)
 
 
 class Plan(NamedTuple):
@@ -179,6 +194,12 @@ class Plan(NamedTuple):
     def settings(self) -> Settings:
         """All that determines the results besides the pictures."""
         return self.tools.settings
+
+    @property
+    def snapshots(self) -> Snapshots | None:
+        """The snapshots of partial searches; None if none are taken."""
+        every = self.options.snapshot_every
+        return Snapshots(self.out, self.settings, every) if every else None
 
 
 def make_plan(
