@@ -27,8 +27,10 @@ from .io.encoding import Encoding as Encoding
 from .io.images import read_image as read_image
 from .io.images import to_float as to_float
 from .io.images import to_uint8 as to_uint8
+from .jobs.cluster import Cluster as Cluster
 from .jobs.degrade import Degraded as Degraded
 from .jobs.degrade import degrade_files as degrade_files
+from .jobs.engine import Restorer as Restorer
 from .jobs.evaluate import Evaluation as Evaluation
 from .jobs.evaluate import Method as Method
 from .jobs.evaluate import evaluate_files as evaluate_files

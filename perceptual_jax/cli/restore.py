@@ -92,6 +92,17 @@ class Restore:
     """Number of processes that share the inputs."""
     process_id: Annotated[int | None, optional("0", metavar="I")] = None
     """Index of this process, from 0."""
+    engine: Literal["local", "ray"] = "local"
+    """This machine, or a Ray cluster, whose workers take over from those that are lost."""
+    address: Annotated[str | None, optional("a cluster of this machine", metavar="ADDRESS")] = None
+    """With --engine ray, the address of the cluster, or auto."""
+    workers: Annotated[int | None, optional("all there is room for", metavar="N")] = None
+    """With --engine ray, the number of workers."""
+    worker_takes: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="NAME=NUMBER", help_behavior_hint="(default: GPU=1, or a node's TPU or CPU)"),
+    ] = ()
+    """With --engine ray, what a worker takes of its node, such as CPU=8; repeatable."""
     trace: Annotated[Path | None, optional("none", metavar="DIR")] = None
     """Folder for a JAX profiler's trace of the second batch."""
     format: Literal["png", "jpeg", "webp"] = "png"
@@ -115,6 +126,7 @@ class Restore:
         settings |= dict(map(parse_setting, self.settings))
         config = override(load_config(self.config), settings)
         enable_compilation_cache()
+        from perceptual_jax.jobs.cluster import cluster_of
         from perceptual_jax.jobs.index import write_index
         from perceptual_jax.jobs.photographs.job import restore_photographs
         from perceptual_jax.jobs.photographs.options import PhotographOptions
@@ -130,6 +142,7 @@ class Restore:
             retry_failed=self.retry_failed,
             snapshot_every=self.snapshot_every,
             trace=self.trace,
+            cluster=cluster_of(self.engine, self.address, self.workers, self.worker_takes),
             format=self.format,
             quality=self.quality,
             suffix=self.suffix,
@@ -144,6 +157,10 @@ class Restore:
             mask=self.mask,
             grain=self.grain,
         )
+        if options.cluster is not None:
+            import jax
+
+            jax.config.update("jax_platforms", "cpu")  # the accelerators are for the workers
         share = join(
             distributed=self.distributed,
             coordinator=self.coordinator,

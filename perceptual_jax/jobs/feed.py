@@ -32,6 +32,26 @@ BALANCED_BATCHES = 4
 """Jobs of at most so many full batches get batches of equal size, which need little padding."""
 
 
+class Sizes(NamedTuple):
+    """The sizes of a job's batches."""
+
+    restorations: int
+    """Number of restorations searched at once."""
+    samples: int
+    """Number of restorations of each picture."""
+    fixed: bool
+    """Whether all batches of a shape have the same size, which the user chose."""
+
+    @property
+    def max_pictures(self) -> int:
+        """Largest number of pictures in a batch."""
+        return max(1, self.restorations // self.samples)
+
+    def balances(self, inputs: int) -> bool:
+        """Whether so many inputs are few enough for batches of nearly equal sizes."""
+        return not self.fixed and inputs <= BALANCED_BATCHES * self.max_pictures
+
+
 class BatchKey(NamedTuple):
     """The properties that all pictures of a batch share."""
 

@@ -11,7 +11,7 @@ call resumes the job, with this number of processes or another.
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from upath import UPath
@@ -24,26 +24,26 @@ from perceptual_jax.io.files import (
     place_of,
     printable,
 )
-from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs import writing
-from perceptual_jax.jobs.feed import BALANCED_BATCHES, Batch, load_batches
+from perceptual_jax.jobs.cluster import Cluster
+from perceptual_jax.jobs.engine import job_of
+from perceptual_jax.jobs.feed import Batch, Sizes, load_batches
 from perceptual_jax.jobs.log import (
     Failure,
     Journal,
     Record,
     put_in_order,
 )
-from perceptual_jax.jobs.loop import Job, Writer, restore_all
+from perceptual_jax.jobs.loop import Writer, restore_all
 from perceptual_jax.jobs.plan import DEFAULT, JobOptions, Plan, make_plan
 from perceptual_jax.jobs.processes import hold_lease
 from perceptual_jax.jobs.resume import (
     RESULTS,
     write_config,
 )
-from perceptual_jax.jobs.snapshots import Group, Snapshots, remove_empty_snapshots
+from perceptual_jax.jobs.snapshots import Group, remove_empty_snapshots
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.prior.prior import Prior
-from perceptual_jax.restoration.presets import default_batch_size, default_prior
 from perceptual_jax.types import Generator
 
 
@@ -101,7 +101,9 @@ def restore_files(
         write_config(plan.out, plan.config)
         with Journal(plan.out, options.share, heartbeat, total=len(plan.todo)) as journal:
             log_problems(plan, journal)
-            if plan.todo:
+            if plan.todo and plan.options.cluster is not None:
+                _restore_on_ray(plan, plan.options.cluster, journal, report, progress)
+            elif plan.todo:
                 restore_todo(plan, journal, report=report, progress=progress)
         if options.share.count == 1:
             remove_empty_snapshots(plan.out)
@@ -138,22 +140,9 @@ def restore_todo(
         progress: As in `restore_files`.
         written: Called with the record of each result that is written, from any thread.
     """
-    config, generator, options = plan.config, plan.generator, plan.options
-    every = options.snapshot_every
-    job = Job(
-        config=config,
-        generator=generator,
-        prior=default_prior(generator, config),
-        models=plan.models,
-        seed=options.seed,
-        samples=options.samples,
-        size=options.batch_size or default_batch_size(generator, config),
-        snapshots=Snapshots(plan.out, plan.settings, every) if every else None,
-    )
-    few = options.batch_size is None and options.share.count == 1
-    batches = _batches(
-        job, plan.todo, balanced=few and len(plan.inputs) <= BALANCED_BATCHES * job.max_pictures
-    )
+    config, options = plan.config, plan.options
+    job = job_of(plan.tools, options, snapshots=plan.snapshots)
+    batches = _batches(plan, job.sizes)
     if report is not None:
         _report_bandwidth(job.prior, config, report)
         batches = _reported(batches, report)
@@ -161,13 +150,30 @@ def restore_todo(
         plan.out,
         config.noise,
         journal,
-        job_fields=job_fields(plan),
+        job_fields=plan.tools.fields(),
         redone=plan.redone,
         snapshots=job.snapshots,
         output=options.output,
         written=written,
     ) as writer:
         restore_all(job, batches, writer, journal, trace=options.trace, progress=progress)
+
+
+def _restore_on_ray(
+    plan: Plan,
+    cluster: Cluster,
+    journal: Journal,
+    report: Callable[[str], None] | None,
+    progress: Callable[[float, int], None] | None,
+) -> None:
+    """Lets the workers of a Ray cluster restore the inputs and write the results."""
+    from perceptual_jax.jobs.ray_engine import restore_on_ray
+
+    def batches(sizes: Sizes) -> Iterator[Batch]:
+        made = _batches(plan, sizes)
+        return made if report is None else _reported(made, report)
+
+    restore_on_ray(plan, cluster, batches, journal, report=report, progress=progress)
 
 
 def _put_results_in_order(plan: Plan) -> None:
@@ -177,33 +183,17 @@ def _put_results_in_order(plan: Plan) -> None:
     put_in_order(plan.out / RESULTS, map(printable, asked), records)
 
 
-def job_fields(plan: Plan) -> Record:
-    """Fields of every record: what was used, which an object given in Python may decide."""
-    generator = plan.generator
-    dtype = getattr(generator, "dtype", None) or getattr(
-        getattr(generator, "config", None), "dtype", plan.config.dtype
-    )
-    fields = {
-        "settings": plan.settings._asdict(),
-        "generator": plan.generator_name,
-        "resolution": generator.resolution,
-        "dtype": str(dtype),
-    }
-    if plan.config.generator_class != "none":
-        fields["class"] = plan.config.generator_class
-    return fields | writing.environment()
-
-
-def _batches(job: Job, todo: Sequence[Input], *, balanced: bool) -> Iterator[Batch]:
+def _batches(plan: Plan, sizes: Sizes) -> Iterator[Batch]:
     """Yields the inputs in batches, those with a partial search first."""
-    groups = [Group(list(todo), None)] if job.snapshots is None else job.snapshots.groups(todo)
+    snapshots, balanced = plan.snapshots, sizes.balances(len(plan.inputs))
+    groups = [Group(list(plan.todo), None)] if snapshots is None else snapshots.groups(plan.todo)
     return itertools.chain.from_iterable(
         load_batches(
             group.inputs,
-            job.config,
-            max_pictures=min(job.max_pictures, group.pictures or job.max_pictures),
+            plan.config,
+            max_pictures=min(sizes.max_pictures, group.pictures or sizes.max_pictures),
             balanced=balanced and group.pictures is None,
-            resolution=job.generator.resolution,
+            resolution=plan.tools.generator.resolution,
         )
         for group in groups
     )

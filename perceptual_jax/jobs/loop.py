@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 
@@ -20,8 +20,9 @@ from perceptual_jax.config import NoiseConfig, RestoreConfig
 from perceptual_jax.degradation.canvas import on_canvases
 from perceptual_jax.errors import Error
 from perceptual_jax.io.files import Place
+from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs import writing
-from perceptual_jax.jobs.feed import Batch
+from perceptual_jax.jobs.feed import Batch, Sizes
 from perceptual_jax.jobs.log import Journal, Record
 from perceptual_jax.jobs.reading import Picture, restoration_keys
 from perceptual_jax.jobs.snapshots import Row, Snapshots
@@ -36,6 +37,18 @@ WAITING = 64
 """Longest queue of unwritten results; when it is full the loop waits, so memory stays bounded."""
 
 
+@runtime_checkable
+class Recorder(Protocol):
+    """Receives the records of results, such as a `Journal`."""
+
+    seconds: dict[str, float]
+    """Seconds spent in each stage."""
+
+    def add(self, record: Record, source: Input | None) -> None:
+        """Adds the record of an input; called from any thread."""
+        ...
+
+
 class Writer:
     """A writer pool: each of its threads writes the files of a picture, then its line in the log.
 
@@ -47,7 +60,7 @@ class Writer:
         self,
         out: Place,
         noise: NoiseConfig,
-        journal: Journal,
+        journal: Recorder,
         *,
         job_fields: Record,
         redone: Collection[str] = (),
@@ -147,16 +160,9 @@ class Job(NamedTuple):
     models: Callable[[str], Likelihood | None]
     """Maps the name of a data term to its learned likelihood; None if the term is not learned."""
     seed: int
-    samples: int
-    size: int
-    """Number of restorations searched at once."""
+    sizes: Sizes
     snapshots: Snapshots | None = None
     """Snapshots of partial searches; None takes none."""
-
-    @property
-    def max_pictures(self) -> int:
-        """Largest number of pictures in a batch."""
-        return max(1, self.size // self.samples)
 
 
 def restore_all(
@@ -203,7 +209,7 @@ def restore_all(
 
             begun = time.monotonic()
             with _traced(trace if number == 1 else None), clock.time("search"):
-                results = _restore_batch(job, batch, on_fraction)
+                results = restore_pictures(job, batch, progress=on_fraction)
             each = (time.monotonic() - begun) / count
             with clock.time("wait for output"):
                 for picture, result in zip(batch.pictures, results, strict=True):
@@ -244,18 +250,25 @@ def _traced(folder: Path | None) -> Iterator[None]:
         yield
 
 
-def _restore_batch(
-    job: Job,
-    batch: Batch,
-    progress: Callable[[float], None],
+def restore_pictures(
+    job: Job, batch: Batch, *, progress: Callable[[float], None] | None = None
 ) -> list[Restoration]:
-    """Restores each picture of a batch, with its samples along the first axis."""
+    """Restores each picture of a batch, with its samples along the first axis.
+
+    Args:
+        job: The arguments that all batches share.
+        batch: The pictures, at least one.
+        progress: Called after each piece of the search with the fraction of the work that is done.
+
+    Raises:
+        JobError: If the batch does not fit in memory.
+    """
     pictures = batch.pictures
     # A partial batch is padded by repeating its last picture, so that each size compiles once.
     rows = [
         Row(picture, sample)
         for picture in [*pictures, *[pictures[-1]] * (batch.full - len(pictures))]
-        for sample in range(job.samples)
+        for sample in range(job.sizes.samples)
     ]
     degradation = pictures[0].header_info.degradation
     config = dataclasses.replace(job.config, degradation=degradation)
@@ -271,13 +284,14 @@ def _restore_batch(
     )
     contents, samples = zip(*((row.picture.content, row.sample) for row in rows), strict=True)
     keys = restoration_keys(contents, samples, seed=job.seed)
-    size = math.ceil(len(rows) / math.ceil(len(rows) / job.size))
+    size = math.ceil(len(rows) / math.ceil(len(rows) / job.sizes.restorations))
     batch_snapshots = None if job.snapshots is None else job.snapshots.for_batch(rows)
 
     def on_progress(piece: Progress) -> None:
         if batch_snapshots is not None:
             batch_snapshots.save_if_due(piece)
-        progress(piece.share)
+        if progress is not None:
+            progress(piece.share)
 
     try:
         result = run_batch(
@@ -295,6 +309,7 @@ def _restore_batch(
         raise
 
     def restoration_of(i: int) -> Restoration:
-        return jax.tree.map(lambda x: x[i * job.samples : (i + 1) * job.samples], result)
+        n = job.sizes.samples
+        return jax.tree.map(lambda x: x[i * n : (i + 1) * n], result)
 
     return [restoration_of(i) for i in range(len(pictures))]

@@ -17,9 +17,12 @@ from perceptual_jax.io.encoding import Encoding, Format, check_suffix
 from perceptual_jax.io.files import Place, check_folder, load_json, names_in, printable
 from perceptual_jax.io.inputs import Input, Problem, collect_inputs
 from perceptual_jax.jobs import log, writing
-from perceptual_jax.jobs.log import Failure, quarantined, stamp_of
+from perceptual_jax.jobs.cluster import Cluster
+from perceptual_jax.jobs.feed import Sizes
+from perceptual_jax.jobs.log import Failure, Record, quarantined, stamp_of
 from perceptual_jax.jobs.processes import Share
 from perceptual_jax.jobs.resume import INDEX, finished_inputs, names_with_faces
+from perceptual_jax.jobs.snapshots import Snapshots
 from perceptual_jax.jobs.writing import Output, Settings
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.likelihood.models import NOT_LEARNED, files_sha256, load_model
@@ -62,6 +65,8 @@ class JobOptions:
     """Appended to the names of the restored pictures, before the extension."""
     trace: Path | None = None
     """Folder for a JAX profiler's trace of the second batch."""
+    cluster: Cluster | None = None
+    """The Ray cluster whose workers restore the pictures; None is this process."""
 
     def __post_init__(self) -> None:
         """Checks the ranges of the numbers."""
@@ -71,6 +76,8 @@ class JobOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
+        if self.cluster is not None and (self.share.count > 1 or self.trace is not None):
+            raise UsageError("a job on a Ray cluster has one process and no trace of its own")
         check_suffix(self.suffix)
         _ = self.output
 
@@ -79,21 +86,92 @@ class JobOptions:
         """The files that restored pictures are written to."""
         return Output(Encoding(self.format, self.quality), self.suffix)
 
+    def sizes(self, fitting: int) -> Sizes:
+        """The sizes of batches, of as many restorations as fit in memory if none is asked for."""
+        fixed = self.batch_size is not None or self.share.count > 1
+        return Sizes(self.batch_size or fitting, self.samples, fixed)
+
 
 DEFAULT = JobOptions()
+
+
+class Tools(NamedTuple):
+    """All that restores pictures by a config: loaded once, for any number of them."""
+
+    config: RestoreConfig
+    """The config, as far as the number of samples changes it."""
+    generator: Generator
+    generator_name: str
+    """The config's name of the generator, or the type of one that was given in Python."""
+    models: Callable[[str], Likelihood | None]
+    """Maps the name of a data term to its learned likelihood; None if the term is not learned."""
+    settings: Settings
+    given: bool = False
+    """Whether the generator was given in Python."""
+
+    def fields(self) -> Record:
+        """Fields of every record: what was used, which an object given in Python may decide."""
+        generator = self.generator
+        dtype = getattr(generator, "dtype", None) or getattr(
+            getattr(generator, "config", None), "dtype", self.config.dtype
+        )
+        fields = {
+            "settings": self.settings._asdict(),
+            "generator": self.generator_name,
+            "resolution": generator.resolution,
+            "dtype": str(dtype),
+        }
+        if self.config.generator_class != "none":
+            fields["class"] = self.config.generator_class
+        return fields | writing.environment()
+
+
+def load_tools(
+    config: RestoreConfig,
+    options: JobOptions,
+    *,
+    generator: Generator | None,
+    report: Callable[[str], None] | None,
+) -> Tools:
+    """Loads the generator of a config, and a learned data term if the config names one.
+
+    Args:
+        config: Settings of the restorations.
+        options: Settings of the job.
+        generator: Replaces the generator that the config names.
+        report: Receives lines for the user while a generator is fetched.
+
+    Raises:
+        ConfigError, WeightsError: If the config does not fit, or a file cannot be used.
+    """
+    degradation_sha256 = files_sha256(config.degradation)
+    config = from_different_starts(config, samples=options.samples)
+    generator_name = config.generator
+    given = generator is not None
+    if generator is not None:
+        generator_name = f"{type(generator).__name__}, given in Python"
+    else:
+        generator = load_generator(config.generator, report=report, dtype=config.dtype)
+    generator = choose_class(generator, config.generator_class)
+    check_fit(config, generator)
+    settings = writing.settings_of(
+        config,
+        generator,
+        degradation_sha256=degradation_sha256,
+        seed=options.seed,
+        samples=options.samples,
+        output=options.output,
+    )
+    models = functools.cache(functools.partial(_load_model, dtype=config.dtype))
+    return Tools(config, generator, generator_name, models, settings, given)
 
 
 class Plan(NamedTuple):
     """The work of a job, known before anything is written."""
 
     out: Place
-    config: RestoreConfig
+    tools: Tools
     options: JobOptions
-    generator: Generator
-    generator_name: str
-    """The config's name of the generator, or the type of one that was given in Python."""
-    models: Callable[[str], Likelihood | None]
-    settings: Settings
     problems: list[Problem]
     """Sources that the user named and that give no input."""
     inputs: Sequence[Input] = ()
@@ -150,6 +228,22 @@ class Plan(NamedTuple):
             failures=[*skipped, *bad],
         )
 
+    @property
+    def config(self) -> RestoreConfig:
+        """The config of the job."""
+        return self.tools.config
+
+    @property
+    def settings(self) -> Settings:
+        """All that determines the results besides the pictures."""
+        return self.tools.settings
+
+    @property
+    def snapshots(self) -> Snapshots | None:
+        """The snapshots of partial searches; None if none are taken."""
+        every = self.options.snapshot_every
+        return Snapshots(self.out, self.settings, every) if every else None
+
 
 def make_plan(
     sources: Iterable[str | os.PathLike[str]],
@@ -185,36 +279,10 @@ def make_plan(
         taken=[name.removesuffix(".json") for name in there if name.endswith(".json")],
         report=report,
     )
-    degradation_sha256 = files_sha256(config.degradation)
-    config = from_different_starts(config, samples=options.samples)
-    generator_name = config.generator
-    if generator is not None:
-        generator_name = f"{type(generator).__name__}, given in Python"
-    else:
-        generator = load_generator(config.generator, report=report, dtype=config.dtype)
-    generator = choose_class(generator, config.generator_class)
-    check_fit(config, generator)
-    settings = writing.settings_of(
-        config,
-        generator,
-        degradation_sha256=degradation_sha256,
-        seed=options.seed,
-        samples=options.samples,
-        output=options.output,
-    )
-    models = functools.cache(functools.partial(_load_model, dtype=config.dtype))
+    tools = load_tools(config, options, generator=generator, report=report)
     if config.degradation != "auto":
-        models(config.degradation)  # refuses a wrong file before anything is written
-    plan = Plan(
-        out=out,
-        config=config,
-        options=options,
-        generator=generator,
-        generator_name=generator_name,
-        models=models,
-        settings=settings,
-        problems=problems,
-    )
+        tools.models(config.degradation)  # refuses a wrong file before anything is written
+    plan = Plan(out=out, tools=tools, options=options, problems=problems)
     if photographs is not None:
         there = names_with_faces(out, everything)
     return plan.with_inputs(everything, there=there, photographs=photographs)

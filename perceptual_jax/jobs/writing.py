@@ -18,7 +18,7 @@ import hashlib
 import importlib.metadata
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -171,7 +171,7 @@ def write_result(
     files = [*images]
     for file, image in zip(images, result.image, strict=True):
         write_atomically(out / file, output.of(name).encoding.encode(to_uint8(image), "restored"))
-    record = _describe(picture, result, images) | fields
+    record = describe(picture, result, images=images) | fields
     if samples > 1:
         spread = spread_map(np.asarray(result.image))
         files.append(f"{name}_spread.png")
@@ -187,7 +187,7 @@ def write_result(
         write_png(out / files[-1], _grey(bits_per_dim, white), kind="map")
         record["nll_map"] = {"mean": bits_per_dim.mean(), "white": white}
     files.append(f"{name}.npz")
-    save_npz(out / files[-1], latents(result, noise) | traces(result))
+    save_npz(out / files[-1], arrays_of(result, noise))
     record["files"] = files
     save_json(record_path, record)
     remove_replaced(out, name, set(earlier) - set(files))
@@ -227,12 +227,19 @@ def _grey(values: np.ndarray, white: float) -> UInt8[np.ndarray, "h w 3"]:
     return to_uint8(np.repeat(fraction[:, :, None] * 2 - 1, 3, axis=2))
 
 
-def _describe(picture: Picture, result: Restoration, images: list[str]) -> Record:
+def describe(picture: Picture, result: Restoration, *, images: Sequence[str] = ()) -> Record:
+    """The record of a picture, without the fields of its job and the names of its other files.
+
+    Args:
+        picture: The input.
+        result: Its restorations, one for each sample, along the first axis.
+        images: The names of the restored pictures; none if they are not written.
+    """
     restorations = []
-    for i, file in enumerate(images):
+    for i in range(len(result.image)):
         restorations.append(
-            {
-                "image": file,
+            ({"image": images[i]} if images else {})
+            | {
                 "status": Status(result.status[i]).name,
                 "terms": {k: float(v[i]) for k, v in result.terms.items() if not np.isnan(v[i])},
                 "consistency_psnr": float(result.fit.consistency_psnr[i]),
@@ -261,6 +268,11 @@ def _describe(picture: Picture, result: Restoration, images: list[str]) -> Recor
         },
         "restorations": restorations,
     }
+
+
+def arrays_of(result: Restoration, noise: NoiseConfig) -> dict[str, np.ndarray]:
+    """The arrays of a result's `.npz` file, see `latents` and `traces`."""
+    return latents(result, noise) | traces(result)
 
 
 def latents(result: Restoration, noise: NoiseConfig) -> dict[str, np.ndarray]:

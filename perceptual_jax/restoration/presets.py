@@ -22,7 +22,7 @@ lacks the detail that box and likelihood depend on: its data term is the plain s
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -137,6 +137,33 @@ def build_search(
         feature_terms={"features": Partial(mean_square)} if block else {},
         project=_projection(config),
     )
+
+
+def abstract_search(
+    config: RestoreConfig, generator: Generator, size: int, *, likelihood: Likelihood | None = None
+) -> tuple[list[jax.ShapeDtypeStruct], Any]:
+    """The search of a config in shapes alone, which nothing computes; for `lowering.lower`.
+
+    Args:
+        config: As in `build_search`; its spheres must not depend on values of the prior.
+        generator: A generator, or its shapes.
+        size: As in `build_search`.
+        likelihood: A learned data term, or its shapes.
+
+    Returns:
+        The shapes of its arrays, in the order of `jax.tree.leaves`, and its tree.
+    """
+    trees = []
+
+    def build(generator: Generator, likelihood: Likelihood | None) -> list[Array]:
+        leaves, tree = jax.tree.flatten(
+            build_search(config, generator, size, likelihood=likelihood)
+        )
+        trees.append(tree)
+        return leaves
+
+    leaves = jax.eval_shape(build, generator, likelihood)
+    return leaves, trees[0]
 
 
 def _projection(config: RestoreConfig) -> Projection | WienerProjection | None:

@@ -18,13 +18,13 @@ from jaxtyping import UInt8
 from upath import UPath
 
 from perceptual_jax.config import RestoreConfig
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import make_folder, place_of, printable
 from perceptual_jax.io.images import ImageError
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs import writing
 from perceptual_jax.jobs.job import (
     JobSummary,
-    job_fields,
     log_problems,
     restore_files,
     restore_todo,
@@ -83,11 +83,18 @@ def restore_photographs(
     """
     started = time.monotonic()
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    if photographs.align == "never":
+    say = report or (lambda line: None)
+    if photographs.align == "always" and options.cluster is not None:
+        raise UsageError(
+            "a Ray cluster restores aligned crops only; take the local engine for photographs, or "
+            "give their crops"
+        )
+    if photographs.align == "auto" and options.cluster is not None:
+        say("inputs are taken for aligned crops, since a Ray cluster restores no others")
+    if photographs.align == "never" or options.cluster is not None:
         return restore_files(
             sources, out, config, options, generator=generator, report=report, progress=progress
         )
-    say = report or (lambda line: None)
     finder = Finder(photographs, find, say)
     plan = make_plan(
         sources,
@@ -154,7 +161,7 @@ def _examined(
                 plan.out,
                 finder,
                 options,
-                resolution=plan.generator.resolution,
+                resolution=plan.tools.generator.resolution,
                 encoding=plan.options.output.encoding,
                 again=plan.options.overwrite,
                 marked=marked,
@@ -205,8 +212,8 @@ def _restore(
         options=options,
         output=plan.options.output,
         samples=plan.options.samples,
-        resolution=plan.generator.resolution,
-        fields=job_fields(plan),
+        resolution=plan.tools.generator.resolution,
+        fields=plan.tools.fields(),
     )
     pending: dict[str, set[str]] = {}
     for face in of_faces.todo:
