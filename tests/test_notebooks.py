@@ -9,10 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+LONG = ("degradation", "losses")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.long) if path.stem in LONG else path
+        for path in sorted(ROOT.glob("notebooks/*.ipynb"))
+    ],
+    ids=lambda path: path.stem,
+)
 def test_notebook_runs(path, tmp_path):
     settings = {
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",

@@ -74,6 +74,7 @@ def table_rows(text):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_table1_prefers_the_originals_and_the_quality_helps(pictures):
     options = ["--count", "2", "--qualities", "10", "--unknown-quality"]
     text = run_script("table1_nll.py", str(pictures / "[01].png"), *options)
@@ -129,6 +130,7 @@ def test_figure3_draws_what_a_log_says(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_figure5_draws_a_sample_that_is_no_noise(tmp_path):
     out = tmp_path / "sheet.png"
     small = ["--seeds", "1", "--size", "32", "--quality", "20"]

@@ -30,6 +30,7 @@ mode = "random"
 """
 
 
+@pytest.mark.long
 def test_eight_devices_give_what_one_gives(narrow_path, tmp_path):
     for i in range(11):  # So that a batch of 8 and one of 3 are padded and shared.
         picture(tmp_path / "in" / f"{i:02d}.png", i)

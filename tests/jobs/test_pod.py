@@ -135,7 +135,10 @@ def test_two_processes_write_what_one_does(pod, expected, tmp_path):
     assert shown.startswith(f"done {COUNT}, failed 0, left 0\n")
 
 
-@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(i, marks=pytest.mark.long) if i else i for i in range(ROUNDS)],
+)
 def test_nothing_is_lost_or_done_twice_whatever_kills_them(pod, expected, tmp_path, number):
     _, start, run = pod
     rng = random.Random(number)

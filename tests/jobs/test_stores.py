@@ -145,7 +145,9 @@ def test_a_missing_driver_is_said_with_its_extra(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGKILL, marks=pytest.mark.long), signal.SIGTERM]
+)
 def test_a_killed_process_loses_nothing_in_a_store(finished, narrow_path, tmp_path, how):
     """Real processes; `file://` is a store that all of them reach."""
     for i in range(24):

@@ -184,6 +184,7 @@ except UsageError as error:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_batch_is_shared_among_all_devices(job, finished, tmp_path):
     short = dataclasses.replace(job, train=dataclasses.replace(TRAIN, steps=2))
     arguments = pickle.dumps((short, str(tmp_path / "out"), OPTIONS)).hex()
