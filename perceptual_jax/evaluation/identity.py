@@ -13,13 +13,11 @@ IEEE TIP 2021, as in OpenCV's model zoo; the places are those of ArcFace's crops
 and the mean landmarks of FFHQ at 512 px, as facexlib has them.
 """
 
-import importlib.util
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from perceptual_jax.checkpoints.onnx import is_installed, session
 from perceptual_jax.errors import UsageError
 
 SAME_PERSON = 1 - 0.363
@@ -90,14 +88,7 @@ class FaceDescriptor:
                 "the metric identity needs onnxruntime: install perceptual-jax with its extra "
                 "`identity`"
             )
-        import onnxruntime  # pyright: ignore[reportMissingImports]
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session: Any = onnxruntime.InferenceSession(
-            onnx.tobytes(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = session(onnx)
         picture, *unused = self._session.get_inputs()
         self._input = picture.name
         # The file still declares the weights, which it holds in eight bits under other names, as
@@ -124,8 +115,3 @@ def identity_distance(a: Float[np.ndarray, " d"], b: Float[np.ndarray, " d"]) ->
         1.0
     """
     return float(1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
-
-
-def is_installed() -> bool:
-    """Whether onnxruntime can be imported."""
-    return importlib.util.find_spec("onnxruntime") is not None

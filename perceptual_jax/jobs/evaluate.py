@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.checkpoints.measures import load_measure
+from perceptual_jax.checkpoints.onnx import is_installed
 from perceptual_jax.checkpoints.rankiqa_files import read_rankiqa
 from perceptual_jax.errors import UsageError
-from perceptual_jax.evaluation.identity import is_installed
 from perceptual_jax.evaluation.metric_list import (
     METRICS,
     RANK_VGG,

@@ -23,9 +23,7 @@ from perceptual_jax.jobs.pairing import Report, is_job, listed
 from perceptual_jax.jobs.resume import CONFIG
 from perceptual_jax.jobs.status import read_results
 from perceptual_jax.jobs.writing import generator_sha256
-from perceptual_jax.prior.mmd import PriorBank
-from perceptual_jax.prior.prior import make_prior
-from perceptual_jax.restoration.presets import PRIOR_SEED
+from perceptual_jax.restoration.presets import PRIOR_SEED, style_prior
 from perceptual_jax.types import Generator
 
 _AT_ONCE = 8
@@ -62,7 +60,8 @@ def score_styles(
         return {}
     try:
         config = from_toml(out / CONFIG)
-        bank = _bank(_generator(config, next(iter(records.values())), generator, say), config)
+        used = _generator(config, next(iter(records.values())), generator, say)
+        bank = style_prior(used, config).bank  # that of the job's searches
     except Error as error:
         if insist:
             raise
@@ -103,17 +102,3 @@ def _generator(
     if record["settings"]["generator_sha256"] != generator_sha256(generator):
         raise UsageError(f"the generator {config.generator} is not the one that the job used")
     return generator
-
-
-def _bank(generator: Generator, config: RestoreConfig) -> PriorBank:
-    """The prior samples that the job's searches compared styles with."""
-    prior = config.prior
-    make = jax.jit(make_prior, static_argnames=("bank_size", "kernel", "bandwidth", "unbiased"))
-    return make(
-        generator,
-        key=jax.random.key(PRIOR_SEED),
-        bank_size=prior.bank_size,
-        kernel=prior.kernel,
-        bandwidth=prior.bandwidth,
-        unbiased=prior.unbiased,
-    ).bank

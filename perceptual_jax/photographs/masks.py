@@ -23,7 +23,7 @@ Points = Float[np.ndarray, "*shape 2"]
 """x and y in pixels of the photograph; integers are the centres of pixels."""
 
 CENTRE, HALF_AXES = (0.5, 0.52), (0.42, 0.5)
-"""Of the ellipse, in the face's frame."""
+"""The ellipse has this centre and these half axes, in the face's frame."""
 FEATHER = 0.2
 """Width of the mask's edge, as a fraction of the distance from its centre to its border."""
 BORDER = 0.04

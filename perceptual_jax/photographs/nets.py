@@ -11,14 +11,14 @@ Sources: Deng et al., "RetinaFace: Single-Shot Multi-Level Face Localisation in 
 Networks", IEEE Signal Processing Letters 2016.
 """
 
-import importlib.util
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from perceptual_jax.checkpoints.fetch import Report
 from perceptual_jax.checkpoints.measures import load_measure
+from perceptual_jax.checkpoints.onnx import is_installed, session
 from perceptual_jax.errors import UsageError
 
 _MEAN_BGR = np.array([104, 117, 127], np.float32)
@@ -55,8 +55,9 @@ class FaceNets:
         Raises:
             UsageError: If onnxruntime is not installed.
         """
-        self._detector = _session(retinaface, threads)
-        self._confirmer = _session(onet, threads)
+        _check_installed()
+        self._detector = session(retinaface, threads=threads)
+        self._confirmer = session(onet, threads=threads)
 
     def detect(self, canvas: UInt8[np.ndarray, "h w 3"]) -> Detections:
         """RetinaFace on an RGB picture whose sides are multiples of 32."""
@@ -99,25 +100,9 @@ def load_face_nets(*, report: Report | None = None, threads: int = 1) -> FaceNet
     return FaceNets(retinaface, onet, threads=threads)
 
 
-def is_installed() -> bool:
-    """Whether onnxruntime can be imported."""
-    return importlib.util.find_spec("onnxruntime") is not None
-
-
 def _check_installed() -> None:
     if not is_installed():
         raise UsageError(
             "finding faces in photographs needs onnxruntime: install perceptual-jax with its extra "
             "`photos`"
         )
-
-
-def _session(onnx: UInt8[np.ndarray, " n"], threads: int) -> Any:
-    _check_installed()
-    import onnxruntime  # pyright: ignore[reportMissingImports]
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(onnx.tobytes(), options, providers=["CPUExecutionProvider"])

@@ -30,9 +30,9 @@ class Costs(NamedTuple):
     """Costs of a program, see the head of this file."""
 
     flops: dict[str, int]
-    """Of products, by the dtype of their operands."""
+    """Floating-point operations of products, by the dtype of their operands."""
     float32: dict[str, int]
-    """Of products of float32, by the function of this package that they are in."""
+    """Those of products of float32, by the function of this package that they are in."""
     bytes: int
     memory: float
     f64: bool

@@ -224,14 +224,14 @@ def restore_batch(
     )
 
 
-def default_prior(generator: Generator, config: RestoreConfig) -> Prior:
-    """The prior of a config's search when none is given: the same one every time."""
+def style_prior(generator: Generator, config: RestoreConfig) -> Prior:
+    """The prior of the styles of a config's search, without spaces of features."""
     settings = config.prior
     make = jax.jit(
         make_prior,
         static_argnames=("bank_size", "kernel", "bandwidth", "unbiased", "space", "covariance"),
     )
-    prior = make(
+    return make(
         generator,
         key=jax.random.key(PRIOR_SEED),
         bank_size=settings.bank_size,
@@ -241,6 +241,11 @@ def default_prior(generator: Generator, config: RestoreConfig) -> Prior:
         space=settings.space,
         covariance=settings.covariance,
     )
+
+
+def default_prior(generator: Generator, config: RestoreConfig) -> Prior:
+    """The prior of a config's search when none is given: the same one every time."""
+    prior = style_prior(generator, config)
     blocks = {
         feature_block(dataclasses.replace(config, degradation=term), generator.resolution, size)
         for term in {config.degradation, *FINE_ENOUGH}
