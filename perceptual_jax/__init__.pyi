@@ -27,13 +27,9 @@ from .io.encoding import Encoding as Encoding
 from .io.images import read_image as read_image
 from .io.images import to_float as to_float
 from .io.images import to_uint8 as to_uint8
-from .jobs.cluster import Cluster as Cluster
 from .jobs.degrade import Degraded as Degraded
 from .jobs.degrade import degrade_files as degrade_files
 from .jobs.engine import Restorer as Restorer
-from .jobs.evaluate import Evaluation as Evaluation
-from .jobs.evaluate import Method as Method
-from .jobs.evaluate import evaluate_files as evaluate_files
 from .jobs.generate import generate_files as generate_files
 from .jobs.generate import sample_image as sample_image
 from .jobs.index import write_index as write_index
@@ -44,6 +40,10 @@ from .jobs.photographs.job import restore_photographs as restore_photographs
 from .jobs.photographs.options import PhotographOptions as PhotographOptions
 from .jobs.plan import JobOptions as JobOptions
 from .jobs.processes import Share as Share
+from .jobs.ray.cluster import Cluster as Cluster
+from .jobs.scoring.evaluate import Evaluation as Evaluation
+from .jobs.scoring.evaluate import Method as Method
+from .jobs.scoring.evaluate import evaluate_files as evaluate_files
 from .likelihood.config import PixelCNNConfig as PixelCNNConfig
 from .likelihood.inspection import Belief as Belief
 from .likelihood.inspection import inspect_picture as inspect_picture
@@ -73,9 +73,9 @@ from .prior.sphere import project_to_sphere as project_to_sphere
 from .prior.whitening import Whitening as Whitening
 from .restoration.batch import Progress as Progress
 from .restoration.batch import run_batch as run_batch
-from .restoration.dct_box import DctBox as DctBox
-from .restoration.downscale import DownscaleL2 as DownscaleL2
-from .restoration.downscale import consistency_psnr as consistency_psnr
+from .restoration.data_terms.dct_box import DctBox as DctBox
+from .restoration.data_terms.downscale import DownscaleL2 as DownscaleL2
+from .restoration.data_terms.downscale import consistency_psnr as consistency_psnr
 from .restoration.objective import Optimizer as Optimizer
 from .restoration.objective import Problem as Problem
 from .restoration.objective import Stage as Stage

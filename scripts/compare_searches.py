@@ -28,7 +28,7 @@ import perceptual_jax as pj
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.config_files import load_config, override, parse_setting
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.evaluation.metrics import psnr, ssim
+from perceptual_jax.evaluation.metrics.similarity import psnr, ssim
 from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import save_json, write_atomically
 from perceptual_jax.io.images import read_image, reduce_picture, to_float, write_png

@@ -20,12 +20,12 @@ from perceptual_jax.config import RestoreConfig
 from perceptual_jax.config_files import load_config
 from perceptual_jax.degradation.corruptions import degrade
 from perceptual_jax.degradation.resampling import downscale
-from perceptual_jax.evaluation.metrics import psnr, ssim
+from perceptual_jax.evaluation.metrics.similarity import psnr, ssim
 from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import save_json
 from perceptual_jax.io.images import read_image, to_float, to_uint8, write_png
 from perceptual_jax.io.inputs import collect_inputs
-from perceptual_jax.restoration.downscale import consistency_psnr
+from perceptual_jax.restoration.data_terms.downscale import consistency_psnr
 from perceptual_jax.restoration.presets import default_prior, restore_batch
 
 

@@ -42,9 +42,9 @@ MEANT = {
     "generator/layers.dense": "styles stay float32",
     "generator/layers.modulated_conv": "demodulation stays float32; convolutions are elsewhere",
     "generator/layers.to_rgb": "the image and its gradient stay float32",
-    "restoration/projection.right_inverse": "images stay float32",
-    "restoration/wiener.__call__": "images stay float32",
-    "restoration/blur_fit.cost": "images stay float32",
+    "restoration/projections/feasible.right_inverse": "images stay float32",
+    "restoration/projections/wiener.__call__": "images stay float32",
+    "restoration/projections/blur_fit.cost": "images stay float32",
     "likelihood/layers._correlate": "the head of the likelihood stays float32",
 }
 """Functions whose products are of float32 in a bfloat16 search, and why."""

@@ -31,13 +31,13 @@ import perceptual_jax as pj
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.config_files import load_config, override, parse_setting
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.evaluation.identity import is_installed
-from perceptual_jax.evaluation.metric_list import METRICS, RANK_VGG, RANKIQA, USUAL
+from perceptual_jax.evaluation.metrics.identity import is_installed
+from perceptual_jax.evaluation.metrics.metric_list import METRICS, RANK_VGG, RANKIQA, USUAL
 from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import save_json, write_atomically
 from perceptual_jax.io.images import read_image, reduce_picture, write_png
 from perceptual_jax.io.inputs import collect_inputs
-from perceptual_jax.jobs.evaluate import evaluate_files
+from perceptual_jax.jobs.scoring.evaluate import evaluate_files
 from perceptual_jax.jobs.status import read_results, write_csv
 
 

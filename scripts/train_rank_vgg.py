@@ -20,8 +20,13 @@ import tyro
 
 from perceptual_jax.checkpoints.measures import load_measure
 from perceptual_jax.degradation.ladders import TRAINED, UNSEEN, ladder
-from perceptual_jax.evaluation.rank_vgg import load_head, rank_features, save_head, score_features
-from perceptual_jax.evaluation.rankiqa import PATCH
+from perceptual_jax.evaluation.metrics.rank_vgg import (
+    load_head,
+    rank_features,
+    save_head,
+    score_features,
+)
+from perceptual_jax.evaluation.metrics.rankiqa import PATCH
 from perceptual_jax.io.files import write_atomically
 from perceptual_jax.io.images import to_float
 from perceptual_jax.training.ranking import fit_head, measure_ranking

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from perceptual_jax.checkpoints import store
 from perceptual_jax.checkpoints.catalogue import WeightsError
-from perceptual_jax.checkpoints.convert import Converted, convert
-from perceptual_jax.checkpoints.inert import CheckpointError
-from perceptual_jax.checkpoints.readers import Checkpoint, read_checkpoint
-from perceptual_jax.checkpoints.selection import generators
+from perceptual_jax.checkpoints.foreign.convert import Converted, convert
+from perceptual_jax.checkpoints.foreign.selection import generators
+from perceptual_jax.checkpoints.untrusted.inert import CheckpointError
+from perceptual_jax.checkpoints.untrusted.readers import Checkpoint, read_checkpoint
 
 
 def describe(converted: Converted) -> str:

@@ -16,15 +16,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perceptual_jax.checkpoints import catalogue, download, mobilestylegan_openvino, store, wheels
+from perceptual_jax.checkpoints import catalogue, download, store, wheels
 from perceptual_jax.checkpoints.catalogue import Download, Published, WeightsError, Wheel
-from perceptual_jax.checkpoints.convert import convert
-from perceptual_jax.checkpoints.inert import CheckpointError
+from perceptual_jax.checkpoints.foreign import mobilestylegan_openvino
+from perceptual_jax.checkpoints.foreign.convert import convert
+from perceptual_jax.checkpoints.foreign.mobilestylegan_openvino import Graph, IRError
 from perceptual_jax.checkpoints.measure_files import MEASURES
-from perceptual_jax.checkpoints.mobilestylegan_openvino import Graph, IRError
-from perceptual_jax.checkpoints.readers import read_checkpoint
 from perceptual_jax.checkpoints.regular import check_regular
 from perceptual_jax.checkpoints.statistics import mean_of_w
+from perceptual_jax.checkpoints.untrusted.inert import CheckpointError
+from perceptual_jax.checkpoints.untrusted.readers import read_checkpoint
 from perceptual_jax.io.files import cache_folder
 from perceptual_jax.io.locks import file_lock
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from perceptual_jax.checkpoints import catalogue, fetch, store
 from perceptual_jax.checkpoints.catalogue import Entry, UnknownGeneratorError, WeightsError
-from perceptual_jax.checkpoints.convert import convert_file
 from perceptual_jax.checkpoints.describe import describe
+from perceptual_jax.checkpoints.foreign.convert import convert_file
 from perceptual_jax.checkpoints.regular import open_regular
 from perceptual_jax.checkpoints.store import Arrays
 from perceptual_jax.errors import UsageError

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from perceptual_jax.checkpoints.inert import DamagedCheckpointError
-from perceptual_jax.checkpoints.numpy_pickles import NUMPY_MAKERS, PickledArray
-from perceptual_jax.checkpoints.pickles import unpickle
 from perceptual_jax.checkpoints.store import Arrays
+from perceptual_jax.checkpoints.untrusted.inert import DamagedCheckpointError
+from perceptual_jax.checkpoints.untrusted.numpy_pickles import NUMPY_MAKERS, PickledArray
+from perceptual_jax.checkpoints.untrusted.pickles import unpickle
 
 _FEATURES = 36
 """Natural scene statistics of NIQE and BRISQUE."""

@@ -107,8 +107,8 @@ class Convert:
 
     def run(self) -> int:
         """Converts the file and prints a description of the generator."""
-        from perceptual_jax.checkpoints.convert import convert_file
         from perceptual_jax.checkpoints.describe import describe
+        from perceptual_jax.checkpoints.foreign.convert import convert_file
         from perceptual_jax.errors import UsageError
         from perceptual_jax.io.files import refuse_existing
 

@@ -61,8 +61,12 @@ class Evaluate:
             raise UsageError(f"{self.parquet} must end in .parquet, the format that is written")
         refuse_existing(files, overwrite=self.overwrite)
         enable_compilation_cache()
-        from perceptual_jax.jobs.evaluate import evaluate_files
-        from perceptual_jax.jobs.evaluation_tables import table_lines, write_json, write_table
+        from perceptual_jax.jobs.scoring.evaluate import evaluate_files
+        from perceptual_jax.jobs.scoring.evaluation_tables import (
+            table_lines,
+            write_json,
+            write_table,
+        )
 
         with progress_bar("evaluating") as progress:
             evaluation = evaluate_files(

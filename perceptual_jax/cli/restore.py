@@ -126,12 +126,12 @@ class Restore:
         settings |= dict(map(parse_setting, self.settings))
         config = override(load_config(self.config), settings)
         enable_compilation_cache()
-        from perceptual_jax.jobs.cluster import cluster_of
         from perceptual_jax.jobs.index import write_index
         from perceptual_jax.jobs.photographs.job import restore_photographs
         from perceptual_jax.jobs.photographs.options import PhotographOptions
         from perceptual_jax.jobs.plan import JobOptions
         from perceptual_jax.jobs.processes import join
+        from perceptual_jax.jobs.ray.cluster import cluster_of
 
         # The ranges are checked before `join` waits for the other processes.
         options = JobOptions(

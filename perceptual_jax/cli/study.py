@@ -122,7 +122,11 @@ class Model:
         if self.json is not None:
             refuse_existing([self.json], overwrite=self.overwrite)
         enable_compilation_cache()
-        from perceptual_jax.jobs.model_preference import model_json, model_lines, prefer_by_models
+        from perceptual_jax.jobs.scoring.model_preference import (
+            model_json,
+            model_lines,
+            prefer_by_models,
+        )
 
         with progress_bar("evaluating") as progress:
             result = prefer_by_models(

@@ -18,16 +18,16 @@ from PIL import Image
 
 from perceptual_jax.checkpoints.measures import load_measure
 from perceptual_jax.errors import UsageError
-from perceptual_jax.evaluation import perceptual
-from perceptual_jax.evaluation.brisque import Regression, brisque
-from perceptual_jax.evaluation.consistency import consistency
-from perceptual_jax.evaluation.identity import FaceDescriptor, identity_distance
-from perceptual_jax.evaluation.metric_list import METRICS, RANK_VGG, check_metrics
-from perceptual_jax.evaluation.metrics import ms_ssim, psnr, ssim
-from perceptual_jax.evaluation.niqe import Pristine, niqe
-from perceptual_jax.evaluation.rank_vgg import load_head, rank_vgg, rank_vgg_resized
-from perceptual_jax.evaluation.rankiqa import Opinion, rankiqa, rankiqa_resized
-from perceptual_jax.evaluation.sets import frechet_distance, kernel_distance
+from perceptual_jax.evaluation.metrics import perceptual
+from perceptual_jax.evaluation.metrics.brisque import Regression, brisque
+from perceptual_jax.evaluation.metrics.consistency import consistency
+from perceptual_jax.evaluation.metrics.identity import FaceDescriptor, identity_distance
+from perceptual_jax.evaluation.metrics.metric_list import METRICS, RANK_VGG, check_metrics
+from perceptual_jax.evaluation.metrics.niqe import Pristine, niqe
+from perceptual_jax.evaluation.metrics.rank_vgg import load_head, rank_vgg, rank_vgg_resized
+from perceptual_jax.evaluation.metrics.rankiqa import Opinion, rankiqa, rankiqa_resized
+from perceptual_jax.evaluation.metrics.sets import frechet_distance, kernel_distance
+from perceptual_jax.evaluation.metrics.similarity import ms_ssim, psnr, ssim
 from perceptual_jax.io.images import to_float
 from perceptual_jax.types import JpegHeader, unknown_header
 

@@ -18,29 +18,16 @@ from upath import UPath
 
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.degradation.canvas import canvas_of
-from perceptual_jax.io.files import (
-    Place,
-    make_folder,
-    place_of,
-    printable,
-)
+from perceptual_jax.io.files import Place, make_folder, place_of, printable
 from perceptual_jax.jobs import writing
-from perceptual_jax.jobs.cluster import Cluster
 from perceptual_jax.jobs.engine import job_of
 from perceptual_jax.jobs.feed import Batch, Sizes, load_batches
-from perceptual_jax.jobs.log import (
-    Failure,
-    Journal,
-    Record,
-    put_in_order,
-)
+from perceptual_jax.jobs.log import Failure, Journal, Record, put_in_order
 from perceptual_jax.jobs.loop import Writer, restore_all
 from perceptual_jax.jobs.plan import DEFAULT, JobOptions, Plan, make_plan
 from perceptual_jax.jobs.processes import hold_lease
-from perceptual_jax.jobs.resume import (
-    RESULTS,
-    write_config,
-)
+from perceptual_jax.jobs.ray.cluster import Cluster
+from perceptual_jax.jobs.resume import RESULTS, write_config
 from perceptual_jax.jobs.snapshots import Group, remove_empty_snapshots
 from perceptual_jax.prior.mmd import PAPER_BANDWIDTH
 from perceptual_jax.prior.prior import Prior
@@ -167,7 +154,7 @@ def _restore_on_ray(
     progress: Callable[[float, int], None] | None,
 ) -> None:
     """Lets the workers of a Ray cluster restore the inputs and write the results."""
-    from perceptual_jax.jobs.ray_engine import restore_on_ray
+    from perceptual_jax.jobs.ray.engine import restore_on_ray
 
     def batches(sizes: Sizes) -> Iterator[Batch]:
         made = _batches(plan, sizes)

@@ -17,10 +17,10 @@ from perceptual_jax.io.encoding import Encoding, Format, check_suffix
 from perceptual_jax.io.files import Place, check_folder, load_json, names_in, printable
 from perceptual_jax.io.inputs import Input, Problem, collect_inputs
 from perceptual_jax.jobs import log, writing
-from perceptual_jax.jobs.cluster import Cluster
 from perceptual_jax.jobs.feed import Sizes
 from perceptual_jax.jobs.log import Failure, Record, quarantined, stamp_of
 from perceptual_jax.jobs.processes import Share
+from perceptual_jax.jobs.ray.cluster import Cluster
 from perceptual_jax.jobs.resume import INDEX, finished_inputs, names_with_faces
 from perceptual_jax.jobs.snapshots import Snapshots
 from perceptual_jax.jobs.writing import Output, Settings

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from perceptual_jax.likelihood.likelihood import Likelihood
-from perceptual_jax.restoration.blurred import BlurredL2
-from perceptual_jax.restoration.downscale import DownscaleL2
+from perceptual_jax.restoration.data_terms.blurred import BlurredL2
+from perceptual_jax.restoration.data_terms.downscale import DownscaleL2
 from perceptual_jax.types import Fit, Given
 
 

@@ -37,16 +37,16 @@ from perceptual_jax.prior.geodesic import cross_loss
 from perceptual_jax.prior.mmd import mmd2_to_bank
 from perceptual_jax.prior.prior import Prior, make_prior
 from perceptual_jax.restoration.batch import run_batch
-from perceptual_jax.restoration.blurred import BlurredL2
-from perceptual_jax.restoration.dct_box import DctBox
-from perceptual_jax.restoration.downscale import DownscaleL2
+from perceptual_jax.restoration.data_terms.blurred import BlurredL2
+from perceptual_jax.restoration.data_terms.dct_box import DctBox
+from perceptual_jax.restoration.data_terms.downscale import DownscaleL2
 from perceptual_jax.restoration.fit import fit_of
 from perceptual_jax.restoration.objective import Stage
-from perceptual_jax.restoration.projection import Projection
+from perceptual_jax.restoration.projections.feasible import Projection
+from perceptual_jax.restoration.projections.wiener import WienerProjection
 from perceptual_jax.restoration.search import Search
 from perceptual_jax.restoration.stages import FINE_ENOUGH, feature_block, stages
 from perceptual_jax.restoration.start import PriorStart
-from perceptual_jax.restoration.wiener import WienerProjection
 from perceptual_jax.types import (
     DataTerm,
     Generator,

@@ -23,7 +23,7 @@ import optax
 from jaxtyping import Array, Float
 from scipy import stats
 
-from perceptual_jax.evaluation.rank_vgg import RankHead, score_features
+from perceptual_jax.evaluation.metrics.rank_vgg import RankHead, score_features
 
 APART = 3
 """Rungs by which ladders of different pictures must differ to be compared."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from perceptual_jax.checkpoints.budget import LIMITS, Budget, Limits
-from perceptual_jax.checkpoints.inert import UnknownFormatError, UnsafeCheckpointError
-from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.untrusted.budget import LIMITS, Budget, Limits
+from perceptual_jax.checkpoints.untrusted.inert import UnknownFormatError, UnsafeCheckpointError
+from perceptual_jax.checkpoints.untrusted.readers import read_checkpoint
 from tests.helpers.exhausting_files import AMPLIFIED, EXACT
 from tests.helpers.hostile_files import HOSTILE, PKL
 from tests.helpers.real_size import network_pickle, pretend_to_have_torch, training_state
@@ -83,9 +83,9 @@ CHILD = f"""
 import json, pathlib, resource, sys
 from tests.helpers.exhausting_files import AMPLIFIED
 from tests.helpers.hostile_files import HOSTILE
-from perceptual_jax.checkpoints.budget import Budget
-from perceptual_jax.checkpoints.readers import read_checkpoint
-from perceptual_jax.checkpoints.inert import CheckpointError
+from perceptual_jax.checkpoints.untrusted.budget import Budget
+from perceptual_jax.checkpoints.untrusted.readers import read_checkpoint
+from perceptual_jax.checkpoints.untrusted.inert import CheckpointError
 import h5py
 
 pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])

@@ -12,7 +12,8 @@ import pytest
 import safetensors.numpy
 
 from perceptual_jax.checkpoints import store
-from perceptual_jax.checkpoints.convert import (
+from perceptual_jax.checkpoints.describe import describe
+from perceptual_jax.checkpoints.foreign.convert import (
     ArchitectureError,
     MissingArrayError,
     UnexpectedArrayError,
@@ -20,10 +21,9 @@ from perceptual_jax.checkpoints.convert import (
     convert,
     convert_file,
 )
-from perceptual_jax.checkpoints.describe import describe
-from perceptual_jax.checkpoints.inert import CheckpointError
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.checkpoints.readers import Checkpoint, Network, read_checkpoint
+from perceptual_jax.checkpoints.untrusted.inert import CheckpointError
+from perceptual_jax.checkpoints.untrusted.readers import Checkpoint, Network, read_checkpoint
 from tests.helpers.checkpoint_writers import (
     nvidia_tensorflow,
     nvidia_torch,
@@ -192,8 +192,8 @@ def test_a_file_without_a_generator_is_refused():
 def test_reading_imports_neither_torch_nor_tensorflow(converted):
     code = (
         "import sys; from pathlib import Path;"
-        "from perceptual_jax.checkpoints.convert import convert;"
-        "from perceptual_jax.checkpoints.readers import read_checkpoint;"
+        "from perceptual_jax.checkpoints.foreign.convert import convert;"
+        "from perceptual_jax.checkpoints.untrusted.readers import read_checkpoint;"
         "convert(read_checkpoint(Path(sys.argv[1])));"
         "assert not {'torch', 'tensorflow', 'dnnlib'} & sys.modules.keys()"
     )

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from perceptual_jax.checkpoints import fetch, store
-from perceptual_jax.checkpoints import mobilestylegan_openvino as names
 from perceptual_jax.checkpoints.catalogue import WeightsError
+from perceptual_jax.checkpoints.foreign import mobilestylegan_openvino as names
 from perceptual_jax.io.locks import file_lock
 
 CHILD = """

@@ -6,11 +6,11 @@ import random
 import numpy as np
 import pytest
 
-from perceptual_jax.checkpoints import substitutes
-from perceptual_jax.checkpoints.contents import Checkpoint
-from perceptual_jax.checkpoints.convert import convert
-from perceptual_jax.checkpoints.inert import CheckpointError, Network
-from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.foreign import substitutes
+from perceptual_jax.checkpoints.foreign.convert import convert
+from perceptual_jax.checkpoints.untrusted.contents import Checkpoint
+from perceptual_jax.checkpoints.untrusted.inert import CheckpointError, Network
+from perceptual_jax.checkpoints.untrusted.readers import read_checkpoint
 from tests.checkpoints.test_harmless import BESIDE
 from tests.checkpoints.test_readers import mutated
 from tests.helpers.checkpoint_writers import nvidia_torch, torch_stream, whole_module

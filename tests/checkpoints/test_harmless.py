@@ -14,11 +14,11 @@ import uuid
 import numpy as np
 import pytest
 
-from perceptual_jax.checkpoints.convert import convert
-from perceptual_jax.checkpoints.inert import CheckpointError
-from perceptual_jax.checkpoints.nvidia_pickles import NVIDIA_MAKERS
-from perceptual_jax.checkpoints.pickles import unpickle
-from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.foreign.convert import convert
+from perceptual_jax.checkpoints.untrusted.inert import CheckpointError
+from perceptual_jax.checkpoints.untrusted.nvidia_pickles import NVIDIA_MAKERS
+from perceptual_jax.checkpoints.untrusted.pickles import unpickle
+from perceptual_jax.checkpoints.untrusted.readers import read_checkpoint
 from tests.helpers.checkpoint_writers import Call, Global, New, torch_stream, torch_zip
 from tests.helpers.foreign_networks import nvidia_arrays, rosinality_arrays
 

@@ -11,15 +11,9 @@ import numpy as np
 import pytest
 
 from perceptual_jax.checkpoints import measures
-from perceptual_jax.checkpoints.catalogue import (
-    ENTRIES,
-    File,
-    Measure,
-    SourceArchive,
-    WeightsError,
-)
-from perceptual_jax.checkpoints.inert import DamagedCheckpointError
+from perceptual_jax.checkpoints.catalogue import ENTRIES, File, Measure, SourceArchive, WeightsError
 from perceptual_jax.checkpoints.measure_files import MEASURES
+from perceptual_jax.checkpoints.untrusted.inert import DamagedCheckpointError
 from tests.helpers.checkpoint_writers import called
 
 rng = np.random.default_rng(0)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from perceptual_jax.checkpoints import mobilestylegan_openvino as names
-from perceptual_jax.checkpoints.mobilestylegan_openvino import Graph, IRError
+from perceptual_jax.checkpoints.foreign import mobilestylegan_openvino as names
+from perceptual_jax.checkpoints.foreign.mobilestylegan_openvino import Graph, IRError
 
 MAPPING, SYNTHESIS = "tiny_face/data/MappingNetwork", "tiny_face/data/SynthesisNetwork"
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from perceptual_jax.checkpoints.mobilestylegan_openvino import Graph, IRError
+from perceptual_jax.checkpoints.foreign.mobilestylegan_openvino import Graph, IRError
 
 BLOB = np.arange(6, dtype="<f4").tobytes()
 

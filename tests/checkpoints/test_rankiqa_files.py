@@ -3,9 +3,9 @@ import contextlib
 import numpy as np
 import pytest
 
-from perceptual_jax.checkpoints.caffemodel import read_caffemodel
-from perceptual_jax.checkpoints.inert import CheckpointError, UnsafeCheckpointError
-from perceptual_jax.checkpoints.rankiqa_files import read_rankiqa
+from perceptual_jax.checkpoints.foreign.rankiqa_files import read_rankiqa
+from perceptual_jax.checkpoints.untrusted.caffemodel import read_caffemodel
+from perceptual_jax.checkpoints.untrusted.inert import CheckpointError, UnsafeCheckpointError
 from tests.helpers.caffe_writers import blob, caffemodel, field, rankiqa_layers
 from tests.helpers.checkpoint_writers import called, torch_zip
 

@@ -9,16 +9,16 @@ import h5py
 import numpy as np
 import pytest
 
-from perceptual_jax.checkpoints.budget import LIMITS, Budget
-from perceptual_jax.checkpoints.inert import (
+from perceptual_jax.checkpoints.untrusted.budget import LIMITS, Budget
+from perceptual_jax.checkpoints.untrusted.inert import (
     CheckpointError,
     DamagedCheckpointError,
     UnknownFormatError,
     UnsafeCheckpointError,
 )
-from perceptual_jax.checkpoints.nvidia_pickles import NVIDIA_MAKERS
-from perceptual_jax.checkpoints.pickles import unpickle
-from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.untrusted.nvidia_pickles import NVIDIA_MAKERS
+from perceptual_jax.checkpoints.untrusted.pickles import unpickle
+from perceptual_jax.checkpoints.untrusted.readers import read_checkpoint
 from tests.helpers.checkpoint_writers import (
     Call,
     Global,

@@ -11,11 +11,11 @@ import pytest
 
 from perceptual_jax import cli
 from perceptual_jax.checkpoints.catalogue import WeightsError
-from perceptual_jax.checkpoints.contents import Checkpoint
-from perceptual_jax.checkpoints.convert import ArchitectureError, convert, convert_file
-from perceptual_jax.checkpoints.inert import CheckpointError, Network, UnknownFormatError
+from perceptual_jax.checkpoints.foreign.convert import ArchitectureError, convert, convert_file
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.untrusted.contents import Checkpoint
+from perceptual_jax.checkpoints.untrusted.inert import CheckpointError, Network, UnknownFormatError
+from perceptual_jax.checkpoints.untrusted.readers import read_checkpoint
 from perceptual_jax.errors import UsageError
 from tests.helpers.checkpoint_writers import nvidia_torch
 from tests.helpers.foreign_networks import (

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from perceptual_jax.checkpoints import store
-from perceptual_jax.checkpoints.contents import Checkpoint
-from perceptual_jax.checkpoints.convert import convert, convert_file
-from perceptual_jax.checkpoints.inert import Network
+from perceptual_jax.checkpoints.foreign.convert import convert, convert_file
+from perceptual_jax.checkpoints.foreign.resampling import FilterError
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.checkpoints.resampling import FilterError
+from perceptual_jax.checkpoints.untrusted.contents import Checkpoint
+from perceptual_jax.checkpoints.untrusted.inert import Network
 from tests.helpers import reference_stylegan2 as reference
 from tests.helpers.checkpoint_writers import torch_zip
 from tests.helpers.foreign_networks import (

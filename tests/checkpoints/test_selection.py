@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from perceptual_jax.checkpoints.contents import Checkpoint
-from perceptual_jax.checkpoints.convert import WrongShapeError, convert
-from perceptual_jax.checkpoints.inert import CheckpointError, Network
-from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.foreign.convert import WrongShapeError, convert
+from perceptual_jax.checkpoints.untrusted.contents import Checkpoint
+from perceptual_jax.checkpoints.untrusted.inert import CheckpointError, Network
+from perceptual_jax.checkpoints.untrusted.readers import read_checkpoint
 from tests.helpers.checkpoint_writers import nvidia_torch, torch_zip
 from tests.helpers.foreign_networks import (
     W,

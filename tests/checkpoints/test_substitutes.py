@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from perceptual_jax.checkpoints import store
-from perceptual_jax.checkpoints.convert import MissingArrayError, convert, convert_file
 from perceptual_jax.checkpoints.describe import describe
+from perceptual_jax.checkpoints.foreign.convert import MissingArrayError, convert, convert_file
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.untrusted.readers import read_checkpoint
 from tests.helpers.checkpoint_writers import nvidia_torch, torch_zip
 from tests.helpers.foreign_networks import basicsr_arrays, nvidia_arrays, rosinality_arrays
 

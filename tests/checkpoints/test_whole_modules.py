@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from perceptual_jax.checkpoints.convert import convert
-from perceptual_jax.checkpoints.inert import CheckpointError
-from perceptual_jax.checkpoints.readers import read_checkpoint
+from perceptual_jax.checkpoints.foreign.convert import convert
+from perceptual_jax.checkpoints.untrusted.inert import CheckpointError
+from perceptual_jax.checkpoints.untrusted.readers import read_checkpoint
 from tests.helpers.checkpoint_writers import (
     Call,
     Global,

@@ -3,8 +3,8 @@ import pytest
 
 from perceptual_jax.checkpoints.measures import is_fetched, load_measure
 from perceptual_jax.errors import UsageError
-from perceptual_jax.evaluation import identity
-from perceptual_jax.evaluation.identity import (
+from perceptual_jax.evaluation.metrics import identity
+from perceptual_jax.evaluation.metrics.identity import (
     FaceDescriptor,
     crop_box,
     crop_face,

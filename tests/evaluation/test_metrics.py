@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from perceptual_jax.evaluation.metrics import ms_ssim, psnr, ssim
+from perceptual_jax.evaluation.metrics.similarity import ms_ssim, psnr, ssim
 
 
 def pair(seed, shape=(24, 30, 3), noise=0.2):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from perceptual_jax.evaluation.perceptual import layers, lpips, pooled
+from perceptual_jax.evaluation.metrics.perceptual import layers, lpips, pooled
 from tests.helpers.measures import perceptual_parameters, textured
 
 

@@ -10,8 +10,8 @@ from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.checkpoints.load import load_generator
 from perceptual_jax.checkpoints.measures import is_fetched, load_measure
 from perceptual_jax.degradation.ladders import TRAINED, ladder
-from perceptual_jax.evaluation.perceptual import layers
-from perceptual_jax.evaluation.rank_vgg import (
+from perceptual_jax.evaluation.metrics.perceptual import layers
+from perceptual_jax.evaluation.metrics.rank_vgg import (
     ARCHITECTURE,
     SHIPPED,
     load_head,

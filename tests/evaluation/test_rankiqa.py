@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from perceptual_jax.checkpoints.rankiqa_files import read_rankiqa
+from perceptual_jax.checkpoints.foreign.rankiqa_files import read_rankiqa
 from perceptual_jax.degradation.resampling import downscale
-from perceptual_jax.evaluation.rankiqa import rankiqa, rankiqa_resized, score_patch
+from perceptual_jax.evaluation.metrics.rankiqa import rankiqa, rankiqa_resized, score_patch
 from tests.helpers.caffe_writers import caffemodel, rankiqa_layers
 from tests.helpers.measures import textured
 

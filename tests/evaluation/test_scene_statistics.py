@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from perceptual_jax.evaluation.brisque import brisque
-from perceptual_jax.evaluation.niqe import niqe
-from perceptual_jax.evaluation.scene_statistics import fit, mscn
+from perceptual_jax.evaluation.metrics.brisque import brisque
+from perceptual_jax.evaluation.metrics.niqe import niqe
+from perceptual_jax.evaluation.metrics.scene_statistics import fit, mscn
 from tests.helpers import measures, reference_statistics
 
 

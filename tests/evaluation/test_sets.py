@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from perceptual_jax.evaluation.permutation import permutation_test
-from perceptual_jax.evaluation.sets import frechet_distance, kernel_distance
+from perceptual_jax.evaluation.metrics.permutation import permutation_test
+from perceptual_jax.evaluation.metrics.sets import frechet_distance, kernel_distance
 from perceptual_jax.prior.mmd import make_prior_bank, mmd2
 
 

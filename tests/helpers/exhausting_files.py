@@ -7,8 +7,8 @@ import copy
 import io
 import zipfile
 
-from perceptual_jax.checkpoints.archives import MAX_DIRECTORY
-from perceptual_jax.checkpoints.budget import LIMITS
+from perceptual_jax.checkpoints.untrusted.archives import MAX_DIRECTORY
+from perceptual_jax.checkpoints.untrusted.budget import LIMITS
 from tests.helpers.checkpoint_writers import (
     Call,
     Global,

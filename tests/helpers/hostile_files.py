@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 
-from perceptual_jax.checkpoints.budget import LIMITS
+from perceptual_jax.checkpoints.untrusted.budget import LIMITS
 from tests.helpers.checkpoint_writers import (
     Call,
     Global,

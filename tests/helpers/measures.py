@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from perceptual_jax.evaluation.brisque import Regression
-from perceptual_jax.evaluation.niqe import Pristine
-from perceptual_jax.evaluation.rank_vgg import RankHead
+from perceptual_jax.evaluation.metrics.brisque import Regression
+from perceptual_jax.evaluation.metrics.niqe import Pristine
+from perceptual_jax.evaluation.metrics.rank_vgg import RankHead
 
 ALEX_KERNELS = (11, 5, 3, 3, 3)
 VGG_WIDTHS = (2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 5, 5, 5)

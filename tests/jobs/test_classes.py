@@ -11,7 +11,7 @@ from PIL import Image
 
 import perceptual_jax as pj
 from perceptual_jax import cli
-from perceptual_jax.checkpoints.convert import convert_file
+from perceptual_jax.checkpoints.foreign.convert import convert_file
 from perceptual_jax.generator.mapping import broadcast_styles, truncate
 from tests.helpers import reference_stylegan2 as reference
 from tests.helpers.checkpoint_writers import nvidia_torch

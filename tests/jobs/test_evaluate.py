@@ -13,13 +13,13 @@ from perceptual_jax import cli
 from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.errors import UsageError
 from perceptual_jax.evaluation import scores as scoring
-from perceptual_jax.evaluation.metric_list import RANK_VGG, RANKIQA
-from perceptual_jax.evaluation.metrics import psnr
+from perceptual_jax.evaluation.metrics.metric_list import RANK_VGG, RANKIQA
+from perceptual_jax.evaluation.metrics.similarity import psnr
 from perceptual_jax.evaluation.scores import at_one_size
 from perceptual_jax.io.images import to_float
 from perceptual_jax.io.inputs import InputError
-from perceptual_jax.jobs import evaluate
-from perceptual_jax.jobs.evaluate import evaluate_files
+from perceptual_jax.jobs.scoring import evaluate
+from perceptual_jax.jobs.scoring.evaluate import evaluate_files
 from perceptual_jax.prior.mmd import mmd2_to_bank
 from perceptual_jax.restoration.presets import default_prior
 from tests.helpers import measures

@@ -6,9 +6,9 @@ from PIL import Image
 
 from perceptual_jax import cli
 from perceptual_jax.errors import UsageError
-from perceptual_jax.evaluation.metric_list import METRICS
-from perceptual_jax.jobs import evaluate
-from perceptual_jax.jobs.model_preference import model_lines, prefer_by_models
+from perceptual_jax.evaluation.metrics.metric_list import METRICS
+from perceptual_jax.jobs.scoring import evaluate
+from perceptual_jax.jobs.scoring.model_preference import model_lines, prefer_by_models
 from tests.helpers import measures
 
 

@@ -10,10 +10,10 @@ import jax
 import pytest
 
 from perceptual_jax.errors import UsageError
-from perceptual_jax.jobs.cluster import Cluster, cluster_of
 from perceptual_jax.jobs.job import restore_files
 from perceptual_jax.jobs.plan import JobOptions
 from perceptual_jax.jobs.processes import Share
+from perceptual_jax.jobs.ray.cluster import Cluster, cluster_of
 from tests.helpers.job_files import CONFIG, contents, lines, picture
 
 CPU = Cluster(resources={"CPU": 1})

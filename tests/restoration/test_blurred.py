@@ -7,8 +7,8 @@ import pytest
 from jax.test_util import check_grads
 
 from perceptual_jax.degradation.resampling import downscale
-from perceptual_jax.restoration.blurred import WIDTHS, BlurredL2
-from perceptual_jax.restoration.downscale import DownscaleL2
+from perceptual_jax.restoration.data_terms.blurred import WIDTHS, BlurredL2
+from perceptual_jax.restoration.data_terms.downscale import DownscaleL2
 from perceptual_jax.types import Given
 
 

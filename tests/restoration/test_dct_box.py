@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perceptual_jax.degradation.corruptions import jpeg
-from perceptual_jax.restoration.dct_box import DctBox
+from perceptual_jax.restoration.data_terms.dct_box import DctBox
 from perceptual_jax.types import Given, JpegHeader
 from tests.helpers.pictures import as_float, picture
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from perceptual_jax.degradation.resampling import downscale
-from perceptual_jax.restoration.downscale import DownscaleL2, L2Target, consistency_psnr
+from perceptual_jax.restoration.data_terms.downscale import DownscaleL2, L2Target, consistency_psnr
 from perceptual_jax.types import Given
 
 FILTERS = ["bicubic", "area"]

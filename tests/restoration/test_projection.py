@@ -7,8 +7,8 @@ import pytest
 
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.resampling import downscale, resample_matrix
-from perceptual_jax.restoration.dct_box import DctBox
-from perceptual_jax.restoration.projection import Projection
+from perceptual_jax.restoration.data_terms.dct_box import DctBox
+from perceptual_jax.restoration.projections.feasible import Projection
 from perceptual_jax.types import Given
 
 

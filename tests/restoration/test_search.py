@@ -22,7 +22,7 @@ from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
 from perceptual_jax.prior.prior import points_of, styles_of
 from perceptual_jax.restoration import search as parts
 from perceptual_jax.restoration.batch import piece_of, run_batch
-from perceptual_jax.restoration.downscale import DownscaleL2
+from perceptual_jax.restoration.data_terms.downscale import DownscaleL2
 from perceptual_jax.restoration.objective import Problem, Stage, objective
 from perceptual_jax.restoration.optimizer import learning_rate_factor
 from perceptual_jax.restoration.presets import build_search, default_prior, restore_batch

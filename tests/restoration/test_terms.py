@@ -12,8 +12,8 @@ from perceptual_jax.degradation.canvas import canvas_of, on_canvases
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.degradation.resampling import downscale
 from perceptual_jax.likelihood.models import load_model
-from perceptual_jax.restoration.dct_box import DctBox
-from perceptual_jax.restoration.downscale import DownscaleL2
+from perceptual_jax.restoration.data_terms.dct_box import DctBox
+from perceptual_jax.restoration.data_terms.downscale import DownscaleL2
 from perceptual_jax.restoration.fit import fit_of
 from perceptual_jax.restoration.stages import stages
 from perceptual_jax.types import Given

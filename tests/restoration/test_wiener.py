@@ -7,14 +7,14 @@ import pytest
 from scipy import fft
 
 from perceptual_jax.degradation.resampling import downscale
-from perceptual_jax.restoration.blur_fit import (
+from perceptual_jax.restoration.projections.blur_fit import (
     blur_response,
     cosine_matrix,
     fit_damage,
     frequencies,
     rings_of,
 )
-from perceptual_jax.restoration.wiener import WienerProjection
+from perceptual_jax.restoration.projections.wiener import WienerProjection
 from perceptual_jax.types import Given
 
 project = jax.jit(lambda projection, given, image: projection(given, image))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perceptual_jax.evaluation.rank_vgg import score_features
+from perceptual_jax.evaluation.metrics.rank_vgg import score_features
 from perceptual_jax.training.ranking import fit_head, hinge_loss, measure_ranking
 
 

@@ -1,0 +1,1 @@
+"""Files of others, read without executing anything of them."""

@@ -1,0 +1,1 @@
+"""Metrics: of one picture, of two, of sets of them."""

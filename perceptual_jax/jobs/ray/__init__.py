@@ -1,0 +1,1 @@
+"""A job on a Ray cluster: its address, the engine that hands out inputs, the worker."""

@@ -1,0 +1,1 @@
+"""Data terms: how far a picture is from one that degrades to the given one."""

@@ -1,0 +1,1 @@
+"""What the search leaves unexplained, given back to the picture at its end."""
