@@ -53,9 +53,9 @@ class Web:
             say(f"everybody who reaches {self.host} can use the page; it asks for no password")
         with (
             sigterm_raises(),
-            served(tools, host=self.host, port=self.port, browse=self.browse) as address,
+            served(tools, host=self.host, port=self.port, browse=self.browse) as page,
         ):
-            show(address)
+            show(page.address)
             say("serving until Ctrl-C")
             try:
                 threading.Event().wait()

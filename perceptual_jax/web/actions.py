@@ -89,6 +89,7 @@ class Actions:
             if file is None:
                 raise UsageError("choose a picture first")
             request = Request(_read(file), file.name, **asked)
+            yield Shown(html.busy_html("Reading the picture"), True)
             for event in session.begin(self._sessions.queue, request):
                 if isinstance(event, Outcome):
                     done = event
@@ -100,10 +101,12 @@ class Actions:
             session.outcome = done
             yield Shown("", False, done)
 
-    def cancel(self, key: str) -> None:
-        """Cancels the run of the session, if there is one."""
-        if (run := self._sessions.of(key).run) is not None:
-            self._sessions.queue.cancel(run)
+    def cancel(self, key: str) -> str:
+        """Cancels the run of the session, if there is one; the status until it ends, as HTML."""
+        if (run := self._sessions.of(key).run) is None:
+            return ""
+        self._sessions.queue.cancel(run)
+        return html.busy_html("Cancelling: the search ends at its next piece")
 
     def leave(self, key: str) -> None:
         """Ends the session."""

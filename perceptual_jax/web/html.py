@@ -56,19 +56,20 @@ def event_html(event: Event) -> str:
     """What happens now; nothing any more with the outcome."""
     if isinstance(event, Waiting):
         others = "one request comes" if event.ahead == 1 else f"{event.ahead} requests come"
-        return _progress(f"Waiting: {others} first.", None)
+        return busy_html(f"Waiting: {others} first.")
     if isinstance(event, Note):
-        return _progress(event.text, None)
+        return busy_html(event.text)
     if isinstance(event, Forming):
         text = f"Step {event.step} of {event.steps}"
         if event.seconds_left is not None:
             text += f", {duration(event.seconds_left)} left"
         drafts = "".join(_image(draft, "the picture as it forms") for draft in event.drafts)
-        return _progress(text, event.share) + f'<div class="pj-forming">{drafts}</div>'
+        return busy_html(text, event.share) + f'<div class="pj-forming">{drafts}</div>'
     return ""
 
 
-def _progress(text: str, share: float | None) -> str:
+def busy_html(text: str, share: float | None = None) -> str:
+    """What is being done, with a bar of the share that is done, if that is known."""
     value = "" if share is None else f' value="{share:.3f}"'
     return (
         f'<p class="pj-now" role="status">{escape(text)}</p>'

@@ -47,13 +47,19 @@ def build_page(actions: Actions, *, degradation: str = "auto") -> Any:
         "concurrency_limit": 4,
     }
 
-    def of_session(action: Callable[..., Any]) -> Callable[..., Any]:
-        """The action with the key of the browser's session, which Gradio passes by its type."""
+    def with_browser(function: Any) -> Any:
+        """The function, to whose first parameter Gradio passes what it knows of the browser."""
+        function.__annotations__["browser"] = gr.Request
+        return function
 
-        def act(browser: gr.Request, *values: Any) -> Any:  # pyright: ignore[reportInvalidTypeForm]
-            return action(browser.session_hash, *values)
+    # Lambdas, since Gradio must see whether a function yields, which a check of types hides.
+    def once(action: Callable[..., Any]) -> Any:
+        return with_browser(lambda browser, *values: action(browser.session_hash, *values))
 
-        return act
+    def often(action: Callable[..., Iterator[Any]]) -> Any:
+        return with_browser(
+            lambda browser, *values: (yield from action(browser.session_hash, *values))
+        )
 
     def choose(key: str, file: str | None, term: str) -> Any:
         return [None, ""] if file is None else _chosen(actions.choose(key, Path(file), term))
@@ -65,14 +71,8 @@ def build_page(actions: Actions, *, degradation: str = "auto") -> Any:
         return actions.look(_path(file), term)
 
     def restore(
-        browser: gr.Request,  # pyright: ignore[reportInvalidTypeForm]
-        file: str | None,
-        fidelity: float,
-        term: str,
-        samples: int,
-        faces: str,
+        key: str, file: str | None, fidelity: float, term: str, samples: int, faces: str
     ) -> Iterator[Any]:
-        key = browser.session_hash
         asked = {"fidelity": fidelity, "degradation": term, "samples": int(samples), "faces": faces}
         hidden = gr.update(visible=False, value=None)
         clear = [hidden, gr.update(visible=False), hidden, "", ""]
@@ -114,7 +114,7 @@ def build_page(actions: Actions, *, degradation: str = "auto") -> Any:
                 terms = [(label, name) for name, label in DEGRADATIONS.items()]
                 chosen = degradation if degradation in DEGRADATIONS else "auto"
                 term = gr.Dropdown(terms, value=chosen, label="What happened to it")
-                with gr.Accordion("More", open=False):
+                with gr.Accordion("More", open=False, elem_id="more"):
                     samples = gr.Slider(
                         1,
                         MAX_SAMPLES,
@@ -122,6 +122,7 @@ def build_page(actions: Actions, *, degradation: str = "auto") -> Any:
                         step=1,
                         label="Samples",
                         info="With a map of their spread",
+                        elem_id="samples",
                     )
                     faces = gr.Radio(_WHICH, value="all", label="Faces of a photograph")
                 with gr.Row():
@@ -146,20 +147,20 @@ def build_page(actions: Actions, *, degradation: str = "auto") -> Any:
                 )
                 facts = gr.HTML(elem_id="facts")
                 maps = gr.HTML(elem_id="maps")
-        file.upload(of_session(choose), [file, term], [file, seen], **quick)
+        file.upload(once(choose), [file, term], [file, seen], **quick)
         file.clear(lambda: "", None, seen, **quick)
         term.change(look, [file, term], seen, **quick)
         for button, path in examples:
-            button.click(of_session(example(path)), term, [file, seen], **quick)
+            button.click(once(example(path)), term, [file, seen], **quick)
         start.click(
-            restore,
+            often(restore),
             [file, fidelity, term, samples, faces],
             [status, slider, which, files, facts, maps, start, stop],
             **quick | {"concurrency_limit": MAX_WAITING + 4},
         )
-        stop.click(of_session(actions.cancel), None, None, **quick | {"queue": False})
-        which.input(of_session(sample), which, slider, **quick)
-        page.unload(of_session(actions.leave))
+        stop.click(once(actions.cancel), None, status, **quick | {"queue": False})
+        which.input(once(sample), which, slider, **quick)
+        page.unload(once(actions.leave))
     return page
 
 

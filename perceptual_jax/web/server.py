@@ -13,7 +13,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import reason_of
@@ -65,9 +65,17 @@ def free_port(host: str, port: int) -> int:
         ) from error
 
 
+class Served(NamedTuple):
+    """A page that is served."""
+
+    address: str
+    folder: Path
+    """The temporary folder of its files."""
+
+
 @contextlib.contextmanager
-def served(tools: Tools, *, host: str, port: int, browse: bool = False) -> Iterator[str]:
-    """Serves the page as long as the context lasts; the context is its address.
+def served(tools: Tools, *, host: str, port: int, browse: bool = False) -> Iterator[Served]:
+    """Serves the page as long as the context lasts.
 
     Args:
         tools: What requests share.
@@ -92,7 +100,7 @@ def served(tools: Tools, *, host: str, port: int, browse: bool = False) -> Itera
         actions = Actions(tools, Sessions(Path(folder), queue))
         page = build_page(actions, degradation=tools.config.degradation)
         stack.callback(page.close, verbose=False)
-        yield _launch(page, host=host, port=port, browse=browse)
+        yield Served(_launch(page, host=host, port=port, browse=browse), Path(folder))
 
 
 def _launch(page: Any, *, host: str, port: int, browse: bool) -> str:

@@ -191,6 +191,13 @@ class Browser:
                 clickCount=1,
             )
 
+    def downloaded(self, name):
+        """Waits until a download is there, and returns its path."""
+        path = self.downloads / name
+        while not path.is_file():
+            self.run("new Promise(done => setTimeout(() => done(true), 50))")
+        return path
+
     def screenshot(self, path):
         """Writes what is on the screen as PNG."""
         Path(path).write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
