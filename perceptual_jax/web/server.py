@@ -56,9 +56,11 @@ def free_port(host: str, port: int) -> int:
         UsageError: If nothing can be served there.
     """
     try:
+        if not 0 <= port < 2**16:
+            raise OSError("ports are below 65536")
         with socket.create_server((host, port)) as server:
             return server.getsockname()[1]
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise UsageError(
             f"nothing can be served at {host}, port {port} ({reason_of(error)}); choose another "
             "with --port, or 0 for any free one"

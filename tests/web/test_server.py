@@ -26,7 +26,7 @@ def test_a_port_that_is_taken_is_refused():
         with pytest.raises(UsageError, match=f"port {port} .*choose another with --port"):
             free_port("127.0.0.1", port)
     assert free_port("127.0.0.1", 0) > 0
-    with pytest.raises(UsageError, match="nothing can be served .* port 70000"):
+    with pytest.raises(UsageError, match="nothing can be served"):
         free_port("127.0.0.1", 70000)
 
 
