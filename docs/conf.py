@@ -35,10 +35,16 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
 
+highlight_language = "none"
+pygments_dark_style = "github-dark"
+
 html_theme = "furo"
 html_title = "perceptual_jax"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
+html_show_search_summary = False  # which a page that is read from the disk may not fetch
+html_use_index = False
 html_theme_options = {"source_view_link": "", "top_of_page_buttons": []}

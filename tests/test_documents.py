@@ -11,9 +11,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import jax
+import numpy as np
 import pytest
 
 import perceptual_jax
+from perceptual_jax.degradation.profiles import apply_profile, load_profile
 from tests.helpers import narrow
 
 ROOT = Path(__file__).parents[1]
@@ -27,8 +29,9 @@ def name_of(path):
     return path.relative_to(ROOT).as_posix()
 
 
-def code_blocks(path):
-    return re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+def code_blocks(path, language="python"):
+    fence = rf"```{language}\n(.*?)```"
+    return re.findall(fence, path.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def anchors(text):
@@ -90,9 +93,8 @@ def test_every_page_is_in_the_contents():
 
 
 def test_reference_has_every_public_name_once():
-    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    names = " ".join(re.findall(r"^```api\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL))
-    assert sorted(names.split()) == sorted(set(perceptual_jax.__all__) - {"__version__"})
+    names = " ".join(code_blocks(ROOT / "docs" / "api.md", "api"))
+    assert sorted(names.split()) == sorted(perceptual_jax.__all__)
 
 
 def test_terms_of_ones_own_are_searched_with():
@@ -108,6 +110,15 @@ def test_terms_of_ones_own_are_searched_with():
     assert result.status == perceptual_jax.Status.OK
     assert result.terms["charbonnier"] > 0
     assert result.terms["spread"] >= 0
+
+
+def test_profile_of_ones_own_degrades(tmp_path):
+    (profile,) = code_blocks(ROOT / "docs" / "extending.md", "toml")
+    (tmp_path / "mine.toml").write_text(profile, encoding="utf-8")
+    grey = np.full((128, 128, 3), 128, np.uint8)
+    made = apply_profile(load_profile(tmp_path / "mine.toml"), grey, np.random.default_rng(0))
+    assert [step["operation"] for step in made.record] == re.findall('operation = "(.*)"', profile)
+    assert 16 <= len(made.image) <= 64
 
 
 class Page(HTMLParser):
@@ -160,9 +171,7 @@ def test_site_has_a_page_for_each_document_and_a_place_for_each_name(site):
     pages = {path.name: page for path, page in site.items()}
     for path in ROOT.glob("docs/*.md"):
         assert f"{path.stem}.html" in pages
-    names = {f"perceptual_jax.{name}" for name in perceptual_jax.__all__} - {
-        "perceptual_jax.__version__"
-    }
+    names = {f"perceptual_jax.{name}" for name in perceptual_jax.__all__}
     assert names <= pages["api.html"].ids
     assert any("notebooks" in str(path) for path in site)
 

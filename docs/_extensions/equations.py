@@ -15,7 +15,8 @@ logger = logging.getLogger(__name__)
 def mathml(tex: str, *, block: bool, where: Any = None) -> str:
     """The MathML of an equation; one that cannot be converted is a warning."""
     try:
-        return tex2mathml(tex, as_block=block)
+        equation = tex2mathml(tex, as_block=block)
+        return f'<div class="equation">{equation}</div>' if block else equation
     except MathError as error:
         logger.warning("%s in the equation %s", error, tex, location=where)
         return ""
@@ -29,8 +30,7 @@ def visit_inline(translator: HTML5Translator, node: nodes.math) -> None:
 
 def visit_block(translator: HTML5Translator, node: nodes.math_block) -> None:
     """Writes an equation of its own."""
-    equation = mathml(node.astext(), block=True, where=node)
-    translator.body.append(f'<div class="equation">{equation}</div>')
+    translator.body.append(mathml(node.astext(), block=True, where=node))
     raise nodes.SkipNode
 
 

@@ -26,7 +26,8 @@ def directive(name: str) -> str:
     """The directive that documents a public name."""
     value = getattr(perceptual_jax, name)
     if inspect.isclass(value):
-        options = "   :members:\n   :undoc-members:\n"
+        described = "Attributes:" in (value.__doc__ or "")
+        options = "   :members:\n" + ("" if described else "   :undoc-members:\n")
         return f".. autoclass:: {PACKAGE}.{name}\n{options}"
     return f".. autofunction:: {PACKAGE}.{name}\n"
 

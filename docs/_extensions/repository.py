@@ -42,7 +42,7 @@ def notebook(app: Sphinx, path: Path) -> str:
     dollarmath_plugin(
         markdown, renderer=lambda tex, options: mathml(tex, block=options["display_mode"])
     )
-    parts = []
+    parts = [f"<p><code>{path.relative_to(ROOT).as_posix()}</code>, without its outputs</p>"]
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "code":
