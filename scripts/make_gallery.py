@@ -68,14 +68,13 @@ STRIPS: dict[str, tuple[Column, ...]] = {
     ),
     "samples": (Column("16 x 16 pixels", 62, "sr16", samples=3),),
     "fidelity": tuple(
-        Column(f"fidelity {fidelity:g}", 58, "old_photo@512", fidelity)
-        for fidelity in (0.0, 0.25, 0.5, 0.75, 1.0)
+        Column(f"fidelity {fidelity:g}", 47, "old_photo@512", fidelity)
+        for fidelity in (0.0, 0.5, 1.0)
     ),
     "failures": (
         Column("8 x 8 pixels", 58, "sr8"),
         Column("turned by 60 degrees", 11, "turned@128"),
         Column("half covered", 23, "covered@128"),
-        Column("blurred and noisy", 62, "blurred@256"),
     ),
 }
 
@@ -92,16 +91,7 @@ def covered(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def blurred(image: np.ndarray) -> np.ndarray:
-    """The face under a blur of 12 pixels and noise of 40 levels."""
-    return pj.degrade(pj.degrade(image, "blur12"), "noise40")
-
-
-DAMAGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "turned": turned,
-    "covered": covered,
-    "blurred": blurred,
-}
+DAMAGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"turned": turned, "covered": covered}
 
 
 def write_degraded(original: np.ndarray, column: Column, folder: Path) -> Path:
@@ -175,26 +165,22 @@ def strips(names: tuple[str, ...] = tuple(STRIPS), /, *, work: Path, out: Path =
         work: Folder for the inputs and the jobs.
         out: Folder of the pictures.
     """
+    folder = work / "inputs"
+    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         columns = STRIPS[name]
-        folder = work / name / "inputs"
-        folder.mkdir(parents=True, exist_ok=True)
         originals = [sampler()(column.seed) for column in columns]
         given = [
             write_degraded(original, column, folder)
             for original, column in zip(originals, columns, strict=True)
         ]
-        results = {}
-        for fidelity, samples in dict.fromkeys((c.fidelity, c.samples) for c in columns):
-            some = [
-                path
-                for path, column in zip(given, columns, strict=True)
-                if (column.fidelity, column.samples) == (fidelity, samples)
-            ]
-            config = pj.override(pj.load_config("default"), {"fidelity": fidelity})
-            results[fidelity, samples] = job = work / name / f"fidelity{fidelity:g}"
-            print(pj.restore_files(some, job, config, pj.JobOptions(samples=samples), report=print))
-        jobs = [results[column.fidelity, column.samples] for column in columns]
+        jobs = [work / f"fidelity{column.fidelity:g}x{column.samples}" for column in columns]
+        for job in dict.fromkeys(jobs):
+            column = columns[jobs.index(job)]
+            some = [path for path, own in zip(given, jobs, strict=True) if own == job]
+            config = pj.override(pj.load_config("default"), {"fidelity": column.fidelity})
+            options = pj.JobOptions(samples=column.samples)
+            print(pj.restore_files(some, job, config, options, report=print))
         draw = draw_samples if columns[0].samples > 1 else draw_strip
         save(draw(columns, given, jobs, originals), out / f"{name}.jpg")
 

@@ -46,7 +46,7 @@ def notebook(app: Sphinx, path: Path) -> str:
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "code":
-            parts.append(app.builder.highlighter.highlight_block(text, "ipython3"))
+            parts.append(app.builder.highlighter.highlight_block(text, "python3", force=True))
         else:
             parts.append(markdown.render(text))
     return "\n".join(parts)
