@@ -33,7 +33,7 @@ from perceptual_jax.photographs.face import Face
 from perceptual_jax.photographs.nets import load_face_nets
 from perceptual_jax.prior.prior import Prior
 from perceptual_jax.restoration.batch import Progress
-from perceptual_jax.restoration.presets import default_prior
+from perceptual_jax.restoration.default_prior import default_prior
 from perceptual_jax.types import Generator
 from perceptual_jax.web.events import Cancelled, Event, Forming, Map, Note, Outcome, RestoreError
 from perceptual_jax.web.maps import maps_of
