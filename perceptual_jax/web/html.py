@@ -64,11 +64,11 @@ def event_html(event: Event) -> str:
         if event.seconds_left is not None:
             text += f", {duration(event.seconds_left)} left"
         drafts = "".join(_image(draft, "the picture as it forms") for draft in event.drafts)
-        return busy_html(text, event.share) + f'<div class="pj-forming">{drafts}</div>'
+        return busy_html(text, share=event.share) + f'<div class="pj-forming">{drafts}</div>'
     return ""
 
 
-def busy_html(text: str, share: float | None = None) -> str:
+def busy_html(text: str, *, share: float | None = None) -> str:
     """What is being done, with a bar of the share that is done, if that is known."""
     value = "" if share is None else f' value="{share:.3f}"'
     return (

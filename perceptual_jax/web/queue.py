@@ -37,8 +37,8 @@ class Run:
         """Adds an event."""
         self._events.put(event)
 
-    def end(self, error: BaseException | None = None) -> None:
-        """Ends the run; the error is raised where it is iterated over."""
+    def end(self, error: BaseException | None) -> None:
+        """Ends the run; an error is raised where it is iterated over."""
         self.ended.set()
         self._events.put(error)
 
@@ -111,7 +111,7 @@ class Queue:
             run.end(error)
         else:
             self._leave(run)
-            run.end()
+            run.end(None)
 
     def _leave(self, run: Run) -> None:
         with self._lock:
