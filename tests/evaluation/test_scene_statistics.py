@@ -47,14 +47,14 @@ def test_coefficients_vanish_where_a_picture_is_flat():
 
 
 def test_blocks_without_contrast_are_left_out_and_flat_pictures_have_no_value():
-    image, pristine = measures.textured((192, 288)), measures.pristine()
+    image, pristine = measures.textured((288, 192)), measures.pristine()
     image[:96, :96] = -0.25
     expected = reference_statistics.niqe(image, pristine)
     assert float(niqe(jnp.asarray(image), pristine)) == pytest.approx(expected, rel=1e-2)
-    flat = jnp.full((192, 192, 3), 0.5)
+    flat = jnp.full((288, 192, 3), 0.5)
     assert np.isnan(niqe(flat, pristine))
-    assert np.isnan(niqe(flat.at[:96, :96].set(image[96:, :96]), pristine))
-    assert np.isnan(brisque(flat, measures.regression()))
+    assert np.isnan(niqe(flat.at[:96, :96].set(image[96:192, :96]), pristine))
+    assert np.isnan(brisque(flat[:64, :80], measures.regression()))
 
 
 def test_pictures_that_are_too_small_are_refused():
