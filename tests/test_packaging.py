@@ -98,19 +98,23 @@ def check_installation(program, variables, generator, folder):
         assert np.ptp(np.asarray(image)) > 0
 
 
+PROGRAM = """
+import sys
+import perceptual_jax
+from perceptual_jax.cli import program
+assert perceptual_jax.__file__.startswith(sys.argv.pop(1))
+program()
+"""
+"""The program, of the package in the folder that its first argument names."""
+
+
 @pytest.mark.slow
 def test_the_wheel_works_without_the_checkout(wheel, narrow_path, tmp_path):
     target = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index"]
     subprocess.run([*pip, "--target", str(target), str(wheel)], check=True)
-    variables = environment(PYTHONPATH=str(target))
-    where = "import perceptual_jax; print(perceptual_jax.__file__)"
-    found = subprocess.run(
-        [sys.executable, "-c", where], cwd=tmp_path, env=variables, capture_output=True, text=True
-    )
-    assert found.stdout.strip() == str(target / "perceptual_jax" / "__init__.py")
-    program = [sys.executable, "-m", "perceptual_jax.cli"]
-    check_installation(program, variables, narrow_path, tmp_path / "work")
+    program = [sys.executable, "-c", PROGRAM, str(target)]
+    check_installation(program, environment(PYTHONPATH=str(target)), narrow_path, tmp_path / "work")
 
 
 @pytest.mark.slow
