@@ -131,7 +131,7 @@ def test_failures_are_listed_and_the_others_done(tmp_path, face, restore, capsys
 def test_the_sheet_survives_inputs_that_are_gone(tmp_path, face, restore):
     other = tmp_path / "other.png"
     other.write_bytes(face.read_bytes())
-    assert restore(face, other) == 0
+    assert restore(face, other, "--batch-size", 1) == 0
     other.unlink()
     (tmp_path / "out" / "index.png").unlink()
     assert restore(face) == 0
@@ -406,8 +406,8 @@ def test_the_folder_of_one_verb_is_the_input_of_the_next(tmp_path, restore, narr
     assert cli.main(generate) == 0
     assert cli.main(["degrade", hq, "--out", lr, "--kind", "sr16"]) == 0
     (tmp_path / "lr" / "renamed.png").write_bytes((tmp_path / "hq" / "index.png").read_bytes())
-    assert restore(lr, "--samples", 2, out=out) == 0
-    assert restore(out, out=again) == 0
+    assert restore(lr, "--samples", 2, "--batch-size", 1, out=out) == 0
+    assert restore(out, "--batch-size", 1, out=again) == 0
     said = capsys.readouterr().err
     assert "degraded 2, failed 0" in said
     assert "restored 2, kept 0, failed 0" in said

@@ -168,18 +168,16 @@ def test_nothing_is_lost_or_done_twice_whatever_kills_them(pod, expected, tmp_pa
     assert (view.done, view.failed, view.left) == (COUNT, 0, 0)
 
 
-def test_two_jobs_at_once_notice_each_other(pod, tmp_path):
-    start = pod[1]
+def test_two_jobs_at_once_notice_each_other(pod, tmp_path, capsys):
+    _, start, _, restore = pod
     (first,) = start(tmp_path / "out", 1)
     while not list((tmp_path / "out").glob("*.json")):
         assert first.poll() is None
         time.sleep(0.05)
     first.send_signal(signal.SIGSTOP)  # so that it is not done by the time the second has begun
     try:
-        (second,) = start(tmp_path / "out", 1)
-        error = second.communicate(timeout=300)[1].splitlines()[-1]
-        assert second.returncode == 2
-        assert "is being written to by another process" in error
+        assert cli.main(restore(tmp_path / "out")) == 2
+        assert "is being written to by another process" in capsys.readouterr().err
     finally:
         first.send_signal(signal.SIGCONT)
     assert first.wait(timeout=300) == 0
