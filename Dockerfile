@@ -1,4 +1,4 @@
-# The command line in an image; `docs/operation.md` says how it is run.
+# The command line in an image; `docs/install.md` says how it is run.
 #
 #   docker build -t perceptual-jax .                                   # for a CPU
 #   docker build -t perceptual-jax:cuda --build-arg EXTRAS=photos,cuda .
@@ -17,7 +17,7 @@ FROM python:${PYTHON}-slim
 ARG EXTRAS=photos
 COPY --from=build /wheel /wheel
 RUN pip install --no-cache-dir "$(echo /wheel/*.whl)[${EXTRAS}]" && rm -r /wheel \
-    && useradd --create-home user && mkdir /data /cache && chown user /data /cache
+    && useradd --create-home --uid 1000 user && mkdir /data /cache && chown user /data /cache
 ENV PERCEPTUAL_JAX_CACHE=/cache
 USER user
 WORKDIR /data

@@ -131,6 +131,6 @@ def test_the_wheel_installs_into_an_empty_environment(wheel, narrow_path, tmp_pa
 
 def test_the_extras_are_documented():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    text = (ROOT / "docs" / "operation.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
     missing = [name for name in project["optional-dependencies"] if f"| `{name}` |" not in text]
     assert missing == []
