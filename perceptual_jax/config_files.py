@@ -103,11 +103,17 @@ def presets() -> tuple[str, ...]:
 
 
 def _files() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(shipped_folder("configs").glob("*.toml"))}
+
+
+def shipped_folder(name: str) -> Path:
+    """A folder that is inside the package in a wheel, and beside it in a checkout of the source.
+
+    Args:
+        name: `configs` or `examples`.
+    """
     package = Path(__file__).parent
-    # In a wheel the folder is inside the package, in a checkout of the source beside it.
-    folders = (package / "configs", package.parent / "configs")
-    folder = next(folder for folder in folders if folder.is_dir())
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return next(folder for folder in (package / name, package.parent / name) if folder.is_dir())
 
 
 def load_config(name_or_path: str | Path = "default") -> RestoreConfig:

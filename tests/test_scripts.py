@@ -7,27 +7,20 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from perceptual_jax.checkpoints.load import load_generator
+from tests.helpers.processes import ROOT, environment
 
-ROOT = Path(__file__).parents[1]
 SIDE = 64
 
 
 def run_script(name, *arguments):
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, str(ROOT / "scripts" / name), *arguments]
-    run = subprocess.run(
-        command,
-        env=os.environ | {"PYTHONPATH": path, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    run = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout
 
@@ -46,8 +39,8 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.py")):
 
 def test_scripts_tell_their_options():
     command = [sys.executable, "-c", HELP, str(ROOT / "scripts")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "scripts")])}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    variables = environment(PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "scripts")]))
+    run = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     _, *helps = run.stdout.split("## ")
     assert len(helps) >= 10

@@ -25,6 +25,7 @@ from perceptual_jax.cli.console import (
 )
 from perceptual_jax.cli.degradation import Degrade, Inspect, SampleDegradation, TrainDegradation
 from perceptual_jax.cli.evaluation import Evaluate
+from perceptual_jax.cli.examples import Examples
 from perceptual_jax.cli.report import Report
 from perceptual_jax.cli.restore import Generate, Job, Restore
 from perceptual_jax.cli.study import Study
@@ -46,6 +47,7 @@ Command = (
     | Annotated[Report, verb("report")]
     | Annotated[Study, verb("study")]
     | Annotated[Web, verb("web")]
+    | Annotated[Examples, verb("examples")]
     | Annotated[Weights, verb("weights")]
 )
 

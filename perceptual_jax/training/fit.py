@@ -13,6 +13,7 @@ same steps as an uninterrupted one. Files of models are written atomically.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -66,6 +67,12 @@ from perceptual_jax.training.step import (
     to_stored,
     train_step,
 )
+
+first_state = jax.jit(init_state, static_argnums=(0, 1))
+"""`init_state`, compiled once for each network and its hyperparameters."""
+
+take_step = jax.jit(train_step, static_argnums=(2, 3), donate_argnums=0)
+"""`train_step`, likewise; the state that it is given is gone."""
 
 
 class TrainingError(Error, RuntimeError):
@@ -171,18 +178,16 @@ def fit(
     save_json(out / SETTINGS, settings_of(job))
 
     place = _placement(train.batch_size)
-    init_fn = jax.jit(lambda batch: init_state(job.network, train, batch))
+    init_fn = functools.partial(first_state, job.network, train)
     options = ocp.CheckpointManagerOptions(max_to_keep=2)
     with ocp.CheckpointManager((out / "checkpoints").absolute(), options=options) as checkpoints:
         state, records = _resume(checkpoints, out, init_fn, batches, job, place)
-        step_fn = jax.jit(
-            lambda state, batch: train_step(state, batch, job.network, train), donate_argnums=0
-        )
         if report is not None:
             report("compiling a step of the training")
         step, losses, began = int(state.step), [], time.monotonic()
         while step < train.steps:
-            state, measures = step_fn(state, place(to_batch(next(batches))))
+            batch = place(to_batch(next(batches)))
+            state, measures = take_step(state, batch, job.network, train)
             losses.append(measures["loss"])
             step += 1
             if progress is not None:

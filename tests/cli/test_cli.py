@@ -18,6 +18,9 @@ from perceptual_jax.checkpoints import catalogue, fetch
 from perceptual_jax.cli import console
 from perceptual_jax.jobs.job import JobSummary
 from perceptual_jax.jobs.plan import JobOptions
+from perceptual_jax.likelihood.models import save_model
+from tests.helpers.networks import FAST, network
+from tests.helpers.processes import environment
 
 CONFIG = """
 [data]
@@ -128,7 +131,7 @@ def test_failures_are_listed_and_the_others_done(tmp_path, face, restore, capsys
 def test_the_sheet_survives_inputs_that_are_gone(tmp_path, face, restore):
     other = tmp_path / "other.png"
     other.write_bytes(face.read_bytes())
-    assert restore(face, other) == 0
+    assert restore(face, other, "--batch-size", 1) == 0
     other.unlink()
     (tmp_path / "out" / "index.png").unlink()
     assert restore(face) == 0
@@ -311,7 +314,7 @@ def test_compiled_programs_are_kept_beside_the_weights(tmp_path, monkeypatch, na
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     code = "import sys; from perceptual_jax import cli; sys.exit(cli.main())"
     args = ["generate", "--seeds", "0", "--generator", narrow_path, "--out", tmp_path / "out"]
-    subprocess.run([sys.executable, "-c", code, *args], check=True)
+    subprocess.run([sys.executable, "-c", code, *args], env=environment(), check=True)
     assert any((tmp_path / "cache" / "compiled").iterdir())
 
 
@@ -403,8 +406,8 @@ def test_the_folder_of_one_verb_is_the_input_of_the_next(tmp_path, restore, narr
     assert cli.main(generate) == 0
     assert cli.main(["degrade", hq, "--out", lr, "--kind", "sr16"]) == 0
     (tmp_path / "lr" / "renamed.png").write_bytes((tmp_path / "hq" / "index.png").read_bytes())
-    assert restore(lr, "--samples", 2, out=out) == 0
-    assert restore(out, out=again) == 0
+    assert restore(lr, "--samples", 2, "--batch-size", 1, out=out) == 0
+    assert restore(out, "--batch-size", 1, out=again) == 0
     said = capsys.readouterr().err
     assert "degraded 2, failed 0" in said
     assert "restored 2, kept 0, failed 0" in said
@@ -467,7 +470,9 @@ def test_maps_and_results_never_share_a_file(tmp_path, restore):
     for i, name in enumerate(["a", "a_nll", "a_spread", "a_s00", "b_s01"]):
         Image.effect_noise((16, 16), 40 + i).convert("RGB").save(tmp_path / f"{name}.png")
     sources = [*sorted(tmp_path.glob("*_*.png")), tmp_path / "a.png"]
-    options = ["--degradation", "blind", "--set", "search.draft=0", "--samples", 2]
+    model = tmp_path / "narrow.safetensors"
+    save_model(model, network(FAST), {})
+    options = ["--degradation", model, "--set", "search.draft=0", "--samples", 2]
     assert restore(*sources, *options) == 0
     records = [json.loads(p.read_text()) for p in (tmp_path / "out").glob("*.json")]
     files = [file for record in records for file in record["files"]]
@@ -486,12 +491,7 @@ def test_a_closed_or_full_standard_output_is_no_traceback(tmp_path):
         assert "Traceback" not in done.stderr
         assert "Exception ignored" not in done.stderr
         assert done.returncode == code, done.stderr
-    assert (
-        "cannot write to standard output"
-        in subprocess.run(
-            ["bash", "-c", f"{program} > /dev/full"], capture_output=True, text=True
-        ).stderr
-    )
+        assert ("cannot write to standard output" in done.stderr) == (code == 1)
 
 
 def test_a_folder_that_may_only_be_read_is_one_sentence(tmp_path, face, restore, capsys):
@@ -510,27 +510,37 @@ def test_a_folder_that_may_only_be_read_is_one_sentence(tmp_path, face, restore,
     assert cli.main(["job", "status", str(tmp_path / "out")]) == 0
 
 
+VERBS = """
+import sys
+from perceptual_jax.cli import console, main
+console.prepare_streams()
+print([main(line.split(" ")) for line in sys.argv[1:]])
+"""
+"""Each argument is a command line; the last line printed has their exit codes."""
+
+
 @pytest.mark.slow
 def test_names_that_the_locale_cannot_encode(tmp_path, narrow_path):
     (tmp_path / "q.toml").write_text(CONFIG)
     folder = tmp_path / "é"
     folder.mkdir()
     Image.effect_noise((32, 32), 60).convert("RGB").save(folder / "ü.png")
-    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0"}
     generator = f"--config q.toml --generator {narrow_path}"
-    program = f"{sys.executable} -m perceptual_jax.cli"
-    for verb, code in (
-        (f"restore é --out ö {generator}", 0),
-        (f"restore é --out ö {generator}", 0),
-        ("degrade é --out ä --profile jpeg", 0),
-        ("inspect é", 0),
-        ("restore ß.png --out x", 2),
-    ):
-        done = subprocess.run(
-            ["bash", "-c", f"{program} {verb}"], env=environment, cwd=tmp_path, capture_output=True
-        )
-        assert done.returncode == code, done.stderr.decode()
-        assert b"Traceback" not in done.stderr
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", VERBS),
+            f"restore é --out ö {generator}",
+            f"restore é --out ö {generator}",
+            "degrade é --out ä --profile jpeg",
+            "inspect é",
+            "restore ß.png --out x",
+        ],
+        env=environment(LC_ALL="C", PYTHONUTF8="0"),
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    assert b"Traceback" not in done.stderr
+    assert done.stdout.splitlines()[-1] == b"[0, 0, 0, 0, 2]", done.stderr.decode()
     assert {"ü.png", "ü.json", "index.png"} < set(os.listdir(tmp_path / "ö"))
     assert json.loads((tmp_path / "ö" / "ü.json").read_text())["status"] == "OK"
     assert "ü.jpg" in os.listdir(tmp_path / "ä")

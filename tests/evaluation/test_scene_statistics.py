@@ -10,7 +10,7 @@ from perceptual_jax.evaluation.metrics.scene_statistics import fit, mscn
 from tests.helpers import measures, reference_statistics
 
 
-@pytest.mark.parametrize("shape", [(200, 290), (288, 192)])
+@pytest.mark.parametrize("shape", [(290, 200), (192, 288)])
 def test_niqe_is_that_of_the_reference_in_float64(shape):
     image, pristine = measures.textured(shape), measures.pristine()
     expected = reference_statistics.niqe(image, pristine)
@@ -51,10 +51,10 @@ def test_blocks_without_contrast_are_left_out_and_flat_pictures_have_no_value():
     image[:96, :96] = -0.25
     expected = reference_statistics.niqe(image, pristine)
     assert float(niqe(jnp.asarray(image), pristine)) == pytest.approx(expected, rel=1e-2)
-    flat = jnp.full((192, 192, 3), 0.5)
+    flat = jnp.full((192, 288, 3), 0.5)
     assert np.isnan(niqe(flat, pristine))
     assert np.isnan(niqe(flat.at[:96, :96].set(image[96:, :96]), pristine))
-    assert np.isnan(brisque(flat, measures.regression()))
+    assert np.isnan(brisque(flat[:64, :80], measures.regression()))
 
 
 def test_pictures_that_are_too_small_are_refused():

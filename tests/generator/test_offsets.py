@@ -1,5 +1,7 @@
 """Offsets of features: both generators, full resolution and drafts."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,11 @@ from perceptual_jax.generator.stylegan2 import StyleGAN2
 from tests.helpers.narrow import mobile, mobile_arrays
 from tests.helpers.narrow_stylegan2 import CONFIG
 
-STYLEGAN2 = StyleGAN2.init(jax.random.key(0), CONFIG)
+
+@functools.cache
+def stylegan2():
+    """A narrow StyleGAN2."""
+    return jax.jit(lambda key: StyleGAN2.init(key, CONFIG))(jax.random.key(0))
 
 
 def normal(seed, shape):
@@ -27,7 +33,7 @@ def inputs(generator, resolution):
 
 @pytest.fixture(params=["mobilestylegan", "stylegan2"])
 def generator(request):
-    return mobile() if request.param == "mobilestylegan" else STYLEGAN2
+    return mobile() if request.param == "mobilestylegan" else stylegan2()
 
 
 def test_no_offset_is_an_offset_of_zeros(generator):
@@ -57,10 +63,10 @@ def test_the_offset_is_added_after_its_block():
 
 
 def test_stylegan2s_own_image_of_the_block_does_not_see_the_offset():
-    styles, noise, offset = inputs(STYLEGAN2, 8)
+    styles, noise, offset = inputs(stylegan2(), 8)
     until = jax.jit(lambda g, o: g.synthesis.until(styles, noise, 8, o))
-    features, image = until(STYLEGAN2, None)
-    moved, same = until(STYLEGAN2, offset)
+    features, image = until(stylegan2(), None)
+    moved, same = until(stylegan2(), offset)
     np.testing.assert_array_equal(image, same)
     np.testing.assert_allclose(moved - features, offset, atol=1e-5)
 
@@ -81,9 +87,9 @@ def test_offsets_that_do_not_fit(generator):
 
 
 def test_an_offset_beyond_the_last_block_of_a_draft():
-    styles, noise, offset = inputs(STYLEGAN2, 8)
+    styles, noise, offset = inputs(stylegan2(), 8)
     with pytest.raises(ValueError, match="only blocks of up to 4 px are computed"):
-        STYLEGAN2.draft(styles, noise, 4, offset)
+        stylegan2().draft(styles, noise, 4, offset)
     generator = mobile()
     styles, noise, _ = inputs(generator, 8)
     with pytest.raises(ValueError, match="a power of two of pixels from 4 to 16, got 12"):

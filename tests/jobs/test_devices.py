@@ -1,14 +1,13 @@
 """The batch axis over many devices of one host."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers.job_files import lines, picture, pixels_of
+from tests.helpers.processes import environment
 
 pytestmark = pytest.mark.slow
 
@@ -39,12 +38,8 @@ def test_eight_devices_give_what_one_gives(narrow_path, tmp_path):
         command = [sys.executable, "-m", "perceptual_jax.cli", "restore", str(tmp_path / "in")]
         command += ["--out", str(tmp_path / f"{devices}"), "--batch-size", "8"]
         command += ["--config", str(tmp_path / "quick.toml"), "--generator", str(narrow_path)]
-        environment = os.environ | {
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-            "JAX_NUM_CPU_DEVICES": str(devices),
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        }
-        subprocess.run(command, env=environment, check=True, timeout=300)
+        variables = environment(JAX_NUM_CPU_DEVICES=str(devices))
+        subprocess.run(command, env=variables, check=True, timeout=300)
     for one, eight in zip(lines(tmp_path / "1"), lines(tmp_path / "8"), strict=True):
         assert (one["device"][0], eight["device"][0]) == ("1", "8")
         arrays, others = (

@@ -9,16 +9,15 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from perceptual_jax import cli
 from perceptual_jax.jobs.status import overview
 from tests.helpers.job_files import picture
-
-pytestmark = pytest.mark.slow
+from tests.helpers.processes import environment
 
 pytestmark = pytest.mark.slow
 
@@ -51,26 +50,24 @@ def pod(tmp_path_factory, narrow_path):
 
     started = []
 
+    def restore(out):
+        """The verb that all of them run."""
+        command = ["restore", str(root / "in"), "--out", str(out), "--batch-size", "4"]
+        return [*command, "--config", str(root / "quick.toml"), "--generator", str(narrow_path)]
+
     def start(out, count, *, options=()):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command = [sys.executable, "-m", "perceptual_jax.cli", "restore", str(root / "in")]
-        command += ["--out", str(out), "--config", str(root / "quick.toml"), "--batch-size", "4"]
-        command += ["--generator", str(narrow_path), *options]
-        environment = os.environ | {
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            "JAX_NUM_CPU_DEVICES": "2",
-            "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-        }
+        command = [sys.executable, "-m", "perceptual_jax.cli", *restore(out), *options]
+        devices = {"JAX_NUM_CPU_DEVICES": "1" if count == 1 else "2"}
+        variables = environment(JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo", **devices)
         processes = []
         for i in range(count):
             several = ["--coordinator", f"127.0.0.1:{port}", "--num-processes", str(count)]
             own = [*several, "--process-id", str(i)] if count > 1 else []
             processes.append(
-                subprocess.Popen(
-                    [*command, *own], env=environment, stderr=subprocess.PIPE, text=True
-                )
+                subprocess.Popen([*command, *own], env=variables, stderr=subprocess.PIPE, text=True)
             )
         started.extend(processes)
         return processes
@@ -80,8 +77,8 @@ def pod(tmp_path_factory, narrow_path):
         assert [code for _, code in ends] == [0] * count, ends
         return [error.splitlines()[-1] for error, _ in ends]
 
-    run(root / "alone", 1)
-    yield root, start, run
+    assert cli.main(restore(root / "alone")) == 0
+    yield root, start, run, restore
     for process in started:
         process.kill()
         process.communicate()
@@ -119,20 +116,19 @@ def expected(pod):
     return found
 
 
-def test_two_processes_write_what_one_does(pod, expected, tmp_path):
-    *_, run = pod
+def test_two_processes_write_what_one_does(pod, expected, tmp_path, capsys):
+    _, _, run, restore = pod
     counts = run(tmp_path / "out", 2)
     assert sum(int(line.split("restored ")[1].split(",")[0]) for line in counts) == COUNT
     check(tmp_path / "out", expected)
     lines = [p.read_text().splitlines() for p in (tmp_path / "out").glob("results*.jsonl")]
     assert [len(part) > 0 for part in lines] == [True, True]
     assert sum(map(len, lines)) == COUNT
-    # Nothing is left to do for three.
-    counts = run(tmp_path / "out", 3)
-    assert all(line.startswith("restored 0, kept") for line in counts)
-    status = [sys.executable, "-m", "perceptual_jax.cli", "job", "status", str(tmp_path / "out")]
-    shown = subprocess.run(status, capture_output=True, text=True, check=True).stdout
-    assert shown.startswith(f"done {COUNT}, failed 0, left 0\n")
+    # Nothing is left to do for one.
+    assert cli.main(restore(tmp_path / "out")) == 0
+    assert f"restored 0, kept {COUNT}, failed 0" in capsys.readouterr().err
+    assert cli.main(["job", "status", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.startswith(f"done {COUNT}, failed 0, left 0\n")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +136,7 @@ def test_two_processes_write_what_one_does(pod, expected, tmp_path):
     [pytest.param(i, marks=pytest.mark.long) if i else i for i in range(ROUNDS)],
 )
 def test_nothing_is_lost_or_done_twice_whatever_kills_them(pod, expected, tmp_path, number):
-    _, start, run = pod
+    _, start, run, _ = pod
     rng = random.Random(number)
     how = (signal.SIGKILL, signal.SIGTERM)[number % 2]
     victims = (0, 1) if number % 4 < 2 else (rng.randrange(2),)
@@ -172,18 +168,16 @@ def test_nothing_is_lost_or_done_twice_whatever_kills_them(pod, expected, tmp_pa
     assert (view.done, view.failed, view.left) == (COUNT, 0, 0)
 
 
-def test_two_jobs_at_once_notice_each_other(pod, tmp_path):
-    start = pod[1]
+def test_two_jobs_at_once_notice_each_other(pod, tmp_path, capsys):
+    _, start, _, restore = pod
     (first,) = start(tmp_path / "out", 1)
     while not list((tmp_path / "out").glob("*.json")):
         assert first.poll() is None
         time.sleep(0.05)
     first.send_signal(signal.SIGSTOP)  # so that it is not done by the time the second has begun
     try:
-        (second,) = start(tmp_path / "out", 1)
-        error = second.communicate(timeout=300)[1].splitlines()[-1]
-        assert second.returncode == 2
-        assert "is being written to by another process" in error
+        assert cli.main(restore(tmp_path / "out")) == 2
+        assert "is being written to by another process" in capsys.readouterr().err
     finally:
         first.send_signal(signal.SIGCONT)
     assert first.wait(timeout=300) == 0
@@ -193,7 +187,8 @@ def test_two_jobs_at_once_notice_each_other(pod, tmp_path):
     "options",
     [["--num-processes", "2"], ["--coordinator", "127.0.0.1:1", "--process-id", "0"]],
 )
-def test_incomplete_names_of_processes_are_wrong_usage(pod, tmp_path, options):
-    (process,) = pod[1](tmp_path / "out", 1, options=options)
-    assert "go together" in process.communicate(timeout=300)[1]
-    assert process.returncode == 2
+def test_incomplete_names_of_processes_are_wrong_usage(tmp_path, options, capsys):
+    picture(tmp_path / "in.png", 0)
+    command = ["restore", str(tmp_path / "in.png"), "--out", str(tmp_path / "out")]
+    assert cli.main([*command, *options]) == 2
+    assert "go together" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import random
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from perceptual_jax.jobs.index import write_index
 from perceptual_jax.jobs.processes import Share
 from perceptual_jax.jobs.status import merge, overview
 from tests.helpers.job_files import contents, picture
+from tests.helpers.processes import environment
 
 
 @pytest.fixture
@@ -161,8 +161,8 @@ def test_a_killed_process_loses_nothing_in_a_store(finished, narrow_path, tmp_pa
     command = [sys.executable, "-m", "perceptual_jax.cli", "restore", f"file://{tmp_path}/in"]
     command += ["--out", f"file://{out}", "--config", str(tmp_path / "quick.toml")]
     command += ["--batch-size", "2", "--generator", str(narrow_path)]
-    environment = os.environ | {"FSSPEC_FILE_AUTO_MKDIR": "true", "PYTHONPATH": os.getcwd()}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    variables = environment(FSSPEC_FILE_AUTO_MKDIR="true")
+    process = subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
     while len(list(out.glob("*.json"))) < 4:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
@@ -174,7 +174,7 @@ def test_a_killed_process_loses_nothing_in_a_store(finished, narrow_path, tmp_pa
     whole = [path for path in out.glob("*.json") if load_json(path)]
     before = {path: path.stat().st_mtime_ns for path in whole}
     assert len(before) >= 3
-    assert subprocess.run(command, env=environment, timeout=300).returncode == 0
+    assert subprocess.run(command, env=variables, timeout=300).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     names = [json.loads(line)["name"] for line in (out / "results.jsonl").read_text().splitlines()]
     assert names == [f"{i:03d}" for i in range(24)]

@@ -25,20 +25,21 @@ def samples():
     return jax.jit(lambda g: sample_features(g, 8, key=jax.random.key(0), samples=12))(mobile())
 
 
-SPACES = jax.jit(fit_feature_spaces, static_argnames=("resolutions", "samples"))(
-    mobile(), (4, 8), key=jax.random.key(0), samples=12
-)
+@pytest.fixture(scope="module")
+def spaces():
+    fit = jax.jit(fit_feature_spaces, static_argnames=("resolutions", "samples"))
+    return fit(mobile(), (4, 8), key=jax.random.key(0), samples=12)
 
 
 def normal(seed, shape):
     return np.float32(np.random.default_rng(seed).normal(size=shape))
 
 
-def test_scale_is_the_deviation_over_pictures_and_positions(samples):
-    space = SPACES[8]
+def test_scale_is_the_deviation_over_pictures_and_positions(samples, spaces):
+    space = spaces[8]
     exact = np.asarray(samples, np.float64).reshape(-1, samples.shape[-1]).std(axis=0)
     assert space.resolution == 8
-    assert SPACES[4].scale.shape == (16,)
+    assert spaces[4].scale.shape == (16,)
     np.testing.assert_allclose(space.scale, exact, rtol=1e-4)
     latents = Latents(jnp.zeros((6, 16)), (), jnp.ones((8, 8, 16)))
     np.testing.assert_allclose(space.offset_of(latents)[3, 4], exact, rtol=1e-4)
@@ -82,8 +83,8 @@ def test_unit_covariance_is_the_mean_square():
 
 
 @pytest.fixture(scope="module")
-def bank(samples):
-    features = jax.vmap(SPACES[8].standardized)(samples)
+def bank(samples, spaces):
+    features = jax.vmap(spaces[8].standardized)(samples)
     make = jax.jit(feature_mmd.make_feature_bank, static_argnames=("grid", "frequencies"))
     return make(features, key=jax.random.key(1), grid=2, frequencies=64), features
 

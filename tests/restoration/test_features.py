@@ -43,7 +43,7 @@ N = 3
 @pytest.fixture(scope="module")
 def generator():
     """A narrow StyleGAN2: drafts without a head, which differ from the picture."""
-    return StyleGAN2.init(jax.random.key(3), NETWORK)
+    return jax.jit(lambda key: StyleGAN2.init(key, NETWORK))(jax.random.key(3))
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 import dataclasses
 import json
-import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import perceptual_jax
 from perceptual_jax.errors import UsageError
 from perceptual_jax.likelihood.config import PixelCNNConfig
 from perceptual_jax.likelihood.models import load_model
@@ -31,6 +28,7 @@ from perceptual_jax.training.step import (
 )
 from tests.helpers.networks import FAST, batch, network
 from tests.helpers.pictures import picture
+from tests.helpers.processes import environment
 
 NETWORK = PixelCNNConfig(
     channels=4,
@@ -161,7 +159,8 @@ def test_nan_stops_with_the_last_good_checkpoint(job, tmp_path, monkeypatch):
         loss = jnp.where(state.step > 4, jnp.nan, measures["loss"])
         return state, measures | {"loss": loss}
 
-    monkeypatch.setattr(fitting, "train_step", broken)
+    step = jax.jit(broken, static_argnums=(2, 3), donate_argnums=0)
+    monkeypatch.setattr(fitting, "take_step", step)
     with pytest.raises(TrainingError, match=r"NaN or infinite before step 5; .* that of step 4"):
         fit(job, tmp_path / "out", **OPTIONS)
     assert load_model(tmp_path / "out" / "model.safetensors").config == NETWORK
@@ -188,14 +187,9 @@ except UsageError as error:
 def test_a_batch_is_shared_among_all_devices(job, finished, tmp_path):
     short = dataclasses.replace(job, train=dataclasses.replace(TRAIN, steps=2))
     arguments = pickle.dumps((short, str(tmp_path / "out"), OPTIONS)).hex()
-    environment = os.environ | {
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_NUM_CPU_DEVICES": "4",
-        "PYTHONPATH": str(Path(perceptual_jax.__file__).parents[1]),
-    }
     child = subprocess.run(
         [sys.executable, "-c", ON_FOUR_DEVICES, arguments],
-        env=environment,
+        env=environment(JAX_NUM_CPU_DEVICES="4"),
         capture_output=True,
         text=True,
     )

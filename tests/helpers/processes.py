@@ -1,0 +1,24 @@
+"""Processes that tests start: they import this checkout, and compile as the tests do."""
+
+import os
+from pathlib import Path
+
+import jax
+
+ROOT = Path(__file__).parents[2]
+"""The checkout."""
+
+
+def environment(**variables):
+    """The variables of a process that runs this checkout, without XLA's costly optimisations.
+
+    What it compiles is then what the tests compile, so that each takes it from the other.
+
+    Args:
+        **variables: More of them, or others' values.
+    """
+    folders = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    found = {"PYTHONPATH": os.pathsep.join(folders), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    if jax.__version_info__ < (0, 12):  # see the tests' settings
+        found["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    return os.environ | found | variables
