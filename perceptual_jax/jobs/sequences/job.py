@@ -24,7 +24,14 @@ from upath import UPath
 
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.errors import UsageError
-from perceptual_jax.io.files import check_folder, load_json, make_folder, place_of, refuse_existing
+from perceptual_jax.io.files import (
+    check_folder,
+    load_json,
+    make_folder,
+    place_of,
+    refuse_existing,
+    remove_leftovers,
+)
 from perceptual_jax.jobs.log import Failure, Record
 from perceptual_jax.jobs.photographs.options import AUTO, PhotographOptions
 from perceptual_jax.jobs.photographs.search import Finder
@@ -32,7 +39,7 @@ from perceptual_jax.jobs.plan import DEFAULT, JobOptions, load_tools
 from perceptual_jax.jobs.processes import hold_lease
 from perceptual_jax.jobs.resume import CONFIG, RESULTS, write_config
 from perceptual_jax.jobs.sequences.finding import FACES, begin, find_all, read_lines
-from perceptual_jax.jobs.sequences.memory import remove_memory
+from perceptual_jax.jobs.sequences.memory import STATE, remove_memory
 from perceptual_jax.jobs.sequences.options import STEADY, SequenceOptions
 from perceptual_jax.jobs.sequences.running import (
     FRAMES,
@@ -135,6 +142,8 @@ def restore_sequence(
     with hold_lease(folder, options.share) as heartbeat:
         if options.overwrite:
             _remove_earlier(folder)
+        for inner in (FRAMES, STATE):
+            remove_leftovers(folder / inner)
         begin(folder, header)
         write_config(folder, tools.config)
 

@@ -125,6 +125,7 @@ def restore_frames(run: Run, *, progress: Callable[[float], None]) -> int:
     progress(first)
     if first == count:
         return count
+    remove_memory(run.out, before=first - 1)
     memory = load_memory(run.out, first - 1)
     searcher = Searcher(run.tools, seed=run.options.seed, warm=run.sequence.warm)
     studio = Studio(searcher, run.tracks, run.photographs, run.sequence, run.size)
