@@ -50,7 +50,7 @@ class Source(NamedTuple):
         """The frames as inputs, by whose paths faces may be marked: `clip.mp4/000012`."""
         return list(self.inputs) or [Input(self.path / name, name) for name in self.names]
 
-    def frames(self, start: int = 0) -> Iterator[Frame]:
+    def frames(self, start: int) -> Iterator[Frame]:
         """Yields the frames from number `start` on, one at a time.
 
         Raises:
@@ -108,4 +108,4 @@ def natural_key(name: str) -> list[tuple[int, str]]:
         ['b9', 'b09x', 'b10']
     """
     parts = re.split(r"(\d+)", name)
-    return [(int(part), part) if i % 2 else (0, part) for i, part in enumerate(parts)]
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)]
