@@ -3,10 +3,10 @@
     python scripts/compare_searches.py FACES --out DIR [--limit 32] [--kinds sr32 jpeg10@256]
         [--searches styles default default+features.weight=5]
 
-A kind is a degradation (`sr32`, `jpeg10`) or a profile (`old_photo`), after @ the side in pixels to
-which the faces are reduced before. A search is a preset or a config file, after each + a setting
-with its value. Interrupted, the same command goes on where it stopped; faces, kinds and searches
-can be added.
+A kind is a degradation (`sr32`, `jpeg10`, `jpeg10-png`: saved again without its header) or a
+profile (`old_photo`), after @ the side in pixels to which the faces are reduced before. A search is
+a preset or a config file, after each + a setting with its value. Interrupted, the same command goes
+on where it stopped; faces, kinds and searches can be added.
 
     DIR/originals@256/FACE.png       DIR/inputs/KIND/FACE.*       DIR/SEARCH/KIND/FACE.png
     DIR/table.md, table.json         means, and faces on which a search beats the first one
@@ -17,6 +17,7 @@ project judge the same folders.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,16 @@ def inputs_of(out: Path, faces: list[Path], kind: str) -> list[Path]:
     folder = out / "inputs" / kind
     there = {path.stem: path for path in folder.glob("*.*") if path.suffix in (".png", ".jpg")}
     missing = [path for path in clean if path.stem not in there]
-    if missing and name.startswith("jpeg") and name[4:].isdecimal():
+    as_jpeg = re.fullmatch(r"jpeg(\d+)(-png)?", name)
+    if missing and as_jpeg:
         folder.mkdir(parents=True, exist_ok=True)
         for path in missing:
-            file = jpeg(read_image(path), quality=int(name[4:]), subsampling="4:2:0")
-            there[path.stem] = folder / f"{path.stem}.jpg"
-            write_atomically(there[path.stem], file.encoded)
+            file = jpeg(read_image(path), quality=int(as_jpeg[1]), subsampling="4:2:0")
+            there[path.stem] = folder / f"{path.stem}.{'png' if as_jpeg[2] else 'jpg'}"
+            if as_jpeg[2]:
+                write_png(there[path.stem], file.image)
+            else:
+                write_atomically(there[path.stem], file.encoded)
     elif missing:
         exact = name[-1].isdecimal()
         kind_or_none, profile = (name, None) if exact else (None, name)

@@ -7,7 +7,7 @@ Source: ITU-T T.81 and the JFIF specification; libjpeg's tables.
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from PIL import Image, JpegImagePlugin
 
 from perceptual_jax.types import JpegHeader
@@ -46,7 +46,7 @@ def standard_tables(quality: int) -> Float[np.ndarray, "2 8 8"]:
     return np.clip((np.stack([luma, chroma]) * percent + 50) // 100, 1, 255).astype(np.float32)
 
 
-def quality_of(tables: Float[np.ndarray, "2 8 8"]) -> int:
+def quality_of(tables: Float[np.ndarray | Array, "2 8 8"]) -> int:
     """The quality whose standard tables are nearest, by the mean ratio of steps.
 
     Example:

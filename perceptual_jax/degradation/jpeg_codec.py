@@ -19,20 +19,20 @@ _DCT = np.array(
         for k in range(8)
     ]
 )
-_TO_YCC = np.array(
+TO_YCC = np.array(
     [
         [0.299, 0.587, 0.114],
         [-0.168735892, -0.331264108, 0.5],
         [0.5, -0.418687589, -0.081312411],
     ]
 )
-_TO_RGB = np.linalg.inv(_TO_YCC)
+_TO_RGB = np.linalg.inv(TO_YCC)
 _EXACT = jax.lax.Precision.HIGHEST
 
 
 def to_ycc(image: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
     """RGB in [-1, 1] to luma minus 128 and the two chromas, in levels of 255."""
-    luma, *chromas = _mixed(image * 127.5, _TO_YCC)
+    luma, *chromas = _mixed(image * 127.5, TO_YCC)
     return jnp.stack([luma - 0.5, *chromas], axis=-1)
 
 

@@ -31,7 +31,7 @@ from perceptual_jax.evaluation.metrics.similarity import ms_ssim, psnr, ssim
 from perceptual_jax.io.images import to_float
 from perceptual_jax.types import JpegHeader, unknown_header
 
-VERSION = 1
+VERSION = 2
 """Version of the scores: those that another version computed are not used again."""
 
 SIZE = 256

@@ -4,7 +4,8 @@ A picture whose detail does not fill its pixels is an enlarged small one: it is 
 more than the size of its detail. The detail and the file's header decide which data term fits:
 
     sharp, and less than 128 pixels              l2: probably it was downscaled
-    sharp, and a JPEG                            dct_box: with the tables and grid of its header
+    sharp, and a JPEG                            dct_box: with the tables and grid of its header, or
+                                                 those that its pixels show
     of a third of the usual contrast or less     faded: like blur, and the colours, too
     anything else                                blur: fitted to the picture, like its noise
 """
@@ -27,6 +28,7 @@ from PIL import Image
 from perceptual_jax.config import MIN_SIZE, RestoreConfig
 from perceptual_jax.degradation.detail import Detail, measure_detail
 from perceptual_jax.degradation.jpeg import quality_of, read_header
+from perceptual_jax.degradation.jpeg_traces import find_header
 from perceptual_jax.degradation.resampling import match_size
 from perceptual_jax.io.images import ImageError, decode_image
 from perceptual_jax.io.inputs import Input
@@ -77,8 +79,12 @@ def inspect_header(
     as_stored: bool = True,
     detail: int | None = None,
     faded: bool = False,
+    pixels: UInt8[np.ndarray, "h w 3"] | None = None,
 ) -> HeaderInfo:
     """Reads a picture's header and chooses its data term.
+
+    A JPEG that was saved again, without loss or at a higher quality, shows the header that matters
+    in its pixels.
 
     Args:
         source: The picture.
@@ -89,6 +95,7 @@ def inspect_header(
             JPEG does not describe them.
         detail: Pixels of a side that the picture's detail fills; None if the picture is sharp.
         faded: Whether the picture has little contrast.
+        pixels: The picture as it is used, to look for a JPEG's traces in; None leaves them out.
     """
     side, header, what = 0, None, "a picture"
     with (
@@ -100,6 +107,10 @@ def inspect_header(
         what = f"{image.format or 'a picture'} of {side} pixels"
         if as_stored and side <= max_size:
             header = read_header(image)
+    if pixels is not None and max(pixels.shape) < side:  # reduced: no grid is left
+        pixels = None
+    if degradation not in _WITHOUT_GRID:
+        header = _coarser(header, pixels)
     if degradation != "auto":
         return HeaderInfo(side, header or unknown_header(), degradation, "asked for")
     if detail is not None:
@@ -109,10 +120,21 @@ def inspect_header(
         return HeaderInfo(side, unknown_header(), "blur", why)
     if side < SMALL:
         return HeaderInfo(side, unknown_header(), "l2", f"{what}: small, so downscaled")
+    known, header = header, _coarser(header, pixels)
     if header is None:
-        return HeaderInfo(side, unknown_header(), "blur", f"{what}: no JPEG's header to go by")
-    quality = quality_of(np.asarray(header.tables))
-    return HeaderInfo(side, header, "dct_box", f"{what}: quality {quality}, by its tables")
+        return HeaderInfo(side, unknown_header(), "blur", f"{what}: neither is nor was a JPEG")
+    quality, by = quality_of(header.tables), "tables" if header is known else "pixels"
+    return HeaderInfo(side, header, "dct_box", f"{what}: a JPEG of quality {quality}, by its {by}")
+
+
+def _coarser(
+    known: JpegHeader | None, pixels: UInt8[np.ndarray, "h w 3"] | None
+) -> JpegHeader | None:
+    """The header of the damage that shows: a file's, unless its pixels are of a coarser JPEG."""
+    found = None if pixels is None else find_header(pixels)
+    if known is None or found is None:
+        return known or found
+    return found if quality_of(found.tables) < quality_of(known.tables) - 1 else known
 
 
 def with_used_term(
@@ -236,6 +258,7 @@ def read_picture(
         as_stored=decoded.as_stored,
         detail=filled if blurred else None,
         faded=measured.contrast < FADED,
+        pixels=pixels,
     )
     digest = hashlib.sha256(data).hexdigest()
     stored, content = (width, height), content_of(pixels)

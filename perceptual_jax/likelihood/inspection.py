@@ -7,11 +7,8 @@ compared, under a uniform prior:
 
     p(header | picture) = softmax(log p(picture | picture, header))
 
-All grids and qualities are first screened without the network: on its own grid the coefficients of
-a JPEG are multiples of its steps, on others they are not. The best candidates are compared by the
-likelihood.
-
-Source: Fan and de Queiroz, "Identification of bitmap compression history", 2003 (the screening).
+All grids and qualities are first screened without the network, by the traces of rounding (see
+`degradation.jpeg_traces`). The best candidates are compared by the likelihood.
 """
 
 from typing import NamedTuple
@@ -19,18 +16,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, UInt8
 
 from perceptual_jax.degradation.jpeg import standard_tables
-from perceptual_jax.degradation.jpeg_codec import blocks_dct, on_grid, to_ycc
+from perceptual_jax.degradation.jpeg_traces import find_traces
 from perceptual_jax.likelihood.likelihood import Likelihood
 from perceptual_jax.types import Given, JpegHeader, unknown_header
 
 WINDOW = 128
 """Pixels of a side of the window that is inspected, the part of the picture with most detail."""
-
-QUALITIES = tuple(range(3, 96))
-"""Qualities that are screened; higher ones leave too little trace in the coefficients."""
 
 _CANDIDATES = 5
 """Number of pairs of grid and quality that are compared by the likelihood."""
@@ -66,7 +60,8 @@ def inspect_picture(model: Likelihood, image: UInt8[np.ndarray, "h w 3"]) -> tup
         raise ValueError(
             f"expected at least 32x32 pixels to find a JPEG's grid in, got {width}x{height}"
         )
-    pixels, corner = _window(image)
+    part, corner = _window(image)
+    pixels = jnp.asarray(part / np.float32(127.5) - 1, jnp.float32)
     compared: dict[tuple[int, int, int, int], float] = {}
 
     def compare(quality: int, subsampling: int, row: int, column: int) -> None:
@@ -74,7 +69,8 @@ def inspect_picture(model: Likelihood, image: UInt8[np.ndarray, "h w 3"]) -> tup
         if key not in compared and 1 <= quality <= 100:
             compared[key] = float(_nll(model, pixels, _header(*key)))
 
-    for quality, row, column in sift(pixels):
+    for trace in find_traces(part)[:_CANDIDATES]:
+        quality, row, column = trace.quality, trace.row, trace.column
         compare(quality, 0, row, column)
         for down in (0, 8):
             for right in (0, 8):
@@ -107,7 +103,7 @@ def _beliefs(
 
 def _window(
     image: UInt8[np.ndarray, "h w 3"],
-) -> tuple[Float[Array, "h2 w2 3"], tuple[int, int]]:
+) -> tuple[UInt8[np.ndarray, "h2 w2 3"], tuple[int, int]]:
     """The window of a picture with most detail, and its first row and column."""
     height, width, _ = image.shape
     rows, columns = (min(WINDOW, side // 16 * 16) for side in (height, width))
@@ -127,44 +123,7 @@ def _window(
         ),
     )
     part = image[top : top + rows, left : left + columns]
-    return jnp.asarray(part / np.float32(127.5) - 1, jnp.float32), (top, left)
-
-
-def sift(pixels: Float[Array, "h w 3"]) -> list[tuple[int, int, int]]:
-    """The qualities with the highest scores, with row and column of their grids of 8 pixels."""
-    tables = jnp.stack([jnp.asarray(standard_tables(quality)[0]) for quality in QUALITIES])
-    scores = np.asarray(_lattice_scores(pixels, tables))
-    order = np.argsort(-scores, axis=None)[:_CANDIDATES]
-    indices = zip(*np.unravel_index(order, scores.shape), strict=True)
-    return [(QUALITIES[int(q)], int(i), int(j)) for i, j, q in indices]
-
-
-@jax.jit
-def _lattice_scores(
-    pixels: Float[Array, "h w 3"], tables: Float[Array, "q 8 8"]
-) -> Float[Array, "8 8 q"]:
-    """Scores of luma's coefficients as multiples of the steps, on every grid.
-
-        sum of cos(2 pi c / step) / sqrt(n / 2)    over the n of c / step that do not round to 0
-
-    The score is about standard normal where the coefficients are not on the lattice.
-    """
-    luma = to_ycc(pixels)[:, :, :1]
-    phases = jnp.stack(jnp.meshgrid(jnp.arange(8), jnp.arange(8), indexing="ij"), axis=-1)
-
-    def score_grid(phase: Array) -> Array:
-        # Blocks that the window's edge cuts are left out.
-        blocks = blocks_dct(on_grid(luma, phase)[:, :, 0])[1:-3, 1:-3]
-
-        def score_table(table: Array) -> Array:
-            steps = blocks / table[None, None]
-            counted = jnp.abs(steps) > 0.5
-            total = jnp.sum(jnp.where(counted, jnp.cos(2 * jnp.pi * steps), 0.0))
-            return total / jnp.sqrt(jnp.maximum(jnp.sum(counted), 1) / 2)
-
-        return jax.lax.map(score_table, tables)
-
-    return jax.lax.map(score_grid, phases.reshape(64, 2)).reshape(8, 8, len(tables))
+    return part, (top, left)
 
 
 def _header(quality: int, subsampling: int, row: int, column: int) -> JpegHeader:

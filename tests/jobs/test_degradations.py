@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from perceptual_jax.degradation.jpeg import standard_tables
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.reading import inspect_header, read_picture, require_header
 from perceptual_jax.validation import ConfigError
@@ -42,7 +43,33 @@ def test_a_turned_jpeg_has_another_grid(tmp_path):
     path = save(tmp_path / "a.jpg", 200, quality=10, exif=exif)
     turned = Input(path, "a", path.read_bytes)
     info = read_picture(turned, max_size=256, degradation="auto").header_info
-    assert info.degradation == "blur"
+    assert info.degradation == "dct_box"
+    assert info.reason == "JPEG of 200 pixels: a JPEG of quality 10, by its pixels"
+    np.testing.assert_array_equal(info.header.tables, standard_tables(10).transpose(0, 2, 1))
+
+
+def test_a_jpeg_is_known_by_its_pixels_where_the_file_says_less(tmp_path):
+    once = save(tmp_path / "a.jpg", 144, quality=15)
+    with Image.open(once) as image:
+        image.save(tmp_path / "b.png")
+        image.save(tmp_path / "c.jpg", quality=80)
+        image.resize((160, 160)).save(tmp_path / "d.png")
+    terms = {}
+    for name in ("a.jpg", "b.png", "c.jpg", "d.png"):
+        source = Input(tmp_path / name, "a", (tmp_path / name).read_bytes)
+        info = read_picture(source, max_size=256, degradation="auto").header_info
+        terms[name] = info.degradation, info.reason.rpartition(": ")[2]
+        if name != "d.png":
+            np.testing.assert_array_equal(info.header.tables, standard_tables(15))
+    assert terms == {
+        "a.jpg": ("dct_box", "a JPEG of quality 15, by its tables"),
+        "b.png": ("dct_box", "a JPEG of quality 15, by its pixels"),
+        "c.jpg": ("dct_box", "a JPEG of quality 15, by its pixels"),
+        "d.png": ("blur", "neither is nor was a JPEG"),
+    }
+    source = Input(tmp_path / "b.png", "a", (tmp_path / "b.png").read_bytes)
+    asked = read_picture(source, max_size=256, degradation="jpeg").header_info
+    np.testing.assert_array_equal(asked.header.tables, standard_tables(15))
 
 
 def blurred(path, width):

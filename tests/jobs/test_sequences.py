@@ -106,6 +106,7 @@ def test_a_moving_face_is_restored_in_every_frame_and_all_else_stays(finished):
     record = json.loads((out / "sequence.json").read_text())
     (track,) = record["sequence"]["tracks"]
     assert (track["first"], track["last"], track["restored"]) == (0, COUNT - 1, COUNT)
+    assert track["term"] == "l2"
     assert record["files"] == [f"frames/{name}" for name in NAMES]
     assert steps[-1] == (COUNT, COUNT)
     assert "1 of 1 tracked faces to restore in 4 frames, 1 scenes" in said

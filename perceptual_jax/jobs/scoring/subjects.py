@@ -91,6 +91,7 @@ def _read(task: Task, cache: ScoreCache, setting: str) -> Ready:
             max_size=max(given.pixels.shape),
             data=contents[2],
             as_stored=given.as_stored,
+            pixels=given.pixels,
         )
         subject = subject._replace(degraded=given.pixels, header=info.header)
     return Ready(task, key, subject, None)

@@ -100,7 +100,8 @@ def assemble_frame(
     ended = {t.number for t in studio.tracks if t.first + len(t.strengths) <= number + 1}
     kept = {key: face for key, face in faces.items() if key not in ended}
     result = photograph._replace(pixels=pixels, alpha=scaled_alpha(photograph, studio.size))
-    return result, Memory(kept, sums, notes)
+    terms = memory.terms | {face.track.number: face.remembered.term for face in placed}
+    return result, Memory(kept, sums, terms, notes)
 
 
 def _restored(

@@ -51,6 +51,8 @@ class Memory(NamedTuple):
     """By the number of the track."""
     flicker: dict[int, Flicker]
     """Of each track so far."""
+    terms: dict[int, str]
+    """The data term of each track so far."""
     notes: list[str]
     """What went wrong so far."""
 
@@ -60,6 +62,7 @@ def save_memory(out: Path, frame: int, memory: Memory) -> None:
     arrays: dict[str, Any] = {}
     about: dict[str, Any] = {
         "flicker": {str(k): list(v) for k, v in memory.flicker.items()},
+        "terms": {str(k): v for k, v in memory.terms.items()},
         "notes": memory.notes,
         "faces": {},
     }
@@ -80,7 +83,7 @@ def load_memory(out: Path, frame: int) -> Memory:
     """The state after a frame; an empty one if there is none, so that faces start anew."""
     path = _path(out, frame)
     if not path.is_file():
-        return Memory({}, {}, [])
+        return Memory({}, {}, {}, [])
     with np.load(path) as file:
         arrays = dict(file)
     about = json.loads(str(arrays.pop("about")))
@@ -98,7 +101,8 @@ def load_memory(out: Path, frame: int) -> Memory:
         }
         faces[int(number)] = Remembered(**plain, latents=latents, **own)
     flicker = {int(k): Flicker(*v) for k, v in about["flicker"].items()}
-    return Memory(faces, flicker, about["notes"])
+    terms = {int(k): v for k, v in about["terms"].items()}
+    return Memory(faces, flicker, terms, about["notes"])
 
 
 def remove_memory(out: Path, *, before: int | None = None) -> None:

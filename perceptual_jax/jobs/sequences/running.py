@@ -19,7 +19,7 @@ from perceptual_jax.jobs.plan import JobOptions, Tools
 from perceptual_jax.jobs.resume import RESULTS
 from perceptual_jax.jobs.sequences.assembling import Studio, assemble_frame
 from perceptual_jax.jobs.sequences.finding import Seen
-from perceptual_jax.jobs.sequences.memory import load_memory, remove_memory, save_memory
+from perceptual_jax.jobs.sequences.memory import Memory, load_memory, remove_memory, save_memory
 from perceptual_jax.jobs.sequences.options import SequenceOptions
 from perceptual_jax.jobs.sequences.searching import Searcher
 from perceptual_jax.jobs.sequences.source import Source
@@ -161,7 +161,7 @@ def finish(run: Run, header: Record) -> Record:
     elif video is not None:
         frames = (read_image(run.path_of(i), max_pixels=MAX_WRITTEN) for i in range(count))
         write_video(result, frames, video, sound=run.source.path)
-    record = _describe(run, header, memory.flicker, memory.notes, result)
+    record = _describe(run, header, memory, result)
     write_atomically(run.out / RESULTS, (json_text(record) + "\n").encode())
     save_json(run.out / RECORD, record)
     tidy(run.out, run.source)
@@ -175,13 +175,10 @@ def tidy(out: Path, source: Source) -> None:
         remove_frames(out)
 
 
-def _describe(
-    run: Run, header: Record, flicker: dict[int, Flicker], stopped: list[str], result: Path
-) -> Record:
-    total = Flicker()
+def _describe(run: Run, header: Record, memory: Memory, result: Path) -> Record:
+    flicker, stopped, total = memory.flicker, memory.notes, Flicker()
     for one in flicker.values():
         total += one
-    none = Flicker().to_json()
     files = [run.path_of(i) for i in range(len(run.seen))] if run.source.video is None else [result]
     message = f"{len(run.restored)} of {len(run.tracks)} tracked faces restored"
     if not run.tracks:
@@ -201,7 +198,10 @@ def _describe(
             "cuts": [i for i, one in enumerate(run.seen) if one.cut],
             "tracks": [
                 track.to_json()
-                | {"flicker": flicker[track.number].to_json() if track.number in flicker else none}
+                | {
+                    "term": memory.terms.get(track.number),
+                    "flicker": flicker.get(track.number, Flicker()).to_json(),
+                }
                 for track in run.tracks
             ],
             "flicker": total.to_json(),
