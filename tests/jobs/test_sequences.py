@@ -260,7 +260,7 @@ def test_a_video_comes_out_as_a_video_with_its_sound(narrow, tmp_path, monkeypat
             raise Killed
         write(source, target)
 
-    with pytest.raises(UsageError, match="would replace"):
+    with pytest.raises(UsageError, match="could replace"):
         restore(tmp_path, photographs=options)
     monkeypatch.setattr(files.os, "replace", replace)
     with pytest.raises(Killed):

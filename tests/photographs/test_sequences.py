@@ -54,7 +54,7 @@ def test_landmarks_decide_where_boxes_do_not():
     assert sorted(pairs([one, other], shared)) == [(0, 1), (1, 0)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     places=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=4),
     moves=st.lists(st.tuples(st.integers(-25, 25), st.integers(-25, 25)), min_size=4, max_size=4),

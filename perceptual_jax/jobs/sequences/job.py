@@ -126,8 +126,10 @@ def restore_sequence(
     say, show = report or (lambda line: None), progress or (lambda done, total: None)
     folder = _checked(out, options, photographs)
     footage = open_source(source, folder)
-    if footage.video is not None and result_path(folder, footage) == footage.path:
-        raise UsageError(f"the result would replace {footage.path}; choose another folder")
+    if footage.video is not None and os.path.realpath(folder) == os.path.realpath(
+        footage.path.parent
+    ):
+        raise UsageError(f"the result could replace {footage.path}; choose another folder")
     finder = Finder(photographs, find, say)
     finder.check_marks(footage.frame_inputs())
     tools = load_tools(config, options, generator=generator, report=report)
