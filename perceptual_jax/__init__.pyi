@@ -79,13 +79,13 @@ from .restoration.batch import run_batch as run_batch
 from .restoration.data_terms.dct_box import DctBox as DctBox
 from .restoration.data_terms.downscale import DownscaleL2 as DownscaleL2
 from .restoration.data_terms.downscale import consistency_psnr as consistency_psnr
+from .restoration.default_prior import default_prior as default_prior
 from .restoration.objective import Optimizer as Optimizer
 from .restoration.objective import Problem as Problem
 from .restoration.objective import Stage as Stage
 from .restoration.objective import objective as objective
 from .restoration.optimizer import SphericalAdam as SphericalAdam
 from .restoration.presets import build_search as build_search
-from .restoration.presets import default_prior as default_prior
 from .restoration.presets import restore_batch as restore_batch
 from .restoration.run import Functions as Functions
 from .restoration.run import OnPiece as OnPiece

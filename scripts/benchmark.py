@@ -33,7 +33,8 @@ from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
 from perceptual_jax.io.files import save_json
 from perceptual_jax.jobs.generate import sample_image
 from perceptual_jax.jobs.writing import environment
-from perceptual_jax.restoration.presets import default_prior, restore_batch
+from perceptual_jax.restoration.default_prior import default_prior
+from perceptual_jax.restoration.presets import restore_batch
 
 DEFAULT, RANDOM = "mobilestylegan-ffhq", "stylegan2"
 CPU_PIXELS = 8 * 256**2

@@ -31,7 +31,8 @@ from perceptual_jax.jobs.job import restore_files
 from perceptual_jax.jobs.plan import JobOptions
 from perceptual_jax.jobs.processes import states
 from perceptual_jax.restoration.batch import run_batch
-from perceptual_jax.restoration.presets import build_search, default_prior
+from perceptual_jax.restoration.default_prior import default_prior
+from perceptual_jax.restoration.presets import build_search
 from perceptual_jax.types import unknown_header
 
 

@@ -26,7 +26,8 @@ from perceptual_jax.io.files import save_json
 from perceptual_jax.io.images import read_image, to_float, to_uint8, write_png
 from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.restoration.data_terms.downscale import consistency_psnr
-from perceptual_jax.restoration.presets import default_prior, restore_batch
+from perceptual_jax.restoration.default_prior import default_prior
+from perceptual_jax.restoration.presets import restore_batch
 
 
 def without_mmd(config: RestoreConfig) -> RestoreConfig:

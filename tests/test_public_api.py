@@ -41,6 +41,7 @@ IMPURE = {
     "likelihood/config.py": "is a config",
     "likelihood/models.py": "reads files",
     "restoration/batch.py": "looks at devices",
+    "restoration/default_prior.py": "reads configs",
     "restoration/presets.py": "reads configs and looks at devices",
     "restoration/stages.py": "reads configs",
 }

@@ -36,7 +36,7 @@ HELP = """
 import contextlib, pathlib, runpy, sys
 
 for path in sorted(pathlib.Path(sys.argv[1]).glob("*.py")):
-    if "tyro.cli" in path.read_text(encoding="utf-8"):
+    if "import tyro" in path.read_text(encoding="utf-8"):
         print(f"## {path.name}")
         sys.argv = [path.name, "--help"]
         with contextlib.suppress(SystemExit):

@@ -22,7 +22,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from perceptual_jax.generator.layers import conv, dense, inverse_haar, leaky_relu
+from perceptual_jax.generator.convolution import conv
+from perceptual_jax.generator.layers import dense, leaky_relu
+from perceptual_jax.generator.upsampling import inverse_haar
 
 
 class DraftHead(nnx.Module):

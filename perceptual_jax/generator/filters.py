@@ -3,7 +3,7 @@
 A filter f of n taps is applied to both axes, normalised to sum 2: zeros are put between the pixels
 and beyond the border, and y = f * x is the convolution. The position of its centre follows
 StyleGAN2's `upfirdn2d`: (n + 1) // 2 zeros come before the first pixel. The usual filter has a
-faster form of its own in `layers.py`.
+faster form of its own in `upsampling.py`.
 
 GFPGAN's clean networks interpolate bilinearly in its place. Inside of an image that is the usual
 filter; at the border it repeats the edge, where filters see zeros.

@@ -33,11 +33,11 @@ from perceptual_jax.generator.layers import (
     add_offset,
     check_feature_size,
     conv,
-    inverse_haar,
     leaky_relu,
     select_noise,
 )
 from perceptual_jax.generator.mapping import MappingNetwork
+from perceptual_jax.generator.upsampling import inverse_haar
 from perceptual_jax.types import Noise
 
 

@@ -25,10 +25,7 @@ from jaxtyping import Array, Float, Key
 
 from perceptual_jax.generator.arrays import Arrays, named_params
 from perceptual_jax.generator.draft import DraftHead, DraftParts, finish_draft
-from perceptual_jax.generator.layers import (
-    add_offset,
-    select_noise,
-)
+from perceptual_jax.generator.layers import add_offset, select_noise
 from perceptual_jax.generator.mapping import MappingNetwork
 from perceptual_jax.generator.stylegan2_block import Block
 from perceptual_jax.generator.stylegan2_weights import (

@@ -9,16 +9,9 @@ from jaxtyping import Array, Float
 
 from perceptual_jax.generator.arrays import Arrays
 from perceptual_jax.generator.filters import USUAL, Filter
-from perceptual_jax.generator.layers import (
-    SQRT2,
-    Dense,
-    UpConvForm,
-    leaky_relu,
-    modulated_conv,
-    to_rgb,
-    upsample,
-)
+from perceptual_jax.generator.layers import SQRT2, Dense, leaky_relu, modulated_conv, to_rgb
 from perceptual_jax.generator.stylegan2_weights import StyleGAN2Config
+from perceptual_jax.generator.upsampling import UpConvForm, upsample
 from perceptual_jax.types import Noise
 
 
@@ -45,7 +38,7 @@ class StyledConv(nnx.Module):
             bias: Bias of the output channels.
             noise_const: The layer's own noise map.
             noise_strength: Factor of any noise map.
-            up: Form of the up-convolution, see `layers.up_conv`; None keeps the size.
+            up: Form of the up-convolution, see `upsampling.up_conv`; None keeps the size.
             clamp: Largest absolute value of the result; None does not limit it.
             filter: Filter of the up-convolution.
         """

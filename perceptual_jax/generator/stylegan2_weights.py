@@ -36,8 +36,8 @@ from flax import traverse_util
 from jaxtyping import Array, Key
 
 from perceptual_jax.generator.filters import USUAL, Filter
-from perceptual_jax.generator.layers import UpConvForm
 from perceptual_jax.generator.mapping import MappingNetwork, estimate_w_mean
+from perceptual_jax.generator.upsampling import UpConvForm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class StyleGAN2Config:
     resample_filter: Filter = USUAL
     """Taps of the filter that doubles features and images, or "bilinear", see `filters.py`."""
     up_conv: UpConvForm = "polyphase"
-    """See `layers.up_conv`."""
+    """See `upsampling.up_conv`."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of the activations. Latents, styles, demodulation and the image stay float32."""
 

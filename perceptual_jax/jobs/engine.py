@@ -29,7 +29,8 @@ from perceptual_jax.jobs.loop import Job, restore_pictures
 from perceptual_jax.jobs.plan import JobOptions, Tools, load_tools
 from perceptual_jax.jobs.reading import Picture
 from perceptual_jax.jobs.snapshots import Snapshots
-from perceptual_jax.restoration.presets import default_batch_size, default_prior
+from perceptual_jax.restoration.default_prior import default_prior
+from perceptual_jax.restoration.presets import default_batch_size
 from perceptual_jax.types import Generator, Restoration
 
 IMAGE, BYTES, NAME = "image", "bytes", "name"

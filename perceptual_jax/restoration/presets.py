@@ -1,4 +1,4 @@
-"""The searches of the configs. Of the pure packages only this file and `stages` read one.
+"""The searches of the configs; `stages` and `default_prior` are their parts.
 
     total = data_weight * (l2 | low_l2 | dct_box | blur | faded) + nll_weight * nll
           + cross_weight * cross + mmd_weight * mmd2 + features.weight * features
@@ -21,7 +21,7 @@ lacks the detail that box and likelihood depend on: its data term is the plain s
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -32,20 +32,21 @@ from jaxtyping import Array, Float, Key
 
 from perceptual_jax.config import MIN_SIZE, PriorConfig, RestoreConfig
 from perceptual_jax.likelihood.likelihood import Likelihood
-from perceptual_jax.prior.features import FeatureSpace, fit_feature_spaces, mean_square
+from perceptual_jax.prior.features import mean_square
 from perceptual_jax.prior.geodesic import cross_loss
 from perceptual_jax.prior.mmd import mmd2_to_bank
-from perceptual_jax.prior.prior import Prior, make_prior
+from perceptual_jax.prior.prior import Prior
 from perceptual_jax.restoration.batch import run_batch
 from perceptual_jax.restoration.data_terms.blurred import BlurredL2
 from perceptual_jax.restoration.data_terms.dct_box import DctBox
 from perceptual_jax.restoration.data_terms.downscale import DownscaleL2
+from perceptual_jax.restoration.default_prior import default_prior, feature_spaces
 from perceptual_jax.restoration.fit import fit_of
 from perceptual_jax.restoration.objective import Stage
 from perceptual_jax.restoration.projections.feasible import Projection
 from perceptual_jax.restoration.projections.wiener import WienerProjection
 from perceptual_jax.restoration.search import Search
-from perceptual_jax.restoration.stages import FINE_ENOUGH, feature_block, stages
+from perceptual_jax.restoration.stages import feature_block, stages
 from perceptual_jax.restoration.start import PriorStart
 from perceptual_jax.types import (
     DataTerm,
@@ -57,9 +58,6 @@ from perceptual_jax.types import (
     unknown_header,
 )
 from perceptual_jax.validation import ConfigError
-
-PRIOR_SEED = 0
-"""Seed of the prior bank: the same bank for all images, so that no result depends on its batch."""
 
 BYTES_PER_PIXEL = 1700
 """Memory in bytes of a search at full resolution for each pixel of one image in float32, forward
@@ -97,7 +95,7 @@ def build_search(
     block = feature_block(config, generator.resolution, size)
     space = prior.features.get(block)
     if block and space is None:  # The prior was made for another config, or by `make_prior`.
-        space = _feature_spaces(generator, (block,))[block]
+        space = feature_spaces(generator, (block,))[block]
     plan = stages(config, generator.resolution, size, learned=likelihood is not None, radius=radius)
     terms: dict[str, DataTerm] = {
         "l2": DownscaleL2(data.downscale, data.floor),
@@ -222,46 +220,6 @@ def restore_batch(
         batch_size=batch_size or default_batch_size(generator, config),
         on_progress=None if progress is None else lambda p: progress(p.share),
     )
-
-
-def style_prior(generator: Generator, config: RestoreConfig) -> Prior:
-    """The prior of the styles of a config's search, without spaces of features."""
-    settings = config.prior
-    make = jax.jit(
-        make_prior,
-        static_argnames=("bank_size", "kernel", "bandwidth", "unbiased", "space", "covariance"),
-    )
-    return make(
-        generator,
-        key=jax.random.key(PRIOR_SEED),
-        bank_size=settings.bank_size,
-        kernel=settings.kernel,
-        bandwidth=settings.bandwidth,
-        unbiased=settings.unbiased,
-        space=settings.space,
-        covariance=settings.covariance,
-    )
-
-
-def default_prior(generator: Generator, config: RestoreConfig) -> Prior:
-    """The prior of a config's search when none is given: the same one every time."""
-    prior = style_prior(generator, config)
-    blocks = {
-        feature_block(dataclasses.replace(config, degradation=term), generator.resolution, size)
-        for term in {config.degradation, *FINE_ENOUGH}
-        for size in range(MIN_SIZE, config.data.max_size + 1)
-    }
-    return prior._replace(features=_feature_spaces(generator, tuple(sorted(blocks - {0}))))
-
-
-def _feature_spaces(
-    generator: Generator, resolutions: tuple[int, ...]
-) -> Mapping[int, FeatureSpace]:
-    """The spaces of some blocks; the same ones every time."""
-    if not resolutions:
-        return {}
-    fit = jax.jit(fit_feature_spaces, static_argnames=("resolutions", "samples"))
-    return fit(generator, resolutions, key=jax.random.key(PRIOR_SEED), samples=64)
 
 
 def default_batch_size(generator: Generator, config: RestoreConfig) -> int:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from perceptual_jax.generator import layers
 from perceptual_jax.generator.filters import upsample_bilinearly, upsample_by
+from perceptual_jax.generator.upsampling import up_conv, upsample
 from tests.helpers import reference_stylegan2 as reference
 from tests.helpers.narrow_stylegan2 import f32, synthesis, with_config
 
@@ -32,11 +32,11 @@ def test_upsampling_and_up_convolution_agree_with_the_reference(taps):
     rng = np.random.default_rng(0)
     x, weight = rng.normal(size=(3, 5, 4)), rng.normal(size=(2, 3, 3, 3))
     expected = to_hwc(reference.upsample(x, taps))
-    np.testing.assert_allclose(layers.upsample(to_hwc(x), filter=taps), expected, atol=1e-5)
+    np.testing.assert_allclose(upsample(to_hwc(x), filter=taps), expected, atol=1e-5)
     kernel = jnp.asarray(weight.transpose(2, 3, 1, 0), jnp.float32)
     kernel = kernel if taps == "bilinear" else kernel[::-1, ::-1]
     for form in ("dilated", "polyphase"):
-        got = layers.up_conv(to_hwc(x), kernel, form=form, filter=taps)
+        got = up_conv(to_hwc(x), kernel, form=form, filter=taps)
         expected = to_hwc(reference.up_conv(x, weight, taps))
         # float32 sums of up to 27 x 36 products of order 1, whose weights sum to 4.
         np.testing.assert_allclose(got, expected, atol=2e-5)
@@ -81,6 +81,6 @@ def test_the_gradient_of_a_filter_is_its_transpose():
     weight = jnp.asarray(rng.normal(size=(3, 3, 2, 3)), jnp.float32)
     for taps in ((1.0, 2.0, 3.0), "bilinear"):
         image, vjp = jax.vjp(
-            lambda x, taps=taps: layers.up_conv(x, weight, form="polyphase", filter=taps), x
+            lambda x, taps=taps: up_conv(x, weight, form="polyphase", filter=taps), x
         )
         np.testing.assert_allclose(jnp.vdot(image, y), jnp.vdot(x, vjp(y)[0]), rtol=1e-4)

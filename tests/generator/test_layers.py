@@ -7,6 +7,8 @@ import pytest
 from jax import lax
 
 from perceptual_jax.generator import layers
+from perceptual_jax.generator.convolution import conv
+from perceptual_jax.generator.upsampling import up_conv, upsample
 from tests.helpers import reference_stylegan2 as reference
 
 
@@ -50,7 +52,7 @@ def test_conv_and_its_gradients_are_those_of_lax(rng, kernel, padding, dilation)
     weight = jnp.asarray(rng.normal(size=(*kernel, 3, 4)), jnp.float32)
 
     def ours(x, weight):
-        return layers.conv(x, weight, padding=padding, dilation=dilation)
+        return conv(x, weight, padding=padding, dilation=dilation)
 
     def theirs(x, weight):
         return lax.conv_general_dilated(
@@ -73,9 +75,9 @@ def test_conv_and_its_gradients_are_those_of_lax(rng, kernel, padding, dilation)
 
 
 def test_the_gradient_of_conv_keeps_flip_and_transposition_of_the_kernel_together():
-    """Otherwise a `lax.scan` on a CPU takes five times longer, see `layers.conv`."""
+    """Otherwise a `lax.scan` on a CPU takes five times longer, see `convolution.conv`."""
     x, weight = jnp.ones((4, 4, 2)), jnp.ones((3, 3, 2, 2))
-    jaxpr = jax.make_jaxpr(jax.grad(lambda x: layers.conv(x, weight).sum()))(x).jaxpr
+    jaxpr = jax.make_jaxpr(jax.grad(lambda x: conv(x, weight).sum()))(x).jaxpr
     barriers = [e for e in jaxpr.eqns if e.primitive.name == "optimization_barrier"]
     assert [v.aval.shape for e in barriers for v in e.outvars] == [(3, 3, 2, 2)]
 
@@ -83,7 +85,7 @@ def test_the_gradient_of_conv_keeps_flip_and_transposition_of_the_kernel_togethe
 @pytest.mark.parametrize("form", ["dilated", "polyphase"])
 def test_up_conv_scatters_and_filters(rng, form):
     x, weight = rng.normal(size=(3, 5, 4)), rng.normal(size=(2, 3, 3, 3))
-    got = layers.up_conv(to_hwc(x), to_flipped_hwio(weight), form=form)
+    got = up_conv(to_hwc(x), to_flipped_hwio(weight), form=form)
     assert got.shape == (10, 8, 2)
     # float32 sums of 27 products, then of 16 with weights that sum to 4.
     np.testing.assert_allclose(got, to_hwc(reference.up_conv(x, weight)), atol=1e-5)
@@ -94,7 +96,7 @@ def test_both_forms_of_up_conv_have_one_gradient(rng):
     target = jnp.asarray(rng.normal(size=(12, 12, 4)), jnp.float32)
 
     def loss(x, weight, form):
-        return jnp.mean((layers.up_conv(x, weight, form=form) - target) ** 2)
+        return jnp.mean((up_conv(x, weight, form=form) - target) ** 2)
 
     gradient = jax.jit(jax.grad(loss, (0, 1)), static_argnums=2)
     dilated, polyphase = gradient(x, weight, "dilated"), gradient(x, weight, "polyphase")
@@ -110,7 +112,7 @@ def test_up_conv_gradient_is_its_transpose(rng):
 
     @jax.jit
     def products(x, y):
-        image, vjp = jax.vjp(lambda x: layers.up_conv(x, weight, form="dilated"), x)
+        image, vjp = jax.vjp(lambda x: up_conv(x, weight, form="dilated"), x)
         return jnp.vdot(image, y), jnp.vdot(x, vjp(y)[0])
 
     left, right = products(x, y)
@@ -156,4 +158,4 @@ def test_to_rgb_is_float32_whatever_the_activations(rng):
 def test_upsample_is_the_filtered_zero_stuffed_image(rng):
     x = rng.normal(size=(3, 4, 5))
     expected = reference.upsample(x)
-    np.testing.assert_allclose(layers.upsample(to_hwc(x)), to_hwc(expected), atol=1e-6)
+    np.testing.assert_allclose(upsample(to_hwc(x)), to_hwc(expected), atol=1e-6)

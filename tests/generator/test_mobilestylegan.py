@@ -8,8 +8,8 @@ from flax import nnx
 
 from perceptual_jax.generator.arrays import named_params
 from perceptual_jax.generator.draft import init_draft_head, thirds
-from perceptual_jax.generator.layers import inverse_haar
 from perceptual_jax.generator.mobilestylegan import MobileStyleGAN, modulated_depthwise
+from perceptual_jax.generator.upsampling import inverse_haar
 from tests.helpers.narrow import mobile, mobile_arrays
 
 

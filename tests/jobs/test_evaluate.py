@@ -21,7 +21,7 @@ from perceptual_jax.io.inputs import InputError
 from perceptual_jax.jobs.scoring import evaluate
 from perceptual_jax.jobs.scoring.evaluate import evaluate_files
 from perceptual_jax.prior.mmd import mmd2_to_bank
-from perceptual_jax.restoration.presets import default_prior
+from perceptual_jax.restoration.default_prior import default_prior
 from tests.helpers import measures
 from tests.helpers.caffe_writers import caffemodel, rankiqa_layers
 from tests.helpers.job_files import CONFIG, lines

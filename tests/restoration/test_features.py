@@ -21,8 +21,9 @@ from perceptual_jax.generator.mobilestylegan import MobileStyleGAN
 from perceptual_jax.generator.stylegan2 import StyleGAN2
 from perceptual_jax.restoration import search as parts
 from perceptual_jax.restoration.batch import run_batch
+from perceptual_jax.restoration.default_prior import default_prior
 from perceptual_jax.restoration.objective import Stage, correction, render
-from perceptual_jax.restoration.presets import build_search, check_fit, default_prior
+from perceptual_jax.restoration.presets import build_search, check_fit
 from perceptual_jax.restoration.run import latents_of, run
 from perceptual_jax.restoration.stages import feature_block, stages
 from perceptual_jax.types import Given, JpegHeader, Status, unknown_header

@@ -23,9 +23,10 @@ from perceptual_jax.prior.prior import points_of, styles_of
 from perceptual_jax.restoration import search as parts
 from perceptual_jax.restoration.batch import piece_of, run_batch
 from perceptual_jax.restoration.data_terms.downscale import DownscaleL2
+from perceptual_jax.restoration.default_prior import default_prior
 from perceptual_jax.restoration.objective import Problem, Stage, objective
 from perceptual_jax.restoration.optimizer import learning_rate_factor
-from perceptual_jax.restoration.presets import build_search, default_prior, restore_batch
+from perceptual_jax.restoration.presets import build_search, restore_batch
 from perceptual_jax.restoration.run import join_traces
 from perceptual_jax.restoration.run import run as run_one
 from perceptual_jax.restoration.stages import stages

@@ -23,7 +23,7 @@ from perceptual_jax.jobs.resume import CONFIG
 from perceptual_jax.jobs.scoring.pairing import Report, is_job, listed
 from perceptual_jax.jobs.status import read_results
 from perceptual_jax.jobs.writing import generator_sha256
-from perceptual_jax.restoration.presets import PRIOR_SEED, style_prior
+from perceptual_jax.restoration.default_prior import PRIOR_SEED, style_prior
 from perceptual_jax.types import Generator
 
 _AT_ONCE = 8

@@ -30,7 +30,8 @@ from perceptual_jax.jobs.sequences.memory import Remembered
 from perceptual_jax.jobs.sequences.options import warm_config
 from perceptual_jax.prior.prior import Prior
 from perceptual_jax.restoration.batch import run_batch
-from perceptual_jax.restoration.presets import build_search, default_prior
+from perceptual_jax.restoration.default_prior import default_prior
+from perceptual_jax.restoration.presets import build_search
 from perceptual_jax.restoration.run import latents_of
 from perceptual_jax.restoration.search import Search
 from perceptual_jax.types import Latents, Status, unknown_header
