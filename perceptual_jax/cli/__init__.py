@@ -28,6 +28,7 @@ from perceptual_jax.cli.evaluation import Evaluate
 from perceptual_jax.cli.report import Report
 from perceptual_jax.cli.restore import Generate, Job, Restore
 from perceptual_jax.cli.study import Study
+from perceptual_jax.cli.web import Web
 from perceptual_jax.errors import Error
 
 TERMINATED = 75
@@ -44,6 +45,7 @@ Command = (
     | Annotated[Evaluate, verb("evaluate")]
     | Annotated[Report, verb("report")]
     | Annotated[Study, verb("study")]
+    | Annotated[Web, verb("web")]
     | Annotated[Weights, verb("weights")]
 )
 

@@ -23,7 +23,7 @@ from perceptual_jax.jobs import writing
 from perceptual_jax.jobs.engine import job_of
 from perceptual_jax.jobs.feed import Batch, Sizes, load_batches
 from perceptual_jax.jobs.log import Failure, Journal, Record, put_in_order
-from perceptual_jax.jobs.loop import Writer, restore_all
+from perceptual_jax.jobs.loop import Watch, Writer, restore_all
 from perceptual_jax.jobs.plan import DEFAULT, JobOptions, Plan, make_plan
 from perceptual_jax.jobs.processes import hold_lease
 from perceptual_jax.jobs.ray.cluster import Cluster
@@ -60,6 +60,7 @@ def restore_files(
     generator: Generator | None = None,
     report: Callable[[str], None] | None = None,
     progress: Callable[[float, int], None] | None = None,
+    watch: Watch | None = None,
 ) -> JobSummary:
     """Restores files into a folder; results that are finished there are not computed again.
 
@@ -75,6 +76,7 @@ def restore_files(
         report: Receives lines for the user: fetching, the choice of data terms.
         progress: Called now and then with the number of pictures that this process has done,
             fractions included, and the number that it has to restore.
+        watch: Called after each piece of a search, see `jobs.loop.Watch`; not on a Ray cluster.
 
     Raises:
         UsageError, ConfigError, InputError, WeightsError: Before anything is written.
@@ -91,7 +93,7 @@ def restore_files(
             if plan.todo and plan.options.cluster is not None:
                 _restore_on_ray(plan, plan.options.cluster, journal, report, progress)
             elif plan.todo:
-                restore_todo(plan, journal, report=report, progress=progress)
+                restore_todo(plan, journal, report=report, progress=progress, watch=watch)
         if options.share.count == 1:
             remove_empty_snapshots(plan.out)
             _put_results_in_order(plan)
@@ -117,6 +119,7 @@ def restore_todo(
     report: Callable[[str], None] | None,
     progress: Callable[[float, int], None] | None,
     written: Callable[[Record], None] | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Restores the inputs of this process that are not finished, and writes the results.
 
@@ -126,6 +129,7 @@ def restore_todo(
         report: As in `restore_files`.
         progress: As in `restore_files`.
         written: Called with the record of each result that is written, from any thread.
+        watch: As in `restore_files`.
     """
     config, options = plan.config, plan.options
     job = job_of(plan.tools, options, snapshots=plan.snapshots)
@@ -143,7 +147,9 @@ def restore_todo(
         output=options.output,
         written=written,
     ) as writer:
-        restore_all(job, batches, writer, journal, trace=options.trace, progress=progress)
+        restore_all(
+            job, batches, writer, journal, trace=options.trace, progress=progress, watch=watch
+        )
 
 
 def _restore_on_ray(

@@ -147,6 +147,11 @@ STAGES = ("reading", "wait for input", "search", "wait for output", "writing")
 """Stages of the loop. Reading and writing run beside the others and are summed over threads."""
 
 
+Watch = Callable[[Progress], None]
+"""Called after each piece of a search, when its progress has been told; what it raises ends the
+job, whose finished results stay."""
+
+
 class JobError(Error, RuntimeError):
     """A job that cannot continue; the message is one sentence for the user."""
 
@@ -173,6 +178,7 @@ def restore_all(
     *,
     trace: Path | None,
     progress: Callable[[float, int], None] | None,
+    watch: Watch | None = None,
 ) -> None:
     """Restores batch after batch, and logs the seconds of each stage in the journal.
 
@@ -186,6 +192,7 @@ def restore_all(
         journal: Receives the inputs that cannot be read, and the seconds.
         trace: Folder for a profiler's trace of the second batch.
         progress: Called with the number of pictures done, fractions included, and the total.
+        watch: See `Watch`.
 
     Raises:
         JobError: If a batch does not fit in memory.
@@ -209,7 +216,7 @@ def restore_all(
 
             begun = time.monotonic()
             with _traced(trace if number == 1 else None), clock.time("search"):
-                results = restore_pictures(job, batch, progress=on_fraction)
+                results = restore_pictures(job, batch, progress=on_fraction, watch=watch)
             each = (time.monotonic() - begun) / count
             with clock.time("wait for output"):
                 for picture, result in zip(batch.pictures, results, strict=True):
@@ -251,7 +258,11 @@ def _traced(folder: Path | None) -> Iterator[None]:
 
 
 def restore_pictures(
-    job: Job, batch: Batch, *, progress: Callable[[float], None] | None = None
+    job: Job,
+    batch: Batch,
+    *,
+    progress: Callable[[float], None] | None = None,
+    watch: Watch | None = None,
 ) -> list[Restoration]:
     """Restores each picture of a batch, with its samples along the first axis.
 
@@ -259,6 +270,7 @@ def restore_pictures(
         job: The arguments that all batches share.
         batch: The pictures, at least one.
         progress: Called after each piece of the search with the fraction of the work that is done.
+        watch: See `Watch`.
 
     Raises:
         JobError: If the batch does not fit in memory.
@@ -292,6 +304,8 @@ def restore_pictures(
             batch_snapshots.save_if_due(piece)
         if progress is not None:
             progress(piece.share)
+        if watch is not None:
+            watch(piece)
 
     try:
         result = run_batch(

@@ -177,14 +177,14 @@ def write_result(
         files.append(f"{name}_spread.png")
         # A few pixels of hair differ so much that, scaled by the maximum, the rest would be black.
         white = float(np.quantile(spread, 0.99))
-        write_png(out / files[-1], _grey(spread, white), kind="map")
+        write_png(out / files[-1], grey(spread, white), kind="map")
         record["spread"] = {"mean": spread.mean(), "max": spread.max(), "white": white}
     if result.fit.bits is not None:
         files.append(f"{name}_nll.png")
         side = picture.pixels.shape[0]
         bits_per_dim = np.asarray(result.fit.bits[0, :side, :side])
         white = max(float(np.quantile(bits_per_dim, 0.99)), 1.0)
-        write_png(out / files[-1], _grey(bits_per_dim, white), kind="map")
+        write_png(out / files[-1], grey(bits_per_dim, white), kind="map")
         record["nll_map"] = {"mean": bits_per_dim.mean(), "white": white}
     files.append(f"{name}.npz")
     save_npz(out / files[-1], arrays_of(result, noise))
@@ -221,7 +221,7 @@ def spread_map(images: np.ndarray) -> np.ndarray:
     return np.sqrt(images.var(axis=0).mean(axis=-1)) / 2
 
 
-def _grey(values: np.ndarray, white: float) -> UInt8[np.ndarray, "h w 3"]:
+def grey(values: np.ndarray, white: float) -> UInt8[np.ndarray, "h w 3"]:
     """Maps values to grey: 0 to black, `white` and above to white."""
     fraction = values / max(white, 1e-12)
     return to_uint8(np.repeat(fraction[:, :, None] * 2 - 1, 3, axis=2))

@@ -17,7 +17,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Key
 
 from perceptual_jax.restoration import search as one
-from perceptual_jax.restoration.objective import Stage
+from perceptual_jax.restoration.objective import Stage, render
 from perceptual_jax.restoration.run import Functions, Snapshot, join_traces, run
 from perceptual_jax.restoration.search import Search
 from perceptual_jax.types import Given, Latents, Noise, Restoration, SearchState, Terms
@@ -38,6 +38,24 @@ class Progress(NamedTuple):
     """State of every search after this step."""
     traces: Sequence[Any]
     """Terms at each step so far, piece by piece."""
+    search: Search
+    """The search, on the devices."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole search, in all stages."""
+        return sum(stage.steps for stage in self.search.stages)
+
+    def drafts(self, count: int, resolution: int) -> Float[np.ndarray, "n r r 3"]:
+        """The first pictures of the micro-batch as the search has them now, on the host.
+
+        They are drafts under the generator's own noise, whatever noise the search has.
+
+        Args:
+            count: Number of pictures, at most that of the rows.
+            resolution: Pixels of a side, at most the generator's.
+        """
+        return np.asarray(_drafts(self.search, self.state.latents, count, resolution))
 
     def snapshot(self) -> Snapshot:
         """All that is needed to resume from here, on the host, with a leading axis of rows."""
@@ -69,7 +87,7 @@ def run_batch(
         keys: One PRNG key for each image; consumed.
         latents: Latents to start from, with a leading axis n, see `run`.
         batch_size: Images searched at once, rounded up to whole devices; all of them if None.
-        on_progress: Called after each piece of each micro-batch.
+        on_progress: Called after each piece of each micro-batch; what it raises ends the search.
         resume: Maps the rows of a micro-batch to the snapshot that its search resumes from. None,
             or a function that returns None, starts at the first step.
 
@@ -104,7 +122,7 @@ def run_batch(
         ) -> None:
             if on_progress is not None:
                 fraction = (done + fraction_done(search.stages, step)) / len(starts)
-                on_progress(Progress(rows, fraction, step, state, traces))
+                on_progress(Progress(rows, fraction, step, state, traces, search))
 
         result = run(
             search,
@@ -181,6 +199,19 @@ def _finish(
     search: Search, given: Given, noise: NoiseBatch, state: SearchState, trace: Terms
 ) -> Restoration:
     return jax.vmap(one.finish, (None, 0, 0, 0, 0))(search, given, noise, state, trace)
+
+
+@functools.partial(jax.jit, static_argnames=("count", "resolution"))
+def _drafts(
+    search: Search, latents: Latents, count: int, resolution: int
+) -> Float[Array, "n r r 3"]:
+    generator = search.generator
+
+    def draft(latents: Latents) -> Float[Array, "r r 3"]:
+        maps = generator.noise_maps()
+        return render(generator, search.whitening, latents, maps, resolution, search.features)
+
+    return jax.vmap(draft)(jax.tree.map(lambda x: x[:count], latents))
 
 
 def _advance(*args: Any) -> tuple[SearchState, Any]:

@@ -13,6 +13,7 @@ import select
 import shutil
 import subprocess
 import time
+import urllib.parse
 from pathlib import Path
 
 CHROMIUM = next(
@@ -65,10 +66,11 @@ class Browser:
         os.close(from_browser)
         self._number, self._session, self._buffer = 0, None, b""
         self.complaints = []
+        self.hosts = set()
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = session["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         self.downloads.mkdir()
         self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads))
@@ -98,8 +100,10 @@ class Browser:
         return json.loads(line)
 
     def _note(self, event):
-        """Keeps what the page's scripts and policies complain of."""
+        """Keeps what the page's scripts and policies complain of, and which hosts it asks."""
         params = event.get("params", {})
+        if event.get("method") == "Network.requestWillBeSent":
+            self.hosts.add(urllib.parse.urlsplit(params["request"]["url"]).netloc)
         if event.get("method") == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
             self.complaints.append(details.get("exception", {}).get("description", str(details)))
@@ -107,13 +111,14 @@ class Browser:
             self.complaints.append(params["entry"]["text"])
 
     def open(self, path, *, screen=DESK, dark=False, fragment=""):
-        """Opens a file on a screen of some size, and waits until it is loaded."""
+        """Opens a file or an address on a screen of some size, and waits until it is loaded."""
         self.call("Emulation.setDeviceMetricsOverride", **screen)
         self.call("Emulation.setTouchEmulationEnabled", enabled=screen["mobile"])
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url="about:blank")
-        self.call("Page.navigate", url=Path(path).absolute().as_uri() + fragment)
+        url = path if "://" in str(path) else Path(path).absolute().as_uri()
+        self.call("Page.navigate", url=url + fragment)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def run(self, expression):
@@ -145,6 +150,12 @@ class Browser:
             text["windowsVirtualKeyCode"] = numbers[key]
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=code, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=code)
+
+    def choose_file(self, selector, path):
+        """Chooses a file in a file input."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
 
     def middle(self, selector):
         """The middle of an element on the screen."""
@@ -179,6 +190,13 @@ class Browser:
                 buttons=1,
                 clickCount=1,
             )
+
+    def downloaded(self, name):
+        """Waits until a download is there, and returns its path."""
+        path = self.downloads / name
+        while not path.is_file():
+            self.run("new Promise(done => setTimeout(() => done(true), 50))")
+        return path
 
     def screenshot(self, path):
         """Writes what is on the screen as PNG."""

@@ -69,11 +69,7 @@ def exported(browser):
     browser.click("#save")
     browser.until("document.getElementById('saved').textContent.startsWith('saved')")
     name = browser.run("document.getElementById('saved').textContent").removeprefix("saved as ")
-    path = browser.downloads / name
-    browser.until("new Promise(done => setTimeout(() => done(true), 100))")
-    while not path.is_file():
-        browser.until("new Promise(done => setTimeout(() => done(true), 50))")
-    return path
+    return browser.downloaded(name)
 
 
 def test_two_raters_prefer_the_bright_and_one_sees_no_difference(browser, study):

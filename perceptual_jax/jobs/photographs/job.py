@@ -30,6 +30,7 @@ from perceptual_jax.jobs.job import (
     restore_todo,
 )
 from perceptual_jax.jobs.log import Journal, Record, put_in_order
+from perceptual_jax.jobs.loop import Watch
 from perceptual_jax.jobs.photographs.assembling import Assembler, Assembly
 from perceptual_jax.jobs.photographs.finding import examine, is_tiny
 from perceptual_jax.jobs.photographs.found import Found, refuse_foreign_folders
@@ -58,6 +59,7 @@ def restore_photographs(
     generator: Generator | None = None,
     report: Report | None = None,
     progress: Callable[[float, int], None] | None = None,
+    watch: Watch | None = None,
 ) -> JobSummary:
     """Restores the faces in photographs, and writes the whole photographs with them.
 
@@ -76,6 +78,7 @@ def restore_photographs(
         report: Receives lines for the user.
         progress: Called now and then with the number of faces, crops and photographs that this
             process has done, fractions included, and the number that it has to do.
+        watch: As in `restore_files`.
 
     Raises:
         UsageError, ConfigError, InputError, WeightsError: Before anything is written.
@@ -93,7 +96,14 @@ def restore_photographs(
         say("inputs are taken for aligned crops, since a Ray cluster restores no others")
     if photographs.align == "never" or options.cluster is not None:
         return restore_files(
-            sources, out, config, options, generator=generator, report=report, progress=progress
+            sources,
+            out,
+            config,
+            options,
+            generator=generator,
+            report=report,
+            progress=progress,
+            watch=watch,
         )
     finder = Finder(photographs, find, say)
     plan = make_plan(
@@ -124,7 +134,9 @@ def restore_photographs(
                 redone=plan.redone | of_faces.redone,
             )
             journal.expect(len(of_faces.todo) + len(found) + len(journal.failures))
-            restored = _restore(plan, of_faces, found, journal, photographs, report, progress)
+            restored = _restore(
+                plan, of_faces, found, journal, photographs, report, progress, watch
+            )
         if options.share.count == 1:
             remove_empty_snapshots(plan.out)
             _put_results_in_order(plan, found)
@@ -205,6 +217,7 @@ def _restore(
     options: PhotographOptions,
     report: Report | None,
     progress: Callable[[float, int], None] | None,
+    watch: Watch | None,
 ) -> int:
     """Restores the crops and faces, and assembles the photographs; counts the finished pictures."""
     job = Assembly(
@@ -233,7 +246,9 @@ def _restore(
             assembler.written(record["name"])
 
         if of_faces.todo:
-            restore_todo(of_faces, journal, report=report, progress=progress, written=written)
+            restore_todo(
+                of_faces, journal, report=report, progress=progress, written=written, watch=watch
+            )
     return len(finished)
 
 
