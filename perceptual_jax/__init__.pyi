@@ -44,6 +44,9 @@ from .jobs.ray.cluster import Cluster as Cluster
 from .jobs.scoring.evaluate import Evaluation as Evaluation
 from .jobs.scoring.evaluate import Method as Method
 from .jobs.scoring.evaluate import evaluate_files as evaluate_files
+from .jobs.sequences.job import SequenceSummary as SequenceSummary
+from .jobs.sequences.job import restore_sequence as restore_sequence
+from .jobs.sequences.options import SequenceOptions as SequenceOptions
 from .likelihood.config import PixelCNNConfig as PixelCNNConfig
 from .likelihood.inspection import Belief as Belief
 from .likelihood.inspection import inspect_picture as inspect_picture

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 from tyro.conf import subcommand as verb
@@ -17,6 +17,12 @@ from perceptual_jax.cli.common import (
 )
 from perceptual_jax.cli.console import USUAL, Console, conclude, progress_bar, say, show
 from perceptual_jax.config_files import load_config, override, parse_setting
+from perceptual_jax.errors import UsageError
+
+if TYPE_CHECKING:
+    from perceptual_jax.config import RestoreConfig
+    from perceptual_jax.jobs.photographs.options import PhotographOptions
+    from perceptual_jax.jobs.plan import JobOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Restore:
     """What a restored face replaces: the head with its hair, or the face alone."""
     grain: bool = False
     """Add the photograph's grain to the restored faces."""
+    sequence: bool = False
+    """The input is a folder of frames or a video: its faces are tracked and kept steady."""
     config: Annotated[str, arg(metavar="FILE|NAME")] = "default"
     """A TOML file, or the name of a preset such as pulse. In a file with several configs, a colon
     and the name of the row select one: table2:mean_mmd_sphere."""
@@ -157,6 +165,8 @@ class Restore:
             mask=self.mask,
             grain=self.grain,
         )
+        if self.sequence:
+            return self._restore_sequence(config, options, photographs)
         if options.cluster is not None:
             import jax
 
@@ -180,6 +190,26 @@ class Restore:
             )
         if share.count == 1:
             write_index(summary.out)
+        return conclude(summary.failed, str(summary))
+
+    def _restore_sequence(
+        self, config: "RestoreConfig", options: "JobOptions", photographs: "PhotographOptions"
+    ) -> int:
+        """Restores the one input as a sequence."""
+        from perceptual_jax.jobs.sequences.job import restore_sequence
+
+        if len(self.inputs) != 1 or self.distributed or self.coordinator is not None:
+            raise UsageError("--sequence takes one folder of frames or one video, by one process")
+        with sigterm_raises(), progress_bar("restoring") as progress:
+            summary = restore_sequence(
+                self.inputs[0],
+                self.out,
+                config,
+                options,
+                photographs=photographs,
+                report=say,
+                progress=progress,
+            )
         return conclude(summary.failed, str(summary))
 
 

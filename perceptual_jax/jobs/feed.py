@@ -125,7 +125,7 @@ def load_batches(
 def _read_ahead(
     inputs: Sequence[Input], config: RestoreConfig, resolution: int | None, *, ahead: int
 ) -> Iterator[tuple[Input, Picture | str, float]]:
-    """Yields each input with the result of `_read`, in order, prefetching `ahead` inputs.
+    """Yields each input with the result of `read_input`, in order, prefetching `ahead` inputs.
 
     Not through grain: it would save ten lines, but cost every job an import of 0.5 s and 32 MB, and
     every installation a package that otherwise only training needs.
@@ -134,7 +134,7 @@ def _read_ahead(
     with ThreadPoolExecutor(THREADS, thread_name_prefix="read") as pool:
         try:
             for source in inputs:
-                waiting.append((source, pool.submit(_read, source, config, resolution)))
+                waiting.append((source, pool.submit(read_input, source, config, resolution)))
                 if len(waiting) > ahead:
                     first, future = waiting.popleft()
                     yield first, *future.result()
@@ -146,10 +146,19 @@ def _read_ahead(
                 future.cancel()
 
 
-def _read(
+def read_input(
     source: Input, config: RestoreConfig, resolution: int | None
 ) -> tuple[Picture | str, float]:
-    """Reads a picture; returns it, or the reason of the failure, and the seconds that it took."""
+    """Reads a picture as its search takes it, with the data term that is used.
+
+    Args:
+        source: The input.
+        config: As in `load_batches`.
+        resolution: As in `load_batches`.
+
+    Returns:
+        The picture, or the reason of the failure; and the seconds that it took.
+    """
     start = time.monotonic()
     try:
         picture = read_picture(

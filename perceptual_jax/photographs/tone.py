@@ -36,7 +36,9 @@ Curve = Float32[np.ndarray, "256 2"]
 """Blue and red chroma for each level of luma."""
 
 
-def luma(image: Float[np.ndarray, "*shape 3"]) -> Float32[np.ndarray, "*shape"]:
+def luma(
+    image: Float[np.ndarray, "*shape 3"] | UInt8[np.ndarray, "*shape 3"],
+) -> Float32[np.ndarray, "*shape"]:
     """The luma of a picture."""
     return image.astype(np.float32) @ LUMA
 

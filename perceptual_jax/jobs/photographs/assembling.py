@@ -90,7 +90,7 @@ def assemble(job: Assembly, found: Found) -> Record:
     for sample, image in enumerate(images):
         last = sample == len(images) - 1
         pixels = _with_faces(large if last else large.copy(), job, found, faces, sample, curve)
-        result = photograph._replace(pixels=pixels, alpha=_scaled_alpha(photograph, size))
+        result = photograph._replace(pixels=pixels, alpha=scaled_alpha(photograph, size))
         write_atomically(job.out / image, encode_photograph(result, job.output.encoding))
     record = _describe(job, found, faces, images, photograph, curve)
     save_json(record_path, record)
@@ -134,14 +134,23 @@ def _with_faces(
             pixels,
             in_colours_of(restored, crop, curve=curve, grain_seed=seed),
             scaled_points(face.quad, scale),
-            _mask(job.options.mask, found.record["kind"], own, others),
+            face_mask(job.options.mask, found.record["kind"], own, others),
         )
         if patch is not None:
             patch.put(pixels)
     return pixels
 
 
-def _mask(kind: str, picture: str, own: np.ndarray, others: Sequence[np.ndarray]) -> Weigh:
+def face_mask(kind: str, picture: str, own: np.ndarray, others: Sequence[np.ndarray]) -> Weigh:
+    """The mask of a face in its photograph.
+
+    Args:
+        kind: `PhotographOptions.mask`.
+        picture: The kind of the picture, see `found`.
+        own: The face's landmarks.
+        others: Those of each other face.
+    """
+
     def weigh(points: np.ndarray, frame: np.ndarray) -> np.ndarray:
         if kind == "face":
             mask = oval_mask(points, own)
@@ -152,7 +161,8 @@ def _mask(kind: str, picture: str, own: np.ndarray, others: Sequence[np.ndarray]
     return weigh
 
 
-def _scaled_alpha(photograph: Photograph, size: tuple[int, int]) -> np.ndarray | None:
+def scaled_alpha(photograph: Photograph, size: tuple[int, int]) -> np.ndarray | None:
+    """The opacity of a photograph at the width and height of its result; None if all is opaque."""
     if photograph.alpha is None or photograph.alpha.shape == size[::-1]:
         return photograph.alpha
     return np.array(Image.fromarray(photograph.alpha).resize(size, Image.Resampling.LANCZOS))

@@ -1,0 +1,1 @@
+"""Sequences of frames: their faces are tracked, restored frame by frame, and put back."""
