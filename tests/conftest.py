@@ -25,12 +25,15 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+jax.config.update("jax_traceback_in_locations_limit", 0)  # collecting them is a tenth of tracing
 if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
     # Optimising takes longer here than it saves; processes that tests start run what users run.
     jax.config.update("jax_disable_most_optimizations", True)
     if jax.__version_info__ < (0, 12):  # An XLA that does not know a flag ends the process.
         _flags = os.environ.get("XLA_FLAGS")
-        os.environ["XLA_FLAGS"] = f"{_flags or ''} --xla_cpu_use_fusion_emitters=false"
+        # One compiling thread each: the workers keep the cores busy.
+        _fast = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+        os.environ["XLA_FLAGS"] = f"{_flags or ''} {_fast}"
         jax.devices()  # reads the flags, once
         del os.environ["XLA_FLAGS"]
         if _flags is not None:

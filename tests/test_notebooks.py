@@ -17,6 +17,7 @@ from tests.helpers.narrow import mobile_arrays
 from tests.helpers.processes import ROOT, environment
 
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
+LONG = {"losses", "degradation"}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,11 @@ def run(path, folder, **variables):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.long if path.stem in LONG else ()) for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_notebook_runs(path, tmp_path, narrow_cache):
     photograph = background(220, 340)
     for face, x in zip(generated_faces(), (95, 245), strict=False):

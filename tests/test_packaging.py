@@ -109,6 +109,7 @@ program()
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_wheel_works_without_the_checkout(wheel, narrow_path, tmp_path):
     target = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index"]

@@ -137,6 +137,7 @@ def test_figure5_draws_a_sample_that_is_no_noise(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_draft_head_is_fitted_to_any_generator_and_found_beside_it(narrow_path, tmp_path):
     path = shutil.copy(narrow_path, tmp_path / "mine.safetensors")
     small = ["--samples", "64", "--test-samples", "8", "--steps", "300", "--hidden", "16"]
@@ -149,6 +150,7 @@ def test_a_draft_head_is_fitted_to_any_generator_and_found_beside_it(narrow_path
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_benchmark_measures_one_case_and_says_what_it_skips(tmp_path):
     out = tmp_path / "benchmark.json"
     small = ["--resolutions", "128", "512", "--batches", "1", "--repeats", "1"]

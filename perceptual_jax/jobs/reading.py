@@ -4,6 +4,7 @@ A picture whose detail does not fill its pixels is an enlarged small one: it is 
 more than the size of its detail. The detail and the file's header decide which data term fits:
 
     sharp, and less than 128 pixels              l2: probably it was downscaled
+    sharp, of 128 to 256 pixels, undamaged       l2: it was downscaled
     sharp, and a JPEG                            dct_box: with the tables and grid of its header, or
                                                  those that its pixels show
     of a third of the usual contrast or less     faded: like blur, and the colours, too
@@ -30,6 +31,7 @@ from perceptual_jax.degradation.detail import Detail, measure_detail
 from perceptual_jax.degradation.jpeg import quality_of, read_header
 from perceptual_jax.degradation.jpeg_traces import find_header
 from perceptual_jax.degradation.resampling import match_size
+from perceptual_jax.degradation.undamaged import is_undamaged
 from perceptual_jax.io.images import ImageError, decode_image
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.likelihood.models import NOT_LEARNED
@@ -121,6 +123,9 @@ def inspect_header(
     if side < SMALL:
         return HeaderInfo(side, unknown_header(), "l2", f"{what}: small, so downscaled")
     known, header = header, _coarser(header, pixels)
+    if header is None and pixels is not None and is_undamaged(pixels):
+        why = f"{what}: sharp, and neither noisy nor compressed"
+        return HeaderInfo(side, unknown_header(), "l2", why)
     if header is None:
         return HeaderInfo(side, unknown_header(), "blur", f"{what}: neither is nor was a JPEG")
     quality, by = quality_of(header.tables), "tables" if header is known else "pixels"

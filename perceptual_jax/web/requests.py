@@ -75,7 +75,7 @@ class Request:
 
         Example:
             >>> [Request(b"", name).file_name for name in ("../@a *b.JPG", "", "été.png", ".png")]
-            ['a_b.JPG', 'picture', 't.png', 'png']
+            ['a_b.JPG', 'picture', 't_.png', 'png']
         """
         last = PurePosixPath(self.name.replace("\\", "/")).name
         return re.sub(r"[^A-Za-z0-9.-]+", "_", last)[-80:].strip("._-") or "picture"

@@ -520,6 +520,7 @@ print([main(line.split(" ")) for line in sys.argv[1:]])
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_names_that_the_locale_cannot_encode(tmp_path, narrow_path):
     (tmp_path / "q.toml").write_text(CONFIG)
     folder = tmp_path / "é"

@@ -19,6 +19,9 @@ def environment(**variables):
     """
     folders = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     found = {"PYTHONPATH": os.pathsep.join(folders), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    found["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
     if jax.__version_info__ < (0, 12):  # see the tests' settings
-        found["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+        found["XLA_FLAGS"] = (
+            "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+        )
     return os.environ | found | variables

@@ -1,5 +1,6 @@
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from perceptual_jax.degradation.jpeg import standard_tables
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.reading import inspect_header, read_picture, require_header
 from perceptual_jax.validation import ConfigError
+
+GENERATED = Path(__file__).parents[1] / "degradation" / "generated_faces.png"
 
 
 def save(path, size, **options):
@@ -35,6 +38,16 @@ def test_what_auto_chooses(tmp_path, name, size, options, degradation):
     assert (info.degradation, info.side) == (degradation, size)
     assert (info.header.tables > 0).all() == (degradation == "dct_box")
     assert f"{size} pixels" in info.reason
+
+
+def test_an_undamaged_face_is_compared_pixel_by_pixel(tmp_path):
+    path = tmp_path / "a.png"
+    with Image.open(GENERATED) as faces:
+        faces.crop((0, 0, 192, 192)).save(path)
+    source = Input(path, "a", path.read_bytes)
+    info = read_picture(source, max_size=256, degradation="auto", detail="auto").header_info
+    assert info.degradation == "l2"
+    assert info.reason == "PNG of 192 pixels: sharp, and neither noisy nor compressed"
 
 
 def test_a_turned_jpeg_has_another_grid(tmp_path):

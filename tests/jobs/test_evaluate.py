@@ -162,6 +162,7 @@ def test_a_jobs_folder_knows_its_inputs(finished, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rankiqa_comes_from_a_file_of_the_user(folders):
     path = folders / "narrow.caffemodel"
     path.write_bytes(caffemodel(rankiqa_layers()))

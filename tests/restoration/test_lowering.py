@@ -23,7 +23,19 @@ CONFIG = RestoreConfig(
 )
 
 
-@pytest.mark.parametrize(("dtype", "term"), [("float32", "dct_box"), ("bfloat16", "blur")])
+@pytest.fixture(autouse=True)
+def _products_have_places():
+    """Products are named by their functions, which the settings of the tests leave out."""
+    before = jax.config.jax_traceback_in_locations_limit
+    jax.config.update("jax_traceback_in_locations_limit", 10)
+    yield
+    jax.config.update("jax_traceback_in_locations_limit", before)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "term"),
+    [pytest.param("float32", "dct_box", marks=pytest.mark.long), ("bfloat16", "blur")],
+)
 def test_a_search_lowers_for_tpu_and_cuda_over_eight_devices(dtype, term):
     config = StyleGAN2Config((64, 64, 64, 32, 32), z_dim=32, w_dim=32, dtype=dtype)
     generator = jax.eval_shape(lambda: StyleGAN2.init(jax.random.key(0), config))
