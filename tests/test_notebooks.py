@@ -17,7 +17,7 @@ from tests.helpers.narrow import mobile_arrays
 from tests.helpers.processes import ROOT, environment
 
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
-LONG = {"losses", "degradation"}
+LONG = {"losses", "degradation", "photograph"}
 
 
 @pytest.fixture(scope="module")

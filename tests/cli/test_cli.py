@@ -466,6 +466,7 @@ def test_an_interrupted_result_is_made_again(tmp_path, face, restore, capsys):
     assert "restored 1, kept 0" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_maps_and_results_never_share_a_file(tmp_path, restore):
     for i, name in enumerate(["a", "a_nll", "a_spread", "a_s00", "b_s01"]):
         Image.effect_noise((16, 16), 40 + i).convert("RGB").save(tmp_path / f"{name}.png")
@@ -482,6 +483,7 @@ def test_maps_and_results_never_share_a_file(tmp_path, restore):
     assert all("a_nll.png" in r["files"] for r in records if r["name"] == "a")
 
 
+@pytest.mark.long
 def test_a_closed_or_full_standard_output_is_no_traceback(tmp_path):
     program = f"{sys.executable} -m perceptual_jax.cli weights list"
     for redirection, code in ((">&-", 0), ("| true", 0), ("> /dev/full", 1), (">&- 2>&- <&-", 0)):

@@ -97,6 +97,7 @@ def test_generate_draws_faces_of_the_class(path, tmp_path):
     assert not np.array_equal(got, other)
 
 
+@pytest.mark.long
 def test_restore_records_the_class(path, tmp_path):
     Image.effect_noise((8, 8), 50).convert("RGB").save(tmp_path / "a.png")
     small = ["search.steps=2", "finish.steps=1", "search.draft=0", "features.steps=0"]

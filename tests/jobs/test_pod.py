@@ -168,6 +168,7 @@ def test_nothing_is_lost_or_done_twice_whatever_kills_them(pod, expected, tmp_pa
     assert (view.done, view.failed, view.left) == (COUNT, 0, 0)
 
 
+@pytest.mark.long
 def test_two_jobs_at_once_notice_each_other(pod, tmp_path, capsys):
     _, start, _, restore = pod
     (first,) = start(tmp_path / "out", 1)

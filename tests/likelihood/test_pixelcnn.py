@@ -76,6 +76,7 @@ def initialised():
     return make(FAST, key, data.degraded, data.restored, data.header)
 
 
+@pytest.mark.long
 def test_initialised_activations_have_the_asked_for_spread(initialised):
     @jax.jit
     def joined(network, data):

@@ -258,6 +258,7 @@ def test_what_cannot_work_is_said_at_the_start(options, message):
         check_fit(config, generator)
 
 
+@pytest.mark.long
 def test_mobilestylegan_moves_features_without_drafts():
     config = dataclasses.replace(CONFIG, search=SearchConfig(steps=3, draft=0))
     generator = mobile()

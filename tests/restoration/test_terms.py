@@ -46,6 +46,7 @@ def value(term, given, picture):
     return term.evaluate(term.prepare(given, picture.shape[0]), picture)[0]
 
 
+@pytest.mark.long
 def test_the_condition_may_go_through_the_papers_size(picture, given, model):
     bits = value(model, given, picture)
     reduced = downscale(picture, (64, 64), filter="area")

@@ -200,6 +200,7 @@ def test_a_batch_is_shared_among_all_devices(job, finished, tmp_path):
     np.testing.assert_allclose([four[1], four[2]], [one[1], one[2]], rtol=1e-3)
 
 
+@pytest.mark.long
 def test_the_loss_falls_on_one_batch():
     data = batch(8)
     train = TrainConfig(steps=40, batch_size=8, warmup=1, learning_rate=5e-3)
