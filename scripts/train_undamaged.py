@@ -61,14 +61,15 @@ def made(clean: np.ndarray, kind: str, side: int, rng: np.random.Generator) -> n
     """A picture of one kind, of `side` pixels, from a clean face."""
     small, quality = resized(clean, side, rng), int(rng.integers(8, 70))
     between = resized(clean, int(min(side * rng.uniform(0.7, 2), 450)), rng)
-    code = {"format": "JPEG", "quality": quality, "subsampling": int(rng.choice([0, 2, 2]))}
+    subsampling = int(rng.choice([0, 2, 2]))
     if kind == "clean twice":
         return resized(resized(clean, int(side * rng.uniform(1.1, 1.9)), rng), side, rng)
     if kind == "two jpegs":
         between = resized(coded(between, "JPEG", quality=60), between.shape[0] - 9, rng)
     if kind in ("jpeg", "noise and jpeg", "two jpegs"):
-        between = noisy(between, rng.uniform(1, 8), rng) if kind[0] == "n" else between
-        return resized(coded(between, code.pop("format"), **code), side, rng)
+        if kind == "noise and jpeg":
+            between = noisy(between, rng.uniform(1, 8), rng)
+        return resized(coded(between, "JPEG", quality=quality, subsampling=subsampling), side, rng)
     match kind:
         case "noise":
             return noisy(small, rng.uniform(3, 15), rng)
@@ -79,10 +80,9 @@ def made(clean: np.ndarray, kind: str, side: int, rng: np.random.Generator) -> n
         case "median":
             return filtered(small, ImageFilter.MedianFilter(3))
         case "grain":
-            noise = filtered(
-                noisy(np.full_like(small, 128), 12, rng), ImageFilter.GaussianBlur(0.6)
-            )
-            return np.clip(small + (noise - 128.0), 0, 255).round().astype(np.uint8)
+            grain = noisy(np.full_like(small, 128), 12, rng)
+            grain = filtered(grain, ImageFilter.GaussianBlur(0.6)) - 128.0
+            return np.clip(small + grain, 0, 255).round().astype(np.uint8)
         case "webp" | "avif":
             return coded(small, kind.upper(), quality=quality)
         case "jpeg 2000":
@@ -146,13 +146,8 @@ def main(folders: tuple[str, ...], /, *, out: Path, each: int = 8, decay: float 
     faces = [[Path(str(x.path)) for x in collect_inputs([folder])[0]] for folder in folders]
     seen = [face for some in faces for face in some[: -len(some) // 10]]
     with ProcessPoolExecutor() as pool:
-        rows = [
-            x
-            for xs in pool.map(
-                partial(samples_of, kinds=TRAINED, each=each, seed=0), seen, chunksize=8
-            )
-            for x in xs
-        ]
+        draw = partial(samples_of, kinds=TRAINED, each=each, seed=0)
+        rows = [row for rows in pool.map(draw, seen, chunksize=8) for row in rows]
         clean = np.array([kind == "clean" for kind, _ in rows])
         save_regression(out, fitted(np.stack([row for _, row in rows]), clean, decay))
         regression = load_regression(out)

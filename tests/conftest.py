@@ -23,6 +23,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests.helpers.processes import COMPILE_FAST
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_traceback_in_locations_limit", 0)  # collecting them is a tenth of tracing
@@ -31,9 +33,7 @@ if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
     jax.config.update("jax_disable_most_optimizations", True)
     if jax.__version_info__ < (0, 12):  # An XLA that does not know a flag ends the process.
         _flags = os.environ.get("XLA_FLAGS")
-        # One compiling thread each: the workers keep the cores busy.
-        _fast = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-        os.environ["XLA_FLAGS"] = f"{_flags or ''} {_fast}"
+        os.environ["XLA_FLAGS"] = f"{_flags or ''} {COMPILE_FAST}"
         jax.devices()  # reads the flags, once
         del os.environ["XLA_FLAGS"]
         if _flags is not None:

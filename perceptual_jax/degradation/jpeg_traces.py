@@ -24,11 +24,11 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Float, UInt8
 
-from perceptual_jax.degradation.jpeg import GRID, standard_tables
+from perceptual_jax.degradation.jpeg import GRID, SAMPLINGS, standard_tables
 from perceptual_jax.degradation.jpeg_codec import TO_YCC
 from perceptual_jax.types import JpegHeader
 
-QUALITIES = np.arange(3, 96)
+QUALITIES = range(3, 96)
 """Qualities that are looked for; higher ones leave too little trace, and do too little harm."""
 
 _LOW = 6
@@ -41,9 +41,6 @@ _LEAST = 5.0
 """Least score of a lattice that is believed. Pictures that never were a JPEG, or were resized
 since, stay below 1; JPEGs of faces of 128 and 256 pixels are above 9 at quality 4 and above 15 from
 10 to 95."""
-
-_SAMPLINGS = ((1, 1), (1, 2), (2, 2))
-"""Rows and columns that one sample of chroma covers, by the header's number of subsampling."""
 
 
 class Trace(NamedTuple):
@@ -60,6 +57,11 @@ class Trace(NamedTuple):
     turned: bool
     """Whether the tables are transposed."""
 
+    @property
+    def tables(self) -> Float[np.ndarray, "2 8 8"]:
+        """The steps of luma and chroma."""
+        return _tables(self.quality, self.turned)
+
 
 def find_traces(pixels: UInt8[np.ndarray, "h w 3"]) -> list[Trace]:
     """Lattices of a picture's luma on its most probable grid, the best first.
@@ -67,19 +69,19 @@ def find_traces(pixels: UInt8[np.ndarray, "h w 3"]) -> list[Trace]:
     Args:
         pixels: A picture of at least 16 pixels a side.
     """
-    luma = _ycc(pixels)[:, :, 0]
+    luma = ycc_levels(pixels)[:, :, 0]
     transformed = {
-        (row, column): _coefficients(luma, row, column) for row in range(8) for column in range(8)
+        (row, column): block_coefficients(luma[-row % 8 :, -column % 8 :])
+        for row in range(8)
+        for column in range(8)
     }
     grid = max(transformed, key=lambda at: (np.abs(transformed[at]) < _NEAR_ZERO).mean())
     found = []
     for turned in (False, True):
-        tables = _low(_tables(0, turned))[:, 1:]
+        tables = _low(np.stack([_tables(q, turned)[0] for q in QUALITIES]))[:, 1:]
         agreements, n = _lattices(_low(transformed[grid])[:, 1:], tables)
         scores = np.sqrt(2 * n) * np.maximum(agreements, 0) ** 3
-        found += [
-            Trace(float(s), int(q), *grid, turned) for q, s in zip(QUALITIES, scores, strict=True)
-        ]
+        found += [Trace(float(s), q, *grid, turned) for q, s in zip(QUALITIES, scores, strict=True)]
     return sorted(found, reverse=True)
 
 
@@ -101,23 +103,20 @@ def find_header(pixels: UInt8[np.ndarray, "h w 3"]) -> JpegHeader | None:
     best = find_traces(pixels)[0]
     if best.score < _LEAST:
         return None
-    number, row, column = _subsampling(_ycc(pixels)[:, :, 1:], best)
+    number, row, column = _subsampling(ycc_levels(pixels)[:, :, 1:], best)
     phase = np.array([row, column], np.int32)
-    tables = standard_tables(best.quality)
-    tables = tables.transpose(0, 2, 1) if best.turned else tables
-    return JpegHeader(tables, np.asarray(number, np.int32), phase)
+    return JpegHeader(best.tables, np.asarray(number, np.int32), phase)
 
 
 def _subsampling(chromas: Float[np.ndarray, "h w 2"], luma: Trace) -> tuple[int, int, int]:
     """The subsampling that fits the chromas best, and the phase of its grid of 16 pixels."""
-    index = int(np.flatnonzero(luma.quality == QUALITIES)[0])
-    table = _low(_tables(1, luma.turned)[index : index + 1])
+    table = _low(luma.tables[1:])
     fits = {}
-    for number, (rows, columns) in reversed(list(enumerate(_SAMPLINGS))):
+    for number, (rows, columns) in reversed(list(enumerate(SAMPLINGS))):
         for row in range(luma.row, 8 * rows, 8):
             for column in range(luma.column, 8 * columns, 8):
                 parts = [
-                    _coefficients(_means(plane, row, column, rows, columns), 0, 0)
+                    block_coefficients(_means(plane, row, column, rows, columns))
                     for plane in np.moveaxis(chromas, -1, 0)
                 ]
                 agreements, _ = _lattices(_low(np.concatenate(parts)), table)
@@ -135,18 +134,15 @@ def _means(
     return part.reshape(height, rows, width, columns).mean(axis=(1, 3))
 
 
-def _ycc(pixels: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+def ycc_levels(pixels: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
     """Luma minus 128 and both chromas, in levels of 255."""
     return pixels.astype(np.float64) @ TO_YCC.T - [128.0, 0.0, 0.0]
 
 
-def _coefficients(
-    plane: Float[np.ndarray, "h w"], row: int, column: int
-) -> Float[np.ndarray, "n 8 8"]:
-    """Orthonormal DCTs of the whole blocks of a grid."""
-    part = plane[-row % 8 :, -column % 8 :]
-    height, width = part.shape[0] // 8, part.shape[1] // 8
-    blocks = part[: 8 * height, : 8 * width].reshape(height, 8, width, 8).transpose(0, 2, 1, 3)
+def block_coefficients(plane: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "n 8 8"]:
+    """Orthonormal DCTs of the whole 8x8 blocks of a plane, from its corner on, on the host."""
+    height, width = plane.shape[0] // 8, plane.shape[1] // 8
+    blocks = plane[: 8 * height, : 8 * width].reshape(height, 8, width, 8).transpose(0, 2, 1, 3)
     return np.asarray(scipy.fft.dctn(blocks, axes=(2, 3), norm="ortho")).reshape(-1, 8, 8)
 
 
@@ -155,9 +151,8 @@ def _low(blocks: Float[np.ndarray, "n 8 8"]) -> Float[np.ndarray, "n k"]:
     return blocks[:, :_LOW, :_LOW].reshape(len(blocks), -1)
 
 
-def _tables(component: int, turned: bool) -> Float[np.ndarray, "q 8 8"]:
-    """The steps of all qualities, of luma (0) or chroma (1)."""
-    tables = np.stack([standard_tables(int(quality))[component] for quality in QUALITIES])
+def _tables(quality: int, turned: bool) -> Float[np.ndarray, "2 8 8"]:
+    tables = standard_tables(quality)
     return tables.transpose(0, 2, 1) if turned else tables
 
 

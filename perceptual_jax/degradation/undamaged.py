@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 import safetensors.numpy
-import scipy.fft
 from jaxtyping import Float, UInt8
 
 from perceptual_jax.degradation.detail import measure_detail
-from perceptual_jax.degradation.jpeg_codec import TO_YCC
+from perceptual_jax.degradation.jpeg_traces import block_coefficients, ycc_levels
+from perceptual_jax.io.files import write_atomically
 
 SIZES = (128, 256)
 """Sides in pixels of the pictures that it was trained on."""
@@ -79,7 +79,7 @@ def features(pixels: UInt8[np.ndarray, "h h 3"]) -> Float[np.ndarray, " d"]:
     Args:
         pixels: A square picture of at least 32 px a side.
     """
-    planes = np.moveaxis(pixels.astype(np.float64) @ TO_YCC.T, -1, 0)
+    planes = np.moveaxis(ycc_levels(pixels), -1, 0)
     found = [np.log(np.quantile(_band_sizes(plane), _QUANTILES, axis=1)) for plane in planes]
     side, detail = pixels.shape[0], measure_detail(pixels)
     return np.array([*np.ravel(found), np.log(side / SIZES[0]), detail.size / side])
@@ -87,9 +87,7 @@ def features(pixels: UInt8[np.ndarray, "h h 3"]) -> Float[np.ndarray, " d"]:
 
 def _band_sizes(plane: Float[np.ndarray, "h h"]) -> Float[np.ndarray, "bands n"]:
     """Root mean square of each band in each 8x8 block."""
-    count = plane.shape[0] // 8
-    blocks = plane[: 8 * count, : 8 * count].reshape(count, 8, count, 8).transpose(0, 2, 1, 3)
-    power = np.asarray(scipy.fft.dctn(blocks, axes=(2, 3), norm="ortho")).reshape(-1, 8, 8) ** 2
+    power = block_coefficients(plane) ** 2
     sums = np.add.outer(np.arange(8), np.arange(8))
     means = [power[:, (sums >= low) & (sums <= high)].mean(axis=1) for low, high in _BANDS]
     return np.sqrt(np.stack(means) + _FLOOR**2)
@@ -105,4 +103,4 @@ def load_regression(path: Path = SHIPPED) -> Regression:
 def save_regression(path: Path, regression: Regression) -> None:
     """Writes a regression in half precision; `load_regression` reads it."""
     arrays = {name: np.asarray(x, np.float16) for name, x in regression._asdict().items()}
-    safetensors.numpy.save_file(arrays, path)
+    write_atomically(path, safetensors.numpy.save(arrays))

@@ -30,7 +30,7 @@ _HD = 720
 _BT709, _LIMITED, _UNKNOWN = 1, 1, 2
 """Numbers of ITU-T H.273 for matrix, primaries and curve, and FFmpeg's for the range of values."""
 _QUALITY = "16"
-"""Of x264: hardly to be told from the frames that were encoded."""
+"""Constant rate factor of x264, at which the result hardly differs from the encoded frames."""
 
 
 class VideoError(UsageError):

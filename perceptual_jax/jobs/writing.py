@@ -175,15 +175,14 @@ def write_result(
     if samples > 1:
         spread = spread_map(np.asarray(result.image))
         files.append(f"{name}_spread.png")
-        # A few pixels of hair differ so much that, scaled by the maximum, the rest would be black.
-        white = float(np.quantile(spread, 0.99))
+        white = white_of(spread)
         write_png(out / files[-1], grey(spread, white), kind="map")
         record["spread"] = {"mean": spread.mean(), "max": spread.max(), "white": white}
     if result.fit.bits is not None:
         files.append(f"{name}_nll.png")
         side = picture.pixels.shape[0]
         bits_per_dim = np.asarray(result.fit.bits[0, :side, :side])
-        white = max(float(np.quantile(bits_per_dim, 0.99)), 1.0)
+        white = white_of(bits_per_dim, least=1.0)
         write_png(out / files[-1], grey(bits_per_dim, white), kind="map")
         record["nll_map"] = {"mean": bits_per_dim.mean(), "white": white}
     files.append(f"{name}.npz")
@@ -219,6 +218,18 @@ def spread_map(images: np.ndarray) -> np.ndarray:
         0.5
     """
     return np.sqrt(images.var(axis=0).mean(axis=-1)) / 2
+
+
+def white_of(values: np.ndarray, *, least: float = 0.0) -> float:
+    """The value of a map that is shown as white: that of all but one in a hundred pixels.
+
+    A few pixels of hair differ so much that, scaled by the maximum, the rest would be black.
+
+    Args:
+        values: The map.
+        least: Smallest value that is shown as white.
+    """
+    return max(float(np.quantile(values, 0.99)), least)
 
 
 def grey(values: np.ndarray, white: float) -> UInt8[np.ndarray, "h w 3"]:

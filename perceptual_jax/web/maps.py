@@ -15,14 +15,11 @@ from perceptual_jax.io.images import read_image, to_float
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.log import Record
 from perceptual_jax.jobs.reading import read_picture
-from perceptual_jax.jobs.writing import grey
+from perceptual_jax.jobs.writing import grey, white_of
 from perceptual_jax.prior.prior import Prior
 from perceptual_jax.restoration.presets import build_search
 from perceptual_jax.types import DataTerm, Generator, Given
 from perceptual_jax.web.events import Map
-
-QUANTILE = 0.99
-"""Fraction of a map's pixels that are not white: by the largest value the rest would be black."""
 
 
 def maps_of(
@@ -54,7 +51,7 @@ def maps_of(
         yield Map(f"likelihood{of}", pixels, _legend(about["white"], "bits per value"))
     else:
         levels = data_map(out, record, source, config=config, generator=generator, prior=prior)
-        white = max(float(np.quantile(levels, QUANTILE)), 1.0)
+        white = white_of(levels, least=1.0)
         term = record["degradation"]["term"]
         yield Map(f"data term {term}{of}", grey(levels, white), _legend(white, "of 255 levels"))
     if (about := record.get("spread")) is not None:

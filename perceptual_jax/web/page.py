@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from perceptual_jax.config_files import shipped_folder
 from perceptual_jax.web import html
 from perceptual_jax.web.actions import Actions, Chosen, Shown
 from perceptual_jax.web.queue import MAX_WAITING
@@ -24,12 +25,8 @@ _WHICH = [("all", "all"), ("the largest", "largest"), ("the one at the center", 
 
 
 def example_files() -> list[Path]:
-    """The pictures that may be clicked on; none where the package lacks them."""
-    package = Path(__file__).parents[1]
-    # In a wheel the folder is inside the package, in a checkout of the source beside it.
-    folders = (package / "examples", package.parent / "examples")
-    files = [folder / name for folder in folders for name in EXAMPLES]
-    return [file for file in files if file.is_file()][: len(EXAMPLES)]
+    """The pictures that may be clicked on."""
+    return [shipped_folder("examples") / name for name in EXAMPLES]
 
 
 def build_page(actions: Actions, *, degradation: str = "auto") -> Any:

@@ -4,7 +4,6 @@ The job works in a folder of the request, so that a result is the one of the com
 byte; whoever made the folder deletes it.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,20 +16,19 @@ from PIL import Image
 
 from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.checkpoints.load import load_generator
-from perceptual_jax.checkpoints.onnx import is_installed
 from perceptual_jax.config import RestoreConfig
+from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import load_json
 from perceptual_jax.io.images import ImageError, decode_image, to_uint8
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.log import Record
 from perceptual_jax.jobs.photographs.job import restore_photographs
 from perceptual_jax.jobs.photographs.options import PhotographOptions
-from perceptual_jax.jobs.photographs.search import MISSING
+from perceptual_jax.jobs.photographs.search import load_nets
 from perceptual_jax.jobs.plan import JobOptions, from_different_starts
 from perceptual_jax.jobs.reading import read_picture
 from perceptual_jax.photographs.detect import find_faces
 from perceptual_jax.photographs.face import Face
-from perceptual_jax.photographs.nets import load_face_nets
 from perceptual_jax.prior.prior import Prior
 from perceptual_jax.restoration.batch import Progress
 from perceptual_jax.restoration.default_prior import default_prior
@@ -46,8 +44,6 @@ DRAFT = 256
 
 DRAFTS = 4
 """Number of them."""
-
-_THREADS = 8
 
 
 class Tools(NamedTuple):
@@ -94,11 +90,9 @@ def load_tools(
 def _finder(
     report: Callable[[str], None] | None,
 ) -> tuple[Callable[[Pixels], Sequence[Face]] | None, str | None]:
-    if not is_installed():
-        return None, MISSING
     try:
-        nets = load_face_nets(report=report, threads=min(os.cpu_count() or 1, _THREADS))
-    except WeightsError as error:
+        nets = load_nets(report)
+    except (UsageError, WeightsError) as error:
         return None, str(error)
     return lambda pixels: find_faces(pixels, nets), None
 

@@ -24,6 +24,7 @@ pytestmark = [
 ]
 
 FIELD = "document.querySelector('#samples input[type=number]')"
+RANGE = "document.querySelector('#samples input[type=range]').value"
 SLIDER = "document.querySelector('#slider img[src*=\"restored-{}\"]')?.naturalWidth"
 
 
@@ -86,7 +87,8 @@ def test_a_user_restores_compares_downloads_and_leaves(browser, page, tmp_path):
     browser.until(f"{text('seen')}.includes('small, so downscaled')")
     browser.run("document.querySelector('#more button').click()")
     browser.until(f"{FIELD} !== null")
-    browser.run(f"{FIELD}.value = 2; {FIELD}.dispatchEvent(new Event('input'))")
+    # What is typed before the page listens is lost.
+    browser.until(f"{FIELD}.value = 2, {FIELD}.dispatchEvent(new Event('input')), {RANGE} === '2'")
     browser.run(OBSERVE)  # a step may be shown for less time than a test looks away
     browser.click("#start")
     browser.until(f"{text('facts')}.includes('agreement')")

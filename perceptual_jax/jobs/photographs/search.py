@@ -26,6 +26,21 @@ MISSING = (
 )
 
 
+def load_nets(report: Callable[[str], None] | None) -> FaceNets:
+    """Loads the nets that find faces, for the cores of this machine.
+
+    Args:
+        report: Receives lines for the user.
+
+    Raises:
+        UsageError: If onnxruntime is not installed.
+        WeightsError: If the nets cannot be fetched.
+    """
+    if not is_installed():
+        raise UsageError(MISSING)
+    return load_face_nets(report=report, threads=min(os.cpu_count() or 1, _THREADS))
+
+
 class Finder:
     """Finds the faces of inputs; the nets are loaded for the first that needs them."""
 
@@ -78,10 +93,7 @@ class Finder:
         if self._nets is not None:
             return None
         try:
-            if not is_installed():
-                raise UsageError(MISSING)
-            threads = min(os.cpu_count() or 1, _THREADS)
-            self._nets = load_face_nets(report=self._report, threads=threads)
+            self._nets = load_nets(self._report)
         except (UsageError, WeightsError) as error:
             if self._options.align == "always":
                 raise

@@ -50,7 +50,7 @@ class Memory(NamedTuple):
     faces: dict[int, Remembered]
     """By the number of the track."""
     flicker: dict[int, Flicker]
-    """Of each track so far."""
+    """The flicker of each track so far, by its number."""
     terms: dict[int, str]
     """The data term of each track so far."""
     notes: list[str]

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from perceptual_jax.degradation.canvas import canvas_matrix, canvas_mean
+from perceptual_jax.degradation.jpeg import SAMPLINGS
 from perceptual_jax.degradation.jpeg_codec import blocks_dct, off_grid, on_grid, subsample, to_ycc
 from perceptual_jax.degradation.resampling import resample, resize
 from perceptual_jax.types import Given, JpegHeader
@@ -144,11 +145,8 @@ def _coefficients(
     ycc = to_ycc(on_grid(image, jnp.asarray(header.phase)))
     planes = [ycc[:, :, 0]]
     for i in (1, 2):
-        planes += [subsample(ycc[:, :, i], rows, columns) for rows, columns in _SAMPLINGS]
+        planes += [subsample(ycc[:, :, i], rows, columns) for rows, columns in SAMPLINGS]
     return tuple(blocks_dct(plane) for plane in planes)
-
-
-_SAMPLINGS = ((1, 1), (1, 2), (2, 2))
 
 
 def _spread(blocks: Float[Array, "r s"], rows: int, columns: int) -> Float[Array, "r2 s2"]:
