@@ -24,16 +24,16 @@ class Evaluate:
     restored: Restored
     """Folder of restored pictures, or of a job, which knows its inputs."""
     original: Annotated[str | None, optional("none", metavar="DIR")] = None
-    """Originals, under the same names: for psnr, ssim, ms_ssim, lpips_alex, lpips_vgg, identity and
-    the distances of sets kid_alex, fid_alex, kid_vgg, fid_vgg."""
+    """Originals, under the same names: for psnr, ssim, ms_ssim, lpips_alex, lpips_vgg, identity,
+    landmarks and the distances of sets kid_alex, fid_alex, kid_vgg, fid_vgg."""
     degraded: Annotated[str | None, optional("a job's own", metavar="DIR")] = None
     """Degraded pictures, under the same names: for consistency."""
     versus: Others = ()
     """Folders of other methods, each compared with RESTORED."""
     metrics: Names = ()
     """Names of metrics; the usual ones are all but lpips_vgg, kid_vgg, fid_vgg and rank-vgg (ours):
-    rank_vgg, rank_vgg_256 and their medians; identity only where onnxruntime is installed; mmd2 and
-    mmd2_p only of a job's folder."""
+    rank_vgg, rank_vgg_256 and their medians; identity and landmarks only where onnxruntime is
+    installed; mmd2 and mmd2_p only of a job's folder."""
     rankiqa: Annotated[Path | None, optional("none", metavar="FILE")] = None
     """RankIQA's weights, the authors' caffemodel or a torch port: adds rankiqa, rankiqa_median,
     rankiqa_256 and rankiqa_256_median, the columns of the paper's Table 2."""

@@ -22,6 +22,7 @@ from perceptual_jax.evaluation.metrics import perceptual
 from perceptual_jax.evaluation.metrics.brisque import Regression, brisque
 from perceptual_jax.evaluation.metrics.consistency import consistency
 from perceptual_jax.evaluation.metrics.identity import FaceDescriptor, identity_distance
+from perceptual_jax.evaluation.metrics.landmarks import landmark_distance, landmarks_of
 from perceptual_jax.evaluation.metrics.metric_list import METRICS, RANK_VGG, check_metrics
 from perceptual_jax.evaluation.metrics.niqe import Pristine, niqe
 from perceptual_jax.evaluation.metrics.rank_vgg import load_head, rank_vgg, rank_vgg_resized
@@ -29,6 +30,7 @@ from perceptual_jax.evaluation.metrics.rankiqa import Opinion, rankiqa, rankiqa_
 from perceptual_jax.evaluation.metrics.sets import frechet_distance, kernel_distance
 from perceptual_jax.evaluation.metrics.similarity import ms_ssim, psnr, ssim
 from perceptual_jax.io.images import to_float
+from perceptual_jax.photographs.nets import ONet
 from perceptual_jax.types import JpegHeader, unknown_header
 
 VERSION = 2
@@ -86,8 +88,8 @@ class Scorer:
             load: Loads the arrays of a measure.
 
         Raises:
-            UsageError: If a metric is unknown, the size is not positive, or identity is asked for
-                without onnxruntime.
+            UsageError: If a metric is unknown, the size is not positive, or one is asked for that
+                needs onnxruntime, which is not installed.
             WeightsError: If a network or parameters cannot be fetched.
         """
         check_metrics(metrics)
@@ -117,6 +119,7 @@ class Scorer:
         self._regression = Regression(**loaded["brisque"]) if "brisque" in loaded else None
         self._rankiqa = jax.device_put(dict(loaded["rankiqa"])) if "rankiqa" in loaded else None
         self._faces = FaceDescriptor(loaded["sface"]["onnx"]) if "sface" in loaded else None
+        self._onet = ONet(loaded["onet"]["onnx"]) if "onet" in loaded else None
 
     def score(self, subject: Subject) -> Scored:
         """The scores of one picture in all metrics for which it has what they need.
@@ -142,6 +145,7 @@ class Scorer:
         if subject.original is not None:
             both = (subject.restored, subject.original)
             self._try(found, "identity", lambda: self._identity(*both))
+            self._try(found, "landmarks", lambda: self._landmarks(*both))
             a, b = map(_floats, at_one_size(subject.restored, subject.original, self.size))
             self._try(found, "psnr", lambda: psnr(a, b))
             self._try(found, "ssim", lambda: ssim(a, b))
@@ -165,6 +169,10 @@ class Scorer:
     def _identity(self, a: Pixels, b: Pixels) -> float:
         assert self._faces is not None
         return identity_distance(self._faces.describe(a), self._faces.describe(b))
+
+    def _landmarks(self, restored: Pixels, original: Pixels) -> float:
+        assert self._onet is not None
+        return landmark_distance(*(landmarks_of(x, self._onet) for x in (restored, original)))
 
     def _try(self, found: Scored, name: str, compute: Callable[[], Any]) -> None:
         if name not in self.metrics:

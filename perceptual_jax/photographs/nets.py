@@ -35,7 +35,38 @@ class Detections(NamedTuple):
     """Offsets of the five landmarks, x and y in turn."""
 
 
-class FaceNets:
+class ONet:
+    """O-Net, ready to run; safe to use from several threads."""
+
+    def __init__(self, onnx: UInt8[np.ndarray, " n"], *, threads: int = 1):
+        """Builds the network.
+
+        Args:
+            onnx: The bytes of its ONNX file: the measure `onet`.
+            threads: Threads for one picture.
+
+        Raises:
+            UsageError: If onnxruntime is not installed.
+        """
+        _check_installed()
+        self._confirmer = session(onnx, threads=threads)
+
+    def confirm(
+        self, crops: UInt8[np.ndarray, "n 48 48 3"]
+    ) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, "n 5 2"]]:
+        """O-Net on square RGB crops of one face each.
+
+        Returns:
+            Probability of a face, and x and y of the landmarks as fractions of the square's side,
+            from its left and upper edge.
+        """
+        # The network was trained in Matlab's order: columns before rows.
+        pixels = (crops.transpose(0, 2, 1, 3).astype(np.float32) - 127.5) / 128
+        points, scores = self._confirmer.run(["dense_6", "softmax_2"], {"input_3": pixels})
+        return scores[:, 1], points.reshape(-1, 2, 5).transpose(0, 2, 1)
+
+
+class FaceNets(ONet):
     """RetinaFace and O-Net, ready to run; safe to use from several threads."""
 
     def __init__(
@@ -55,9 +86,8 @@ class FaceNets:
         Raises:
             UsageError: If onnxruntime is not installed.
         """
-        _check_installed()
+        super().__init__(onet, threads=threads)
         self._detector = session(retinaface, threads=threads)
-        self._confirmer = session(onet, threads=threads)
 
     def detect(self, canvas: UInt8[np.ndarray, "h w 3"]) -> Detections:
         """RetinaFace on an RGB picture whose sides are multiples of 32."""
@@ -66,20 +96,6 @@ class FaceNets:
         outputs = ["loc", "conf", "landmarks"]
         boxes, scores, points = self._detector.run(outputs, {"input": batch})
         return Detections(boxes[0], scores[0, :, 1], points[0])
-
-    def confirm(
-        self, crops: UInt8[np.ndarray, "n 48 48 3"]
-    ) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, "n 5 2"]]:
-        """O-Net on square RGB crops of one face each.
-
-        Returns:
-            Probability of a face, and x and y of the landmarks as fractions of the square's side,
-            from its left and upper edge.
-        """
-        # The network was trained in Matlab's order: columns before rows.
-        pixels = (crops.transpose(0, 2, 1, 3).astype(np.float32) - 127.5) / 128
-        points, scores = self._confirmer.run(["dense_6", "softmax_2"], {"input_3": pixels})
-        return scores[:, 1], points.reshape(-1, 2, 5).transpose(0, 2, 1)
 
 
 def load_face_nets(*, report: Report | None = None, threads: int = 1) -> FaceNets:
@@ -103,6 +119,6 @@ def load_face_nets(*, report: Report | None = None, threads: int = 1) -> FaceNet
 def _check_installed() -> None:
     if not is_installed():
         raise UsageError(
-            "finding faces in photographs needs onnxruntime: install perceptual-jax with its extra "
-            "`photos`"
+            "finding faces and their landmarks needs onnxruntime: install perceptual-jax with its "
+            "extra `photos`"
         )

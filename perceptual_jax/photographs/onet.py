@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 
 from perceptual_jax.photographs.align import crop_to_photograph, ffhq_quad
-from perceptual_jax.photographs.nets import FaceNets
+from perceptual_jax.photographs.nets import ONet
 
 SIDE = 48
 """Pixels of the square that O-Net looks at."""
@@ -41,7 +41,7 @@ photographs, the eyes' shift was much the same: 0.0065 down and 0.0011 inwards."
 def find_landmarks(
     picture: Image.Image,
     box: Float[np.ndarray, " 4"],
-    nets: FaceNets,
+    net: ONet,
     *,
     angle: float | None,
 ) -> tuple[float, Float64[np.ndarray, "5 2"]]:
@@ -50,7 +50,7 @@ def find_landmarks(
     Args:
         picture: The photograph, RGB.
         box: Left, top, right and bottom edge of the face, pixels.
-        nets: The networks.
+        net: O-Net, or all networks.
         angle: By how much the face is turned, radians, from x to y; None if it is not known.
 
     Returns:
@@ -60,8 +60,8 @@ def find_landmarks(
     centre = (box[:2] + box[2:]) / 2
     side = float(max(box[2:] - box[:2]))
     # One look at the middle square says the angle better than the detector, which may know none.
-    _, points = _look(picture, centre, side, angle or 0.0, nets, squares=_SQUARES[:1])
-    score, points = _look(picture, centre, side, angle_of(points), nets, squares=_SQUARES)
+    _, points = _look(picture, centre, side, angle or 0.0, net, squares=_SQUARES[:1])
+    score, points = _look(picture, centre, side, angle_of(points), net, squares=_SQUARES)
     return score, corrected(points)
 
 
@@ -84,7 +84,7 @@ def _look(
     centre: Float[np.ndarray, " 2"],
     side: float,
     angle: float,
-    nets: FaceNets,
+    net: ONet,
     *,
     squares: tuple[tuple[float, float, float], ...],
 ) -> tuple[float, Float64[np.ndarray, "5 2"]]:
@@ -93,7 +93,7 @@ def _look(
     y = np.array([-x[1], x[0]])
     quads = [_square(centre + right * x + down * y, size * x) for right, down, size in squares]
     crops = np.stack([_sample(picture, quad) for quad in quads])
-    scores, found = nets.confirm(np.concatenate([crops, crops[:, :, ::-1]]))
+    scores, found = net.confirm(np.concatenate([crops, crops[:, :, ::-1]]))
     seen, mirrored = np.split(found.astype(np.float64), 2)
     mirrored = mirrored[:, _MIRRORED] * [-1, 1] + [1, 0]
     points = []

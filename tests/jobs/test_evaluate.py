@@ -31,8 +31,8 @@ NAMES = ("a", "b", "c")
 
 def load(name):
     """What a measure's file holds, narrow and random."""
-    if name == "sface":
-        raise WeightsError("no narrow face descriptor")
+    if name in ("sface", "onet"):
+        raise WeightsError(f"no narrow {name}")
     if name.startswith("lpips-"):
         return measures.perceptual_parameters(name.removeprefix("lpips-"))
     return (measures.pristine() if name == "niqe" else measures.regression())._asdict()

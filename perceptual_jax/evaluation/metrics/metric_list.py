@@ -41,6 +41,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("lpips_alex", "", True, "original", "lpips-alex", "LPIPS 0.1 with AlexNet"),
         Metric("lpips_vgg", "", True, "original", "lpips-vgg", "LPIPS 0.1 with VGG16"),
         Metric("identity", "", True, "original", "sface", "Distance of SFace's descriptors"),
+        Metric("landmarks", "%", True, "original", "onet", "Landmarks' distance, of the eyes'"),
         Metric("niqe", "", True, "picture", "niqe", "NIQE"),
         Metric("brisque", "", True, "picture", "brisque", "BRISQUE"),
         Metric("rankiqa", "", True, "picture", "rankiqa", "RankIQA, mean of 100 patches"),
@@ -100,6 +101,7 @@ USUAL = (
     "ms_ssim",
     "lpips_alex",
     "identity",
+    "landmarks",
     "niqe",
     "brisque",
     "consistency",
@@ -108,7 +110,11 @@ USUAL = (
     "mmd2",
     "mmd2_p",
 )
-"""The metrics that are computed unless others are named; `identity` only with onnxruntime."""
+"""The metrics that are computed unless others are named; `identity` and `landmarks` only with
+onnxruntime."""
+
+BY_ONNXRUNTIME = ("identity", "landmarks")
+"""The metrics that onnxruntime computes."""
 
 RANKIQA = ("rankiqa", "rankiqa_median", "rankiqa_256", "rankiqa_256_median")
 """Those of the paper's Table 2, in its order; their weights are a file of the user's."""

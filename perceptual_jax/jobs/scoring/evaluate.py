@@ -22,6 +22,7 @@ from perceptual_jax.checkpoints.measures import load_measure
 from perceptual_jax.checkpoints.onnx import is_installed
 from perceptual_jax.errors import UsageError
 from perceptual_jax.evaluation.metrics.metric_list import (
+    BY_ONNXRUNTIME,
     METRICS,
     RANK_VGG,
     RANKIQA,
@@ -185,7 +186,7 @@ def _chosen(metrics: Sequence[str], there: Mapping[str, bool], *, ranks: bool) -
                 f"the metric {name} needs --rankiqa FILE, the authors' caffemodel or a torch port"
             )
     usual = [*(RANKIQA if ranks else ()), *USUAL]
-    usual = [name for name in usual if name != "identity" or is_installed()]
+    usual = [name for name in usual if name not in BY_ONNXRUNTIME or is_installed()]
     chosen = metrics or [name for name in usual if there[METRICS[name].needs]]
     return tuple(dict.fromkeys(chosen))
 
