@@ -174,10 +174,9 @@ class FinishConfig(Checked):
     sphere: bool = False
     """Whether styles stay on the sphere of the search, here and where features move on drafts."""
     project: bool = True
-    """Whether the last picture is moved to what a downscaled input or a JPEG allows; not for other
-    damage. `fidelity` below 0.5 moves it less."""
-    project_width: Share = 0.75
-    """Width of a JPEG's box for this. Measured: at 1 less is gained, at 0.25 blocks return."""
+    """Whether the last picture is moved to what the input says: a downscaled one's pixels, the bins
+    of a JPEG's coefficients, or, of unknown damage, what a Wiener filter finds in the residual.
+    `fidelity` below 0.5 moves it less."""
     data_weight: NonNegative = 1000.0
     """Weight of the data term in place of `data.weight`. Measured: 300 is less faithful and no more
     natural, 3000 smoother."""

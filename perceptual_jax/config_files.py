@@ -78,7 +78,6 @@ def to_toml(config: Any) -> str:
         schedule = "warmup_cosine"
         sphere = false
         project = true
-        project_width = 0.75
         data_weight = 1000.0
         nll_weight = 30.0
     """

@@ -173,8 +173,7 @@ def _projection(config: RestoreConfig) -> Projection | WienerProjection | None:
         return WienerProjection(config.data.downscale, strength, config.degradation == "faded")
     if config.degradation not in ("auto", "l2", "dct_box"):
         return None
-    box = DctBox(config.finish.project_width) if config.degradation == "dct_box" else None
-    return Projection(box, config.data.downscale, strength)
+    return Projection(config.degradation == "dct_box", config.data.downscale, strength)
 
 
 def restore_batch(

@@ -83,12 +83,9 @@ class DctBox:
         if side is not None:
             shape = (degraded.shape[0], resolution)
             matrix = canvas_matrix(resolution, side, shape, filter="area")
-        tables = jnp.maximum(jnp.asarray(header.tables, jnp.float32), 1.0)
-        planes = _coefficients(degraded, header)
-        steps = [tables[0][None, None]] + [tables[1][None, None]] * 6
-        lattice = tuple(jnp.round(c / s) * s for c, s in zip(planes, steps, strict=True))
         known = JpegHeader(*(jnp.asarray(x) for x in header))
-        return Box(lattice, known, degraded, matrix, side)
+        planes = zip(coefficients_of(degraded, known), steps_of(known), strict=True)
+        return Box(tuple(jnp.round(c / s) * s for c, s in planes), known, degraded, matrix, side)
 
     def evaluate(
         self, cache: Box, image: Float[Array, "r r 3"]
@@ -105,16 +102,13 @@ class DctBox:
             edge is repeated, which is only a guess.
         """
         header, size = cache.header, (cache.degraded.shape[0], cache.degraded.shape[1])
-        tables = jnp.maximum(header.tables.astype(jnp.float32), 1.0)
         if cache.matrix is None:
             restored = resize(image, size)
         else:
             restored = resample(image, cache.matrix, cache.matrix)
         energies = []
-        for i, (c, own) in enumerate(
-            zip(_coefficients(restored, header), cache.coefficients, strict=True)
-        ):
-            step = tables[min(i, 1)][None, None]
+        found = coefficients_of(restored, header)
+        for c, own, step in zip(found, cache.coefficients, steps_of(header), strict=True):
             width: Any = self.width
             if self.zero_width is not None:
                 width = jnp.where(own == 0, self.zero_width, self.width)
@@ -138,15 +132,24 @@ class DctBox:
         return canvas_mean(per_pixel, cache.side), per_pixel
 
 
-def _coefficients(
+SAMPLED = ((1, 1), *SAMPLINGS, *SAMPLINGS)
+"""Rows and columns of pixels in a sample of each plane of coefficients."""
+
+
+def coefficients_of(
     image: Float[Array, "h w 3"], header: JpegHeader
 ) -> tuple[Float[Array, "_ _ 8 8"], ...]:
-    """DCTs of luma, and of both chromas at the three subsamplings."""
+    """DCTs of luma, and of both chromas at the three subsamplings, on the header's grid."""
     ycc = to_ycc(on_grid(image, jnp.asarray(header.phase)))
-    planes = [ycc[:, :, 0]]
-    for i in (1, 2):
-        planes += [subsample(ycc[:, :, i], rows, columns) for rows, columns in SAMPLINGS]
-    return tuple(blocks_dct(plane) for plane in planes)
+    channels = (0, *[1] * len(SAMPLINGS), *[2] * len(SAMPLINGS))
+    planes = zip(channels, SAMPLED, strict=True)
+    return tuple(blocks_dct(subsample(ycc[:, :, i], *sampling)) for i, sampling in planes)
+
+
+def steps_of(header: JpegHeader) -> tuple[Float[Array, "1 1 8 8"], ...]:
+    """The step of every coefficient in each plane of `coefficients_of`; 1 where it is unknown."""
+    luma, chroma = jnp.maximum(header.tables.astype(jnp.float32), 1.0)[:, None, None]
+    return (luma, *[chroma] * (len(SAMPLED) - 1))
 
 
 def _spread(blocks: Float[Array, "r s"], rows: int, columns: int) -> Float[Array, "r2 s2"]:

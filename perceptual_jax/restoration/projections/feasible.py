@@ -4,14 +4,14 @@ What a downscale D shows of a picture can be replaced without changing what it d
 
     x  <-  x + P (y - D(x)),        D = M x M^T,  P = M^+ R (M^+)^T,  M^+ = M^T (M M^T + e I)^-1
 
-Afterwards D(x) = y up to e, and x has lost nothing that D does not see. For a JPEG, y is the point
-nearest to D(x) whose coefficients lie in the file's box, narrowed as in `dct_box`.
+Afterwards D(x) = y up to e, and x has lost nothing that D does not see. For a JPEG, y is the
+picture near D(x) whose coefficients are the posterior means of `dequantisation`.
 
 After a search the residual is small; a large one would leave halos. Differences of less than half a
 level are rounding and stay.
 
 Source: Wang et al., "Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model", 2023
-(the range-space part of DDNM); Zakhor 1992 (the projection onto a box).
+(the range-space part of DDNM).
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 from perceptual_jax.degradation.canvas import canvas_matrix
 from perceptual_jax.degradation.resampling import Filter, resample, resample_matrix
 from perceptual_jax.restoration.data_terms.dct_box import DctBox
+from perceptual_jax.restoration.projections.dequantisation import posterior_coefficients
 from perceptual_jax.types import Given
 
 _RIDGE = 1e-3
@@ -33,12 +34,12 @@ _HALF_LEVEL = 1 / 255
 """Half of a level of 255 in pictures in [-1, 1]."""
 
 _STEPS = 20
-"""Gradient steps to the box. The DCT is orthonormal; colour and subsampling are not, so the nearest
-point takes some."""
+"""Gradient steps to the coefficients. The DCT is orthonormal; colour and subsampling are not, so
+the nearest picture takes some."""
 
 _CURVATURE = 0.6
-"""Bound of the curvature of the squared distance to the box: the largest eigenvalue of the colour
-transformation's square."""
+"""Bound of the curvature of the squared distance of coefficients: the largest eigenvalue of the
+colour transformation's square."""
 
 
 @jax.tree_util.register_static
@@ -54,8 +55,8 @@ class Projection:
         0.5
     """
 
-    box: DctBox | None = None
-    """The box of a JPEG; None compares pixels."""
+    quantised: bool = False
+    """Whether the degraded image is a JPEG, whose header says what it allows."""
     filter: Filter = "bicubic"
     """Filter of the downscale, see `resample_matrix`."""
     strength: float = 1.0
@@ -74,11 +75,11 @@ class Projection:
             return image
         rows, columns = (downscale_matrix(given, n, size, self.filter) for n in (height, width))
         shown = resample(image, rows, columns)
-        if self.box is None:
+        if self.quantised:
+            residual = _dequantised(given, shown) - shown
+        else:
             residual = given.image - shown
             residual -= jnp.clip(residual, -_HALF_LEVEL, _HALF_LEVEL)
-        else:
-            residual = _to_box(self.box, given, shown) - shown
         # A degraded image that is not finite says nothing, and must not cost the picture.
         residual = jnp.where(jnp.isfinite(residual), residual, 0.0)
         return image + self.strength * resample(
@@ -110,10 +111,13 @@ def right_inverse(matrix: Float[Array, "n r"]) -> Float[Array, "r n"]:
     return jnp.linalg.solve(square + ridge * jnp.eye(len(square)), matrix).T
 
 
-def _to_box(box: DctBox, given: Given, shown: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
-    """The picture near `shown` whose coefficients lie in the box, by gradient steps."""
+def _dequantised(given: Given, shown: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
+    """The picture near `shown` with the posterior means of its coefficients, by gradient steps."""
     height, width, _ = given.image.shape
-    cache = box.prepare(given, max(height, width))._replace(matrix=None)
+    # A box of no width is the squared distance from its middle.
+    point = DctBox(width=0.0)
+    cache = point.prepare(given, max(height, width))._replace(matrix=None)
+    cache = cache._replace(coefficients=posterior_coefficients(cache, shown))
     count = jnp.where(given.header.subsampling == 0, 3.0, 1.5)
     count = jnp.where(given.header.subsampling == 1, 2.0, count)
     pixels = height * width if given.side is None else given.side**2
@@ -122,6 +126,6 @@ def _to_box(box: DctBox, given: Given, shown: Float[Array, "h w 3"]) -> Float[Ar
     rate = 2 * count * pixels / _CURVATURE
 
     def step(_: Any, x: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
-        return x - rate * jax.grad(lambda x: box.evaluate(cache, x)[0])(x)
+        return x - rate * jax.grad(lambda x: point.evaluate(cache, x)[0])(x)
 
     return jax.lax.fori_loop(0, _STEPS, step, shown)
