@@ -171,9 +171,8 @@ def _projection(config: RestoreConfig) -> Projection | WienerProjection | None:
         return None
     if config.degradation in ("blur", "faded"):
         return WienerProjection(config.data.downscale, strength, config.degradation == "faded")
-    if config.degradation not in ("auto", "l2", "dct_box"):
-        return None
-    return Projection(config.degradation == "dct_box", config.data.downscale, strength)
+    quantised = config.degradation not in ("auto", "l2")  # A JPEG's box, or a learned likelihood.
+    return Projection(quantised, config.data.downscale, strength)
 
 
 def restore_batch(

@@ -93,3 +93,9 @@ def test_coefficients_are_brought_into_their_bins(subsampling):
         project(Projection(quantised=True, strength=s), given, far) - far for s in (1.0, 0.5)
     )
     np.testing.assert_allclose(half, whole / 2, atol=1e-6)
+
+
+def test_unknown_tables_move_nothing():
+    image = picture(9, 64)
+    moved = project(Projection(quantised=True), Given(picture(10, 32)), image)
+    np.testing.assert_array_equal(moved, image)

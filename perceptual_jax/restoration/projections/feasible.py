@@ -56,7 +56,8 @@ class Projection:
     """
 
     quantised: bool = False
-    """Whether the degraded image is a JPEG, whose header says what it allows."""
+    """Whether the degraded image is a JPEG, whose header says what it allows; with unknown tables
+    nothing is known of the picture, which stays as it is."""
     filter: Filter = "bicubic"
     """Filter of the downscale, see `resample_matrix`."""
     strength: float = 1.0
@@ -76,7 +77,8 @@ class Projection:
         rows, columns = (downscale_matrix(given, n, size, self.filter) for n in (height, width))
         shown = resample(image, rows, columns)
         if self.quantised:
-            residual = _dequantised(given, shown) - shown
+            known = jnp.any(given.header.tables > 0)
+            residual = jnp.where(known, _dequantised(given, shown) - shown, 0.0)
         else:
             residual = given.image - shown
             residual -= jnp.clip(residual, -_HALF_LEVEL, _HALF_LEVEL)
