@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from perceptual_jax.cli.common import optional
+from perceptual_jax.cli.common import Number, optional
 from perceptual_jax.cli.console import USUAL, Console, conclude, progress_bar, say
 from perceptual_jax.cli.restore import Out
 
@@ -19,6 +19,8 @@ class Report:
     pictures: Literal["auto", "inside", "beside"] = "auto"
     """Pictures inside the page, which is then one file to send, or beside it; auto decides by their
     number."""
+    limit: Number = 2000
+    """Most inputs that are shown: those that failed, then the least consistent ones."""
     overwrite: bool = False
     """Replace a report.html that is not a report."""
     console: Console = USUAL
@@ -32,6 +34,7 @@ class Report:
                 self.out,
                 versus=self.versus,
                 pictures=self.pictures,
+                limit=self.limit,
                 overwrite=self.overwrite,
                 report=say,
                 progress=progress,

@@ -49,6 +49,20 @@ def test_the_page_holds_all_of_a_job(folder):
     assert not (folder / "report_files").exists()
 
 
+def test_a_limit_shows_what_failed_and_what_is_least_consistent(folder):
+    records = lines(folder)
+    worst = min(records, key=lambda record: record["restorations"][0]["consistency_psnr"])
+    Lines(folder / "results.jsonl").add(failure_record("broken", "/in/broken.png", "cut off"))
+    other = shutil.copytree(folder, folder.parent / "other")
+    page = write_report(folder, limit=2, versus=[other])
+    assert rows_of(page).keys() == {worst["name"], "broken"}
+    assert len(rows_of(page)[worst["name"]]["pictures"]) == 3
+    summary = data_of(page.read_text())["summary"]
+    assert summary.startswith("3 restored, 1 failed; 2 are shown")
+    with pytest.raises(UsageError, match="limit must be at least 1 input, got 0"):
+        write_report(folder, limit=0)
+
+
 def test_pictures_beside_the_page(folder):
     page = write_report(
         folder, versus=[shutil.copytree(folder, folder.parent / "o n%")], pictures="beside"

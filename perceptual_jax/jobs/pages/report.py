@@ -6,7 +6,6 @@ runs on the same inputs, jobs or plain folders of pictures, are matched by the n
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
@@ -36,18 +35,17 @@ from perceptual_jax.jobs.pages.embedding import Pictures, Pixels, thumb
 from perceptual_jax.jobs.pages.runs import (
     Run,
     check_match,
+    choose_shown,
     descriptions,
     file_in,
     is_restored,
     labelled,
     other_run,
-    read_run,
     scores_in,
     with_metrics,
 )
 from perceptual_jax.jobs.reading import read_picture
 from perceptual_jax.jobs.resume import CONFIG
-from perceptual_jax.jobs.status import read_results
 from perceptual_jax.jobs.writing import TRACE
 
 PAGE = "report.html"
@@ -55,6 +53,9 @@ PAGE = "report.html"
 
 INSIDE_MOST = 200
 """Most pictures that are put into the page by default: about 60 MB at 1024 pixels."""
+
+LIMIT = 2000
+"""Most inputs that a page shows by default; browsers are slow with many more."""
 
 _THREADS = 4
 
@@ -66,6 +67,7 @@ def write_report(
     *,
     versus: Sequence[str | Place] = (),
     pictures: Where = "auto",
+    limit: int = LIMIT,
     overwrite: bool = False,
     report: Callable[[str], None] | None = None,
     progress: Callable[[float, int], None] | None = None,
@@ -77,6 +79,7 @@ def write_report(
         versus: Other runs on the same inputs: folders of jobs, or of pictures with the same names.
         pictures: Whether pictures are put into the page, or beside it, see `Pictures`; `auto`
             chooses by their number.
+        limit: Most inputs that are shown: those that failed, then the least consistent ones.
         overwrite: Whether a `report.html` that is not a report may be replaced.
         report: Receives lines for the user: inputs that other runs lack.
         progress: Called with the number of inputs that are done, and of all.
@@ -86,24 +89,26 @@ def write_report(
 
     Raises:
         UsageError: If `out` is not a job's folder or has no result, another run has no picture of
-            its inputs, or a foreign file would be replaced.
+            its inputs, a foreign file would be replaced, or the limit is not positive.
         WriteError: If a file cannot be written.
     """
     out = place_of(out)
+    if limit < 1:
+        raise UsageError(f"limit must be at least 1 input, got {limit}")
     if not (out / CONFIG).is_file():
         raise UsageError(f"{out} is not the folder of a job: it has no {CONFIG}")
     page = out / PAGE
     if page.is_file() and not overwrite and not is_page(page.read_bytes(), "report"):
         raise UsageError(f"{page} exists and is not a report of this tool; give --overwrite")
-    records = list({log.input_path(record): record for record in read_results(out)}.values())
+    records, statuses = choose_shown(out, limit)
     if not records:
         raise UsageError(f"{out} has no result yet")
     names = [record["name"] for record in records if is_restored(record)]
-    others = [other_run(one, label) for one, label in labelled(versus)]
+    others = [other_run(one, label, {*names}) for one, label in labelled(versus)]
     for other in others:
         check_match(other, names, report)
     scores = scores_in(out)
-    own, *others = [with_metrics(run, scores) for run in (read_run(out, "restored"), *others)]
+    own, *others = [with_metrics(run, scores) for run in (Run("restored", out), *others)]
     counted = sum(len(record.get("files", ())) for record in records) + len(others) * len(names)
     inside = counted <= INSIDE_MOST if pictures == "auto" else pictures == "inside"
     target = Pictures(out, inside)
@@ -117,7 +122,7 @@ def write_report(
     text = report_page(
         rows,
         title=printable(out.absolute().name if not out.name else out.name),
-        summary=_summary(records),
+        summary=_summary(statuses, len(records)),
         others=[other.label for other in others],
         about=_about(records),
         config=(out / CONFIG).read_bytes().decode(errors="replace"),
@@ -127,10 +132,12 @@ def write_report(
     return page
 
 
-def _summary(records: Sequence[Record]) -> str:
-    counts = Counter(str(record.get("status")) for record in records)
-    failed = counts.total() - counts["OK"]
-    return f"{counts['OK']} restored" + (f", {failed} failed" if failed else "")
+def _summary(statuses: Mapping[str, int], shown: int) -> str:
+    restored, total = statuses.get("OK", 0), sum(statuses.values())
+    text = f"{restored} restored" + (f", {total - restored} failed" if restored < total else "")
+    if shown < total:
+        text += f"; {shown} are shown: those that failed, then the least consistent (--limit)"
+    return text
 
 
 def _about(records: Sequence[Record]) -> list[tuple[str, str]]:

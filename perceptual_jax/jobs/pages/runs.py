@@ -1,9 +1,10 @@
 """The runs of a report: records, pictures and scores by the names of the inputs."""
 
 import json
+import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from perceptual_jax.errors import UsageError
 from perceptual_jax.evaluation.report import Column, Scores, read_scores
 from perceptual_jax.io.files import Place, is_remote, names_in, place_of, printable
 from perceptual_jax.io.inputs import Input, collect_inputs
+from perceptual_jax.jobs import log
 from perceptual_jax.jobs.log import Record
 from perceptual_jax.jobs.status import read_results
 
@@ -22,12 +24,48 @@ class Run(NamedTuple):
 
     label: str
     folder: Place
-    records: Mapping[str, Record]
+    records: Mapping[str, Record] = {}
     """Empty for a folder that is not a job's."""
-    files: Mapping[str, Input]
+    files: Mapping[str, Input] = {}
     """The pictures of a folder that is not a job's."""
     metrics: Mapping[str, Mapping[str, float]] = {}
     """Scores of `evaluate` by the names of the pictures."""
+
+
+class Choice(NamedTuple):
+    """The inputs of a job that a report shows."""
+
+    records: Sequence[Record]
+    """Their records, in the order of the job."""
+    statuses: Mapping[str, int]
+    """How many inputs of the whole job have each status."""
+
+
+def choose_shown(out: Place, limit: int) -> Choice:
+    """The inputs to show of a job that may have many more: what failed, then the least consistent.
+
+    Args:
+        out: The job's folder; its results are read twice, so that only those chosen are kept.
+        limit: Most inputs that are shown.
+    """
+    worth = {log.input_path(record): _worth(record) for record in read_results(out)}
+    chosen = set(sorted(worth, key=lambda path: worth[path][1:])[:limit])
+    records: dict[str, Record] = {}
+    for record in read_results(out):
+        path = log.input_path(record)
+        if path in chosen:
+            records[path] = record
+    return Choice(list(records.values()), Counter(status for status, *_ in worth.values()))
+
+
+def _worth(record: Record) -> tuple[str, bool, float]:
+    """The status, and what is sorted by: restored, and the consistency in dB."""
+    status, restorations = str(record.get("status")), record.get("restorations")
+    try:
+        consistency = min(float(one["consistency_psnr"]) for one in restorations or ())
+    except (KeyError, TypeError, ValueError):
+        consistency = -math.inf  # What is damaged is worth a look.
+    return status, status == "OK", consistency
 
 
 def is_restored(record: Record) -> bool:
@@ -64,22 +102,18 @@ def labelled(versus: Sequence[str | Place]) -> Iterator[tuple[Place, str]]:
         yield place, printable(label if used[label] == 1 else f"{label} ({used[label]})")
 
 
-def other_run(folder: Place, label: str) -> Run:
-    """The records of a job's folder, or the pictures of any other.
+def other_run(folder: Place, label: str, names: Container[str] | None = None) -> Run:
+    """The records of a job's folder, of these names or of all, or the pictures of any other.
 
     Raises:
         UsageError: If the folder has no picture.
     """
-    run = read_run(folder, label)
-    if run.records:
-        return run
+    restored = (record for record in read_results(folder) if is_restored(record))
+    records = {r["name"]: r for r in restored if names is None or r["name"] in names}
+    if records:
+        return Run(label, folder, records, {})
     found, _ = collect_inputs([str(folder)])
-    return run._replace(files={source.name: source for source in found})
-
-
-def read_run(folder: Place, label: str) -> Run:
-    """The records of a job's folder; none if it is no such folder."""
-    return Run(label, folder, {r["name"]: r for r in read_results(folder) if is_restored(r)}, {})
+    return Run(label, folder, {}, {source.name: source for source in found})
 
 
 def scores_in(folder: Place) -> list[Scores]:
