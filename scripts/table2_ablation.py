@@ -1,7 +1,8 @@
 """The paper's Table 2 and Figure 6 on a folder of clean faces, restored from JPEGs of them.
 
     python scripts/table2_ablation.py FACES --out DIR [--limit 24] [--rows mean_mmd_sphere ...]
-        [--rankiqa FILE] [--v1 STYLEGAN1] [--early MODEL] [--late MODEL] [--set search.draft=256]
+        [--rankiqa FILE] [--v1 STYLEGAN1] [--early MODEL] [--late MODEL]
+        [--set search.draft=256 search.coarse_fraction=0]
 
 Each row is a config of `configs/table2.toml`. Rows without a likelihood compare pixels (l2), as
 PULSE does; the others have the paper's coefficient. Faces are reduced to `--compress-at` pixels and
@@ -20,6 +21,7 @@ the paper's: only their order can.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,6 +158,17 @@ def inputs_of(faces: list[Path], out: Path, side: int, at: int, quality: int) ->
     return [folder / f"{face.stem}.jpg" for face in faces]
 
 
+def check_terms(name: str, records: Iterable[dict[str, Any]]) -> None:
+    """Refuses a row of a likelihood that was searched without it."""
+    for record in records:
+        if ROWS[name].coefficient != "-" and record["degradation"]["term"] == "l2":
+            raise SystemExit(
+                f"the row {name} was searched by l2: {record['degradation']['reason']}; "
+                "expected drafts of the JPEGs' size, such as search.draft=0 or search.draft=256 "
+                "with search.coarse_fraction=0"
+            )
+
+
 def means_of(evaluation) -> dict[str, dict[str, Any]]:
     (method,) = evaluation.methods
     found = {name: summary._asdict() for name, summary in method.summaries.items()}
@@ -288,6 +301,7 @@ def main(
         for failure in summary.failed:
             print(f"{name}: {failure.source}: {failure.reason}")
         records = {r["name"]: r for r in read_results(target) if "files" in r}
+        check_terms(name, records.values())
         done = [target / f"{path.stem}.png" for path in some if path.stem in records]
         at_side(done, out / "scored" / name, side)
         seconds = float(np.median([record["seconds"] for record in records.values()]))
