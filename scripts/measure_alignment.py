@@ -21,8 +21,8 @@ from perceptual_jax.errors import UsageError
 from perceptual_jax.io.images import read_image
 from perceptual_jax.io.inputs import collect_inputs
 from perceptual_jax.photographs.align import ffhq_quad
-from perceptual_jax.photographs.detect import find_faces
-from perceptual_jax.photographs.nets import load_face_nets
+from perceptual_jax.photographs.detection.find import find_faces
+from perceptual_jax.photographs.detection.nets import load_face_nets
 
 Quad = Float64[np.ndarray, "4 2"]
 

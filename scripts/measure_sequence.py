@@ -21,8 +21,8 @@ from perceptual_jax.jobs.plan import JobOptions
 from perceptual_jax.jobs.sequences.job import restore_sequence
 from perceptual_jax.jobs.sequences.options import SequenceOptions
 from perceptual_jax.photographs.align import crop_face
-from perceptual_jax.photographs.blend import scaled_points
-from perceptual_jax.photographs.tone import luma
+from perceptual_jax.photographs.compositing.blend import scaled_points
+from perceptual_jax.photographs.compositing.tone import luma
 
 WAYS = {
     "each frame by itself": SequenceOptions(smoothing=0, warm=0, keep=1),

@@ -30,7 +30,7 @@ from perceptual_jax.evaluation.metrics.rankiqa import Opinion, rankiqa, rankiqa_
 from perceptual_jax.evaluation.metrics.sets import frechet_distance, kernel_distance
 from perceptual_jax.evaluation.metrics.similarity import ms_ssim, psnr, ssim
 from perceptual_jax.io.images import to_float
-from perceptual_jax.photographs.nets import ONet
+from perceptual_jax.photographs.detection.nets import ONet
 from perceptual_jax.types import JpegHeader, unknown_header
 
 VERSION = 2

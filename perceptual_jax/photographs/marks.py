@@ -27,10 +27,10 @@ from PIL import Image
 
 from perceptual_jax.errors import UsageError
 from perceptual_jax.photographs.align import ffhq_quad
+from perceptual_jax.photographs.detection.nets import FaceNets
+from perceptual_jax.photographs.detection.onet import find_landmarks
+from perceptual_jax.photographs.detection.rules import UNCERTAIN
 from perceptual_jax.photographs.face import LANDMARKS, Face
-from perceptual_jax.photographs.nets import FaceNets
-from perceptual_jax.photographs.onet import find_landmarks
-from perceptual_jax.photographs.rules import UNCERTAIN
 
 Mark = Float64[np.ndarray, " 4"] | Float64[np.ndarray, "5 2"]
 """Left, top, right and bottom edge of a face, or x and y of its landmarks."""

@@ -27,7 +27,7 @@ from perceptual_jax.jobs.photographs.options import PhotographOptions
 from perceptual_jax.jobs.photographs.search import load_nets
 from perceptual_jax.jobs.plan import JobOptions, from_different_starts
 from perceptual_jax.jobs.reading import read_picture
-from perceptual_jax.photographs.detect import find_faces
+from perceptual_jax.photographs.detection.find import find_faces
 from perceptual_jax.photographs.face import Face
 from perceptual_jax.prior.prior import Prior
 from perceptual_jax.restoration.batch import Progress

@@ -6,8 +6,8 @@ from perceptual_jax.checkpoints.measures import load_measure
 from perceptual_jax.errors import UsageError
 from perceptual_jax.evaluation.metrics.landmarks import landmark_distance, landmarks_of
 from perceptual_jax.evaluation.scores import Scorer, Subject
-from perceptual_jax.photographs import nets
-from perceptual_jax.photographs.nets import ONet
+from perceptual_jax.photographs.detection import nets
+from perceptual_jax.photographs.detection.nets import ONet
 from tests.helpers.faces import generated_faces
 
 FACE = np.array([[0.38, 0.47], [0.62, 0.47], [0.5, 0.62], [0.39, 0.73], [0.61, 0.73]])

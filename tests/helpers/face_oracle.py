@@ -7,8 +7,8 @@ none. The oracle sees those of 20 to 600 px, as RetinaFace does, and has a hint 
 import numpy as np
 from scipy.ndimage import find_objects, label
 
-from perceptual_jax.photographs.nets import Detections, FaceNets
-from perceptual_jax.photographs.retinaface import anchors
+from perceptual_jax.photographs.detection.nets import Detections, FaceNets
+from perceptual_jax.photographs.detection.retinaface import anchors
 
 PLACES = np.array([[0.27, 0.4], [0.73, 0.4], [0.5, 0.62], [0.3, 0.8], [0.7, 0.8]])
 """Where the oracle says that eyes, nose and corners of the mouth are in the square."""

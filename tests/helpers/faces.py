@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from perceptual_jax.photographs.align import photograph_to_crop
-from perceptual_jax.photographs.nets import FaceNets
+from perceptual_jax.photographs.detection.nets import FaceNets
 
 GALLERY = Path(__file__).parents[2] / "docs" / "images" / "gallery.jpg"
 CELL = 160

@@ -5,8 +5,8 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from perceptual_jax.photographs.align import crop_face
-from perceptual_jax.photographs.blend import in_colours_of, paste, scaled_points
-from perceptual_jax.photographs.masks import (
+from perceptual_jax.photographs.compositing.blend import in_colours_of, paste, scaled_points
+from perceptual_jax.photographs.compositing.masks import (
     CENTRE,
     ellipse_mask,
     frame_mask,
@@ -14,7 +14,7 @@ from perceptual_jax.photographs.masks import (
     to_frame,
     without_others,
 )
-from perceptual_jax.photographs.tone import (
+from perceptual_jax.photographs.compositing.tone import (
     follows,
     grain,
     luma,

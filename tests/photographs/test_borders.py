@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from perceptual_jax.photographs.align import crop_face
-from perceptual_jax.photographs.canvases import canvases, is_cut
+from perceptual_jax.photographs.detection.canvases import canvases, is_cut
 from tests.helpers.photographs import frame, smooth_photograph
 
 SIZES = [(300, 200), (1024, 1024), (2117, 1411), (4000, 3000), (12000, 700), (5, 3), (1, 3000)]

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from perceptual_jax.errors import UsageError
-from perceptual_jax.photographs import detect, nets
-from perceptual_jax.photographs.canvases import (
+from perceptual_jax.photographs.detection import find, nets
+from perceptual_jax.photographs.detection.canvases import (
     Canvas,
     canvases,
     closer,
@@ -17,11 +17,11 @@ from perceptual_jax.photographs.canvases import (
     tiles,
     to_photograph,
 )
-from perceptual_jax.photographs.detect import find_faces
+from perceptual_jax.photographs.detection.find import find_faces
+from perceptual_jax.photographs.detection.nets import load_face_nets
 from perceptual_jax.photographs.face import Face
 from perceptual_jax.photographs.framing import is_aligned
 from perceptual_jax.photographs.marks import marked_faces
-from perceptual_jax.photographs.nets import load_face_nets
 from tests.helpers.faces import ConstantNets, background, generated_faces, put, quad_at
 
 SIZES = [(300, 200), (1024, 1024), (1025, 30), (4000, 3000), (12000, 700), (5, 3), (1, 1)]
@@ -93,7 +93,7 @@ def test_faces_of_a_turned_photograph_are_turned_back(turns):
     points = np.tile([float(column), float(row)], (5, 1))
     box = (column + 0.0, row + 0.0, column + 1.0, row + 1.0)
     face = Face(box, 1.0, 1.0, points, points[:4])
-    back = detect._turned_back(face, turns, (60, 40))
+    back = find._turned_back(face, turns, (60, 40))
     np.testing.assert_array_equal(back.landmarks, np.tile([25.0, 10.0], (5, 1)))
     assert back.box == (25, 10, 26, 11)
     assert back.turned == turns
@@ -112,9 +112,9 @@ def test_one_candidate_stays_for_each_face():
         face(90, 20, 0.8),
         face(160, 90, 0.9),
     )
-    assert detect._without_parts([eye, twin, surest, neighbour]) == [surest, neighbour]
+    assert find._without_parts([eye, twin, surest, neighbour]) == [surest, neighbour]
     doubtful = face(100, 90, 0.4)
-    assert detect._without_parts([doubtful, eye]) == [doubtful, eye]
+    assert find._without_parts([doubtful, eye]) == [doubtful, eye]
 
 
 def test_what_no_face_size_is():

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from perceptual_jax.photographs.nets import Detections
-from perceptual_jax.photographs.retinaface import (
+from perceptual_jax.photographs.detection.nets import Detections
+from perceptual_jax.photographs.detection.retinaface import (
     Boxes,
     anchors,
     area,

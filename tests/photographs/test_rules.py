@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from perceptual_jax.photographs.align import ffhq_quad
+from perceptual_jax.photographs.detection.rules import EYES, part_outside, reason_to_skip
 from perceptual_jax.photographs.face import Face
 from perceptual_jax.photographs.framing import is_aligned
-from perceptual_jax.photographs.rules import EYES, part_outside, reason_to_skip
 from tests.helpers.faces import quad_at
 
 POINTS = np.array([[80.0, 80.0], [102.0, 80.0], [91.0, 95.0], [83.0, 104.0], [99.0, 104.0]])

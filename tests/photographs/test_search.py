@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from perceptual_jax.photographs.align import crop_face
-from perceptual_jax.photographs.detect import find_faces
+from perceptual_jax.photographs.detection.find import find_faces
 from tests.helpers.face_oracle import Oracle, paint
 
 

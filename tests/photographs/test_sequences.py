@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perceptual_jax.photographs.compositing.tone import luma
 from perceptual_jax.photographs.face import Face
-from perceptual_jax.photographs.smoothing import (
+from perceptual_jax.photographs.sequences.smoothing import (
     quads_of,
     similarities,
     smooth_faces,
     smoothed,
     strengths,
 )
-from perceptual_jax.photographs.steadiness import Flicker, flicker, steadied, stillness
-from perceptual_jax.photographs.tone import luma
-from perceptual_jax.photographs.tracking import is_cut, join_faces, pairs, reduced
+from perceptual_jax.photographs.sequences.steadiness import Flicker, flicker, steadied, stillness
+from perceptual_jax.photographs.sequences.tracking import is_cut, join_faces, pairs, reduced
 from tests.helpers.photographs import frame, landmarks_of, smooth_photograph
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 
-from perceptual_jax.photographs.nets import ONet
-from perceptual_jax.photographs.onet import find_landmarks
-from perceptual_jax.photographs.rules import UNCERTAIN
+from perceptual_jax.photographs.detection.nets import ONet
+from perceptual_jax.photographs.detection.onet import find_landmarks
+from perceptual_jax.photographs.detection.rules import UNCERTAIN
 
 _FACE = np.array([0.171, 0.240, 0.829, 0.898])
 """The square around the face in FFHQ framing, edges as parts of the side: the mean of RetinaFace's

@@ -27,15 +27,15 @@ from perceptual_jax.jobs.photographs.background import enlarged
 from perceptual_jax.jobs.photographs.finding import result_size, why_none
 from perceptual_jax.jobs.photographs.found import REFRAMED, Found, is_face
 from perceptual_jax.jobs.photographs.options import PhotographOptions
-from perceptual_jax.photographs.blend import Weigh, in_colours_of, paste, scaled_points
-from perceptual_jax.photographs.face import Face
-from perceptual_jax.photographs.masks import (
+from perceptual_jax.photographs.compositing.blend import Weigh, in_colours_of, paste, scaled_points
+from perceptual_jax.photographs.compositing.masks import (
     ellipse_mask,
     frame_mask,
     oval_mask,
     without_others,
 )
-from perceptual_jax.photographs.tone import Curve, follows, tone_curve
+from perceptual_jax.photographs.compositing.tone import Curve, follows, tone_curve
+from perceptual_jax.photographs.face import Face
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 

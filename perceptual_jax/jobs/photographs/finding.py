@@ -34,10 +34,10 @@ from perceptual_jax.jobs.photographs.found import (
 )
 from perceptual_jax.jobs.photographs.options import PhotographOptions, Which
 from perceptual_jax.photographs.align import crop_face
-from perceptual_jax.photographs.detect import MIN_FACE
+from perceptual_jax.photographs.detection.find import MIN_FACE
+from perceptual_jax.photographs.detection.rules import reason_to_skip
 from perceptual_jax.photographs.face import Face
 from perceptual_jax.photographs.framing import is_aligned
-from perceptual_jax.photographs.rules import reason_to_skip
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 

@@ -21,8 +21,8 @@ from perceptual_jax.io.files import Place, load_json, names_in, printable
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.log import Record
 from perceptual_jax.photographs.align import crop_to_photograph, native_side
+from perceptual_jax.photographs.detection.rules import CONFIRMED
 from perceptual_jax.photographs.face import Face
-from perceptual_jax.photographs.rules import CONFIRMED
 
 FACES = "faces.json"
 _OWN = re.compile(r"faces\.json|crop-\d+\.png|face-\d+(_[a-z0-9]+)?\.(png|json)")

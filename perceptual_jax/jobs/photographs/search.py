@@ -12,10 +12,10 @@ from perceptual_jax.errors import UsageError
 from perceptual_jax.io.images import ImageError
 from perceptual_jax.io.inputs import Input
 from perceptual_jax.jobs.photographs.options import PhotographOptions
-from perceptual_jax.photographs.detect import MIN_FACE, find_faces
+from perceptual_jax.photographs.detection.find import MIN_FACE, find_faces
+from perceptual_jax.photographs.detection.nets import FaceNets, load_face_nets
 from perceptual_jax.photographs.face import Face
 from perceptual_jax.photographs.marks import Mark, check_names, marked_faces, marks_of, read_marks
-from perceptual_jax.photographs.nets import FaceNets, load_face_nets
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 

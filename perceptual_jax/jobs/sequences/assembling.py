@@ -16,9 +16,9 @@ from perceptual_jax.jobs.sequences.options import SequenceOptions
 from perceptual_jax.jobs.sequences.searching import Searcher
 from perceptual_jax.jobs.sequences.tracks import Track
 from perceptual_jax.photographs.align import crop_face
-from perceptual_jax.photographs.blend import Weigh, in_colours_of, paste, scaled_points
-from perceptual_jax.photographs.steadiness import Flicker, flicker, steadied
-from perceptual_jax.photographs.tone import Curve, follows, grain, tone_curve, toned
+from perceptual_jax.photographs.compositing.blend import Weigh, in_colours_of, paste, scaled_points
+from perceptual_jax.photographs.compositing.tone import Curve, follows, grain, tone_curve, toned
+from perceptual_jax.photographs.sequences.steadiness import Flicker, flicker, steadied
 from perceptual_jax.types import Status
 
 Levels = Float32[np.ndarray, "r r 3"]

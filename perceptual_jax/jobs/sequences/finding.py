@@ -18,7 +18,7 @@ from perceptual_jax.jobs.log import Lines, Record
 from perceptual_jax.jobs.photographs.search import Finder
 from perceptual_jax.jobs.sequences.source import Frame, Source
 from perceptual_jax.photographs.face import Face
-from perceptual_jax.photographs.tracking import is_cut, reduced
+from perceptual_jax.photographs.sequences.tracking import is_cut, reduced
 
 FACES = "faces.jsonl"
 

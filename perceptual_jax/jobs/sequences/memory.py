@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from perceptual_jax.io.files import json_text, make_folder, save_npz
-from perceptual_jax.photographs.steadiness import Flicker
-from perceptual_jax.photographs.tone import Curve
+from perceptual_jax.photographs.compositing.tone import Curve
+from perceptual_jax.photographs.sequences.steadiness import Flicker
 
 STATE = ".state"
 

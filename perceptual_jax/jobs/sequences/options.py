@@ -6,8 +6,8 @@ from typing import Any
 
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.errors import UsageError
-from perceptual_jax.photographs.smoothing import WIDTH
-from perceptual_jax.photographs.steadiness import KEEP
+from perceptual_jax.photographs.sequences.smoothing import WIDTH
+from perceptual_jax.photographs.sequences.steadiness import KEEP
 
 
 @dataclasses.dataclass(frozen=True)

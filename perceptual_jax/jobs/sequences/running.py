@@ -24,7 +24,7 @@ from perceptual_jax.jobs.sequences.options import SequenceOptions
 from perceptual_jax.jobs.sequences.searching import Searcher
 from perceptual_jax.jobs.sequences.source import Source
 from perceptual_jax.jobs.sequences.tracks import Track, make_tracks
-from perceptual_jax.photographs.steadiness import Flicker
+from perceptual_jax.photographs.sequences.steadiness import Flicker
 
 FRAMES, RECORD = "frames", "sequence.json"
 """Names in the folder of a sequence."""

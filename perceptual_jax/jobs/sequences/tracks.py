@@ -12,8 +12,8 @@ from perceptual_jax.jobs.photographs.finding import reasons
 from perceptual_jax.jobs.photographs.found import is_face
 from perceptual_jax.jobs.photographs.options import Which
 from perceptual_jax.jobs.sequences.finding import Seen
-from perceptual_jax.photographs.smoothing import smooth_faces, strengths
-from perceptual_jax.photographs.tracking import Sighting, join_faces
+from perceptual_jax.photographs.sequences.smoothing import smooth_faces, strengths
+from perceptual_jax.photographs.sequences.tracking import Sighting, join_faces
 
 _SHORTEST = 3
 """Frames of the shortest track that is restored if it begins and ends within a scene: a glimpse of

@@ -19,8 +19,8 @@ import scipy.optimize
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
+from perceptual_jax.photographs.detection.retinaface import area, intersection
 from perceptual_jax.photographs.face import Face
-from perceptual_jax.photographs.retinaface import area, intersection
 
 OVERLAP, DISTANCE = 0.2, 0.5
 """Limits within which faces of consecutive frames are one; the distance in sides of the quad."""

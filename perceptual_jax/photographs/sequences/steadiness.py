@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.ndimage import gaussian_filter
 
-from perceptual_jax.photographs.masks import ellipse_mask, smoothstep
-from perceptual_jax.photographs.tone import luma, noise_level, resized
+from perceptual_jax.photographs.compositing.masks import ellipse_mask, smoothstep
+from perceptual_jax.photographs.compositing.tone import luma, noise_level, resized
 
 LEVELS = 2.0
 """Change in levels of 255 up to which the input stands still, beside its noise."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from perceptual_jax.photographs.nets import Detections
+from perceptual_jax.photographs.detection.nets import Detections
 
 _ANCHORS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
 """Pixels of a cell, and the sides of its anchors."""

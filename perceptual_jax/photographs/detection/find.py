@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 
-from perceptual_jax.photographs import canvases, retinaface
 from perceptual_jax.photographs.align import ffhq_quad
-from perceptual_jax.photographs.canvases import Canvas
+from perceptual_jax.photographs.detection import canvases, retinaface
+from perceptual_jax.photographs.detection.canvases import Canvas
+from perceptual_jax.photographs.detection.nets import FaceNets
+from perceptual_jax.photographs.detection.onet import angle_of, find_landmarks
+from perceptual_jax.photographs.detection.retinaface import Boxes
+from perceptual_jax.photographs.detection.rules import CONFIRMED, UNCERTAIN, reason_to_skip
 from perceptual_jax.photographs.face import Face
-from perceptual_jax.photographs.nets import FaceNets
-from perceptual_jax.photographs.onet import angle_of, find_landmarks
-from perceptual_jax.photographs.retinaface import Boxes
-from perceptual_jax.photographs.rules import CONFIRMED, UNCERTAIN, reason_to_skip
 
 MIN_FACE = 12.0
 """Pixels of the box of the smallest face that is looked for."""

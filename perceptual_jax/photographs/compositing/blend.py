@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from scipy.ndimage import map_coordinates, spline_filter
 
-from perceptual_jax.photographs.masks import to_frame
-from perceptual_jax.photographs.tone import (
+from perceptual_jax.photographs.compositing.masks import to_frame
+from perceptual_jax.photographs.compositing.tone import (
     Curve,
     grain,
     luma,

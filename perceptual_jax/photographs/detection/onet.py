@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 
 from perceptual_jax.photographs.align import crop_to_photograph, ffhq_quad
-from perceptual_jax.photographs.nets import ONet
+from perceptual_jax.photographs.detection.nets import ONet
 
 SIDE = 48
 """Pixels of the square that O-Net looks at."""

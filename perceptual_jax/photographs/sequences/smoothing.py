@@ -15,7 +15,7 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, Float64, Int
 
-from perceptual_jax.photographs.masks import to_frame
+from perceptual_jax.photographs.compositing.masks import to_frame
 
 WIDTH = 2.0
 """Standard deviation of the weights, in frames."""

@@ -1,0 +1,1 @@
+"""Putting restored faces back into their photograph: warp, masks, colours and grain."""
