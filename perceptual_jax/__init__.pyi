@@ -57,9 +57,9 @@ from .likelihood.sampling import sample_degraded as sample_degraded
 from .photographs.align import crop_face as crop_face
 from .photographs.align import ffhq_quad as ffhq_quad
 from .photographs.detection.find import find_faces as find_faces
-from .photographs.face import Face as Face
 from .photographs.detection.nets import FaceNets as FaceNets
 from .photographs.detection.nets import load_face_nets as load_face_nets
+from .photographs.face import Face as Face
 from .prior.features import FeatureSpace as FeatureSpace
 from .prior.features import mean_square as mean_square
 from .prior.geodesic import cross_loss as cross_loss

@@ -90,9 +90,7 @@ def restore_files(
         write_config(plan.out, plan.config)
         with Journal(plan.out, options.share, heartbeat, total=len(plan.todo)) as journal:
             log_problems(plan, journal)
-            if plan.todo and plan.options.cluster is not None:
-                _restore_on_ray(plan, plan.options.cluster, journal, report, progress)
-            elif plan.todo:
+            if plan.todo:
                 restore_todo(plan, journal, report=report, progress=progress, watch=watch)
         if options.share.count == 1:
             remove_empty_snapshots(plan.out)
@@ -124,7 +122,7 @@ def restore_todo(
     """Restores the inputs of this process that are not finished, and writes the results.
 
     Args:
-        plan: The plan of the job.
+        plan: The plan of the job; a Ray cluster restores them where its options name one.
         journal: Receives the records.
         report: As in `restore_files`.
         progress: As in `restore_files`.
@@ -132,6 +130,9 @@ def restore_todo(
         watch: As in `restore_files`.
     """
     config, options = plan.config, plan.options
+    if options.cluster is not None:
+        _restore_on_ray(plan, options.cluster, journal, report, progress, written)
+        return
     job = job_of(plan.tools, options, snapshots=plan.snapshots)
     batches = _batches(plan, job.sizes)
     if report is not None:
@@ -158,6 +159,7 @@ def _restore_on_ray(
     journal: Journal,
     report: Callable[[str], None] | None,
     progress: Callable[[float, int], None] | None,
+    written: Callable[[Record], None] | None,
 ) -> None:
     """Lets the workers of a Ray cluster restore the inputs and write the results."""
     from perceptual_jax.jobs.ray.engine import restore_on_ray
@@ -166,7 +168,9 @@ def _restore_on_ray(
         made = _batches(plan, sizes)
         return made if report is None else _reported(made, report)
 
-    restore_on_ray(plan, cluster, batches, journal, report=report, progress=progress)
+    restore_on_ray(
+        plan, cluster, batches, journal, report=report, progress=progress, written=written
+    )
 
 
 def _put_results_in_order(plan: Plan) -> None:

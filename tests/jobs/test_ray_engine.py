@@ -6,15 +6,19 @@ import os
 import re
 import signal
 
-import jax
 import pytest
+from PIL import Image
 
 from perceptual_jax.errors import UsageError
 from perceptual_jax.jobs.job import restore_files
+from perceptual_jax.jobs.photographs.job import restore_photographs
 from perceptual_jax.jobs.plan import JobOptions
 from perceptual_jax.jobs.processes import Share
 from perceptual_jax.jobs.ray.cluster import Cluster, cluster_of
 from tests.helpers.job_files import CONFIG, contents, lines, picture
+from tests.helpers.photographs import smooth_photograph
+from tests.helpers.processes import environment
+from tests.jobs.test_photographs import TWO, Finder, face, tree
 
 CPU = Cluster(resources={"CPU": 1})
 
@@ -36,12 +40,9 @@ def test_options_that_do_not_go_together_are_refused():
 def ray(monkeypatch):
     """A cluster of two CPUs."""
     ray = pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("PYTHONPATH", os.getcwd())
     # Workers compile as this process does, see the tests' settings.
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    if jax.__version_info__ < (0, 12):
-        monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    for name, value in environment(RAY_USAGE_STATS_ENABLED="0").items():
+        monkeypatch.setenv(name, value)
     size = 80_000_000
     ray.init(
         "local",
@@ -96,3 +97,29 @@ def test_batches_of_a_killed_worker_are_taken_over(narrow_path, tmp_path):
         assert record.keys() == other.keys()
     again = restore_files(tmp_path / "in", tmp_path / "ray", config, JobOptions(batch_size=1))
     assert (again.restored, again.kept) == (0, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray's own
+@pytest.mark.usefixtures("ray")
+def test_faces_of_photographs_come_back_as_from_a_local_job(narrow_path, tmp_path):
+    folder = tmp_path / "in"
+    for seed in range(3):
+        picture(folder / f"crop{seed}.png", seed)
+    for name in ("a", "b"):
+        Image.fromarray(smooth_photograph(64, 96)).save(folder / f"{name}.png")
+    config = dataclasses.replace(CONFIG, generator=str(narrow_path))
+    find = Finder(_96x64=[face(quad) for quad in TWO])
+    for out, cluster in (("ray", CPU), ("local", None)):
+        options = JobOptions(batch_size=1, cluster=cluster)
+        summary = restore_photographs(folder, tmp_path / out, config, options, find=find)
+        assert (summary.restored, summary.failed) == (5, ())
+    here, there = tree(tmp_path / "local"), tree(tmp_path / "ray")
+    assert here.keys() == there.keys() >= {"a.png", "a/face-2.png", "crop1.png"}
+    for name in here:
+        if name.endswith((".png", ".npz", ".toml")):
+            assert here[name] == there[name], name
+    calls = find.calls
+    options = JobOptions(batch_size=1, cluster=CPU)
+    again = restore_photographs(folder, tmp_path / "ray", config, options, find=find)
+    assert (again.restored, again.kept, find.calls) == (0, 5, calls)

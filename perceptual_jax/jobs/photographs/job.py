@@ -18,7 +18,6 @@ from jaxtyping import UInt8
 from upath import UPath
 
 from perceptual_jax.config import RestoreConfig
-from perceptual_jax.errors import UsageError
 from perceptual_jax.io.files import make_folder, place_of, printable
 from perceptual_jax.io.images import ImageError
 from perceptual_jax.io.inputs import Input
@@ -87,14 +86,7 @@ def restore_photographs(
     started = time.monotonic()
     sources = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     say = report or (lambda line: None)
-    if photographs.align == "always" and options.cluster is not None:
-        raise UsageError(
-            "a Ray cluster restores aligned crops only; take the local engine for photographs, or "
-            "give their crops"
-        )
-    if photographs.align == "auto" and options.cluster is not None:
-        say("inputs are taken for aligned crops, since a Ray cluster restores no others")
-    if photographs.align == "never" or options.cluster is not None:
+    if photographs.align == "never":
         return restore_files(
             sources,
             out,

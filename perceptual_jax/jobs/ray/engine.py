@@ -5,7 +5,8 @@
 Batches are made as in a local job, so that each has the same pictures. They are given to workers
 one by one: a fast worker takes more of them, and those of a worker that is lost go to the others.
 Workers come and go with the nodes of the cluster. They write into the job's folder themselves, so
-all nodes must see it; inputs are read in this process alone.
+all nodes must see it; inputs are read in this process alone. Faces of photographs are inputs like
+others; they are found, and put back, in this process.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ import jax
 from perceptual_jax.errors import UsageError
 from perceptual_jax.jobs import writing
 from perceptual_jax.jobs.feed import Batch, Sizes
-from perceptual_jax.jobs.log import Journal
+from perceptual_jax.jobs.log import Journal, Record
 from perceptual_jax.jobs.loop import JobError
 from perceptual_jax.jobs.plan import Plan
 from perceptual_jax.jobs.ray.cluster import Cluster
@@ -62,6 +63,7 @@ def restore_on_ray(
     *,
     report: Callable[[str], None] | None,
     progress: Callable[[float, int], None] | None,
+    written: Callable[[Record], None] | None = None,
 ) -> None:
     """Restores the inputs of a plan on a Ray cluster.
 
@@ -72,6 +74,7 @@ def restore_on_ray(
         journal: Receives the records.
         report: Receives lines for the user.
         progress: Called with the number of pictures done and the total, after each batch.
+        written: Called in this process with the record of each result that a worker wrote.
 
     Raises:
         UsageError: If Ray is not installed, the cluster is not reached, or a worker cannot start.
@@ -82,7 +85,14 @@ def restore_on_ray(
     with _connected(ray, cluster):
         pool = _Pool(ray, plan, cluster, report or (lambda line: None))
         try:
-            _restore(pool, plan, batches, journal, progress or (lambda done, total: None))
+            _restore(
+                pool,
+                plan,
+                batches,
+                journal,
+                progress or (lambda done, total: None),
+                written or (lambda record: None),
+            )
         finally:
             pool.close()
 
@@ -93,6 +103,7 @@ def _restore(
     batches: Callable[[Sizes], Iterator[Batch]],
     journal: Journal,
     progress: Callable[[float, int], None],
+    written: Callable[[Record], None],
 ) -> None:
     fitting = pool.first_size()
     waiting, coming, done = deque[_Task](), batches(plan.options.sizes(fitting)), 0
@@ -126,7 +137,9 @@ def _restore(
                 waiting.appendleft(task._replace(losses=task.losses + 1))
                 continue
             for picture in task.batch.pictures:
-                journal.add(found.records[picture.input.name], picture.input)
+                record = found.records[picture.input.name]
+                journal.add(record, picture.input)
+                written(record)
             for stage, took in found.seconds.items():
                 seconds[stage] += took
             done += len(task.batch.pictures)
