@@ -3,10 +3,10 @@
 A picture whose detail does not fill its pixels is an enlarged small one: it is reduced to little
 more than the size of its detail. The detail and the file's header decide which data term fits:
 
-    sharp, and less than 128 pixels              l2: probably it was downscaled
-    sharp, of 128 to 256 pixels, undamaged       l2: it was downscaled
     sharp, and a JPEG                            dct_box: with the tables and grid of its header, or
                                                  those that its pixels show
+    sharp, no JPEG, and less than 128 pixels     l2: probably it was downscaled
+    sharp, of 128 to 256 pixels, undamaged       l2: it was downscaled
     of a third of the usual contrast or less     faded: like blur, and the colours, too
     anything else                                blur: fitted to the picture, like its noise
 """
@@ -120,9 +120,9 @@ def inspect_header(
         if faded:
             return HeaderInfo(side, unknown_header(), "faded", f"{why}, and of little contrast")
         return HeaderInfo(side, unknown_header(), "blur", why)
-    if side < SMALL:
-        return HeaderInfo(side, unknown_header(), "l2", f"{what}: small, so downscaled")
     known, header = header, _coarser(header, pixels)
+    if header is None and side < SMALL:
+        return HeaderInfo(side, unknown_header(), "l2", f"{what}: small, so downscaled")
     if header is None and pixels is not None and is_undamaged(pixels):
         why = f"{what}: sharp, and neither noisy nor compressed"
         return HeaderInfo(side, unknown_header(), "l2", why)

@@ -24,7 +24,8 @@ def save(path, size, **options):
     ("name", "size", "options", "degradation"),
     [
         ("a.png", 127, {}, "l2"),
-        ("a.jpg", 64, {"quality": 10}, "l2"),
+        ("a.jpg", 64, {"quality": 10}, "dct_box"),
+        ("a.jpg", 9, {"quality": 90}, "dct_box"),
         ("a.png", 128, {}, "blur"),
         ("a.jpg", 200, {"quality": 10}, "dct_box"),
         ("a.jpg", 256, {"quality": 60, "subsampling": 0}, "dct_box"),
