@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -52,6 +53,9 @@ CONFIG = dataclasses.replace(
 )
 
 
+_NAMES = 30_000
+
+
 def restore(folder: Path, out: Path) -> None:
     """Runs the job with a narrow generator."""
     config = StyleGAN2Config((16, 16, 16, 16), z_dim=32, w_dim=32, mapping_layers=2)
@@ -83,10 +87,19 @@ def make_job(root: Path, count: int) -> tuple[Path, Path]:
             own = json.loads(record.replace("000000", name))
             (out / f"{name}.json").write_text(json.dumps(own))
             results.write(json.dumps(own) + "\n")
-            os.link(first / "000000.png", first / f"{name}.png")
-            for path in others:
-                os.link(path, out / f"{name}{path.suffix}")
+            for path in (first / "000000.png", *others):
+                same_as(path, path.with_stem(name), number)
     return first, out
+
+
+def same_as(path: Path, new: Path, number: int) -> None:
+    """The file under another name; file systems allow some 60,000 names of one file."""
+    generation = number // _NAMES
+    source = path if generation == 0 else path.with_stem(f"{generation * _NAMES:06d}")
+    if source == new:
+        shutil.copyfile(path, new)
+    else:
+        os.link(source, new)
 
 
 def measure(step: str, folder: Path, out: Path) -> tuple[float, float]:

@@ -155,7 +155,8 @@ def _columns(records: Iterable[Record]) -> tuple[dict[str, list[Any]], list[int]
         first = count
         for row in _rows(record):
             for name in row:
-                columns.setdefault(name, [None] * count)
+                if name not in columns:
+                    columns[name] = [None] * count
             for name, column in columns.items():
                 value = row.get(name)
                 # Texts that rows share, such as the hashes of the settings, are kept once.
