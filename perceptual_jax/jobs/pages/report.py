@@ -104,7 +104,7 @@ def write_report(
     if not records:
         raise UsageError(f"{out} has no result yet")
     names = [record["name"] for record in records if is_restored(record)]
-    others = [other_run(one, label, {*names}) for one, label in labelled(versus)]
+    others = [other_run(one, label, names={*names}) for one, label in labelled(versus)]
     for other in others:
         check_match(other, names, report)
     scores = scores_in(out)

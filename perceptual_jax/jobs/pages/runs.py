@@ -102,7 +102,7 @@ def labelled(versus: Sequence[str | Place]) -> Iterator[tuple[Place, str]]:
         yield place, printable(label if used[label] == 1 else f"{label} ({used[label]})")
 
 
-def other_run(folder: Place, label: str, names: Container[str] | None = None) -> Run:
+def other_run(folder: Place, label: str, *, names: Container[str] | None = None) -> Run:
     """The records of a job's folder, of these names or of all, or the pictures of any other.
 
     Raises:
