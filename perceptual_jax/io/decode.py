@@ -155,6 +155,8 @@ def _loaded(data: bytes, max_pixels: int) -> Image.Image:
             f"{width} x {height} pixels are more than the {max_pixels:,} that are read"
         )
     image.load()
+    if repairs.has_damaged_pixels(data):
+        raise ValueError("its pixels fail their checksum")
     return image
 
 

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -330,3 +331,22 @@ def test_heic_names_the_package_that_it_needs(monkeypatch):
     data = struct.pack(">I4s4s", 24, b"ftyp", b"heic") + bytes(40)
     with pytest.raises(ImageError, match=r"it is HEIC; install pillow-heif"):
         read(data)
+
+
+def test_pixels_that_fail_their_checksums_are_refused_and_others_read():
+    """Pillow shows all three: it stops at the last row, before the end of the data."""
+
+    def png(stream, flip):
+        header = write.chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
+        pixels = bytearray(write.chunk(b"IDAT", stream))
+        pixels[-1] ^= flip
+        return b"\x89PNG\r\n\x1a\n" + header + bytes(pixels) + write.chunk(b"IEND", b"")
+
+    rows = (b"\0" + bytes(range(24))) * 8
+    begun = zlib.compressobj()
+    endless = begun.compress(rows) + begun.flush(zlib.Z_SYNC_FLUSH)
+    for stream, flip in ((endless, 0), (zlib.compress(rows), 1)):
+        assert (decode_image(Path("a.png"), data=png(stream, flip)).pixels[5, 0] == [0, 1, 2]).all()
+    Image.open(io.BytesIO(png(endless, 1))).load()
+    with pytest.raises(ImageError, match="their checksum"):
+        decode_image(Path("a.png"), data=png(endless, 1))
