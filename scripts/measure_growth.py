@@ -9,7 +9,7 @@ of a job, which differ in their names. Each step runs in a process of its own:
     resume    the job is started again and finds all of it restored, by the hashes of its inputs
     status    `job status`
     merge     `job merge`: the tables of all results
-    report    `report`: the page, with pictures of the first rows
+    report    `report`: the page, with the pictures of its rows
 """
 
 import contextlib
@@ -52,8 +52,8 @@ CONFIG = dataclasses.replace(
     finish=FinishConfig(steps=0),
 )
 
-
 _NAMES = 30_000
+"""Most names of one file; file systems allow some 60,000."""
 
 
 def restore(folder: Path, out: Path) -> None:
@@ -93,7 +93,7 @@ def make_job(root: Path, count: int) -> tuple[Path, Path]:
 
 
 def same_as(path: Path, new: Path, number: int) -> None:
-    """The file under another name; file systems allow some 60,000 names of one file."""
+    """The file under the name of an input, copied now and then (`_NAMES`)."""
     generation = number // _NAMES
     source = path if generation == 0 else path.with_stem(f"{generation * _NAMES:06d}")
     if source == new:

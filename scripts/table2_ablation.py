@@ -30,16 +30,15 @@ import tyro
 from PIL import Image
 
 import perceptual_jax as pj
-from perceptual_jax.checkpoints.onnx import is_installed
 from perceptual_jax.config import RestoreConfig
 from perceptual_jax.config_files import load_config, override, parse_setting
 from perceptual_jax.degradation.corruptions import jpeg
 from perceptual_jax.evaluation.metrics.metric_list import (
-    BY_ONNXRUNTIME,
     METRICS,
     RANK_VGG,
     RANKIQA,
     USUAL,
+    usual_metrics,
 )
 from perceptual_jax.evaluation.sheet import contact_sheet
 from perceptual_jax.io.files import save_json, write_atomically
@@ -183,7 +182,7 @@ def scores_of(name: str, out: Path, rankiqa: Path | None) -> dict[str, dict[str,
     found = means_of(evaluate_files(shown, metrics=alone, rankiqa=rankiqa, report=print))
     if name == "original":
         return found
-    compared = [m for m in USUAL if m not in alone and (m not in BY_ONNXRUNTIME or is_installed())]
+    compared = [m for m in usual_metrics() if m not in alone]
     if name == "compressed":
         compared = [m for m in compared if METRICS[m].needs.startswith("original")]
     folder = out / "compressed" if name == "compressed" else out / "rows" / name

@@ -50,6 +50,24 @@ def crop_box() -> tuple[float, float, float, float]:
     return float(left), float(top), float(left + side), float(top + side)
 
 
+def square_side(image: UInt8[np.ndarray, "h w 3"], *, metric: str) -> int:
+    """Pixels of a side of a picture that may be in FFHQ framing.
+
+    Args:
+        image: The picture.
+        metric: The metric that needs it, for the message.
+
+    Raises:
+        ValueError: If it is not square.
+    """
+    height, width, _ = image.shape
+    if height != width:
+        raise ValueError(
+            f"{metric} needs square face crops in FFHQ framing, got {width} x {height} pixels"
+        )
+    return width
+
+
 def crop_face(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "112 112 3"]:
     """The crop that SFace describes.
 
@@ -59,12 +77,8 @@ def crop_face(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "112 112 3
     Raises:
         ValueError: If it is not square.
     """
-    height, width, _ = image.shape
-    if height != width:
-        raise ValueError(
-            f"identity needs square face crops in FFHQ framing, got {width} x {height} pixels"
-        )
-    left, top, right, bottom = (side * width for side in crop_box())
+    side = square_side(image, metric="identity")
+    left, top, right, bottom = (edge * side for edge in crop_box())
     face = Image.fromarray(image).resize(
         (_SIDE, _SIDE), Image.Resampling.LANCZOS, box=(left, top, right, bottom)
     )

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 
+from perceptual_jax.evaluation.metrics.identity import square_side
 from perceptual_jax.photographs.detection.nets import ONet
 from perceptual_jax.photographs.detection.onet import find_landmarks
 from perceptual_jax.photographs.detection.rules import UNCERTAIN
@@ -34,15 +35,11 @@ def landmarks_of(image: UInt8[np.ndarray, "h w 3"], net: ONet) -> Float64[np.nda
     Raises:
         ValueError: If the picture is not square, or shows no face there.
     """
-    height, width, _ = image.shape
-    if height != width:
-        raise ValueError(
-            f"landmarks needs square face crops in FFHQ framing, got {width} x {height} pixels"
-        )
-    score, points = find_landmarks(Image.fromarray(image), _FACE * width, net, angle=0.0)
+    side = square_side(image, metric="landmarks")
+    score, points = find_landmarks(Image.fromarray(image), _FACE * side, net, angle=0.0)
     if score < UNCERTAIN:
         raise ValueError("no face is seen where FFHQ's framing has it, so it has no landmarks")
-    return (points + 0.5) / width
+    return (points + 0.5) / side
 
 
 def landmark_distance(
@@ -50,7 +47,7 @@ def landmark_distance(
 ) -> float:
     """The mean distance of landmarks in percent of the original's distance of the eyes.
 
-    At least 0; lower is nearer. 5 is the error of landmark detectors themselves on hard faces.
+    At least 0; lower is nearer.
 
     Example:
         >>> face = np.array([[0.4, 0.5], [0.6, 0.5], [0.5, 0.62], [0.42, 0.72], [0.58, 0.72]])

@@ -7,6 +7,7 @@ otherwise; those without an original see the picture at its own size (`scores`).
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from perceptual_jax.checkpoints.onnx import is_installed
 from perceptual_jax.errors import UsageError
 
 
@@ -122,6 +123,11 @@ RANKIQA = ("rankiqa", "rankiqa_median", "rankiqa_256", "rankiqa_256_median")
 RANK_VGG = ("rank_vgg", "rank_vgg_median", "rank_vgg_256", "rank_vgg_256_median")
 """The same columns by `rank-vgg (ours)`, which needs no file; computed only where they are named,
 since 20 passes of a VGG16 for each picture are slow without an accelerator."""
+
+
+def usual_metrics() -> tuple[str, ...]:
+    """Those of `USUAL` that can be computed here."""
+    return tuple(name for name in USUAL if name not in BY_ONNXRUNTIME or is_installed())
 
 
 def check_metrics(metrics: Sequence[str]) -> None:

@@ -19,15 +19,13 @@ from typing import Any, NamedTuple
 from perceptual_jax.checkpoints.catalogue import WeightsError
 from perceptual_jax.checkpoints.foreign.rankiqa_files import read_rankiqa
 from perceptual_jax.checkpoints.measures import load_measure
-from perceptual_jax.checkpoints.onnx import is_installed
 from perceptual_jax.errors import UsageError
 from perceptual_jax.evaluation.metrics.metric_list import (
-    BY_ONNXRUNTIME,
     METRICS,
     RANK_VGG,
     RANKIQA,
-    USUAL,
     check_metrics,
+    usual_metrics,
 )
 from perceptual_jax.evaluation.metrics.rank_vgg import SHIPPED
 from perceptual_jax.evaluation.scores import SIZE, VERSION, Scored, Scorer, set_distance
@@ -185,8 +183,7 @@ def _chosen(metrics: Sequence[str], there: Mapping[str, bool], *, ranks: bool) -
             raise UsageError(
                 f"the metric {name} needs --rankiqa FILE, the authors' caffemodel or a torch port"
             )
-    usual = [*(RANKIQA if ranks else ()), *USUAL]
-    usual = [name for name in usual if name not in BY_ONNXRUNTIME or is_installed()]
+    usual = [*(RANKIQA if ranks else ()), *usual_metrics()]
     chosen = metrics or [name for name in usual if there[METRICS[name].needs]]
     return tuple(dict.fromkeys(chosen))
 

@@ -124,8 +124,8 @@ class DctBox:
             # Each plane's coefficients count alike: a quarter of them, a quarter of the weight.
             parts.append(jnp.where(sampling == 0, f, jnp.where(sampling == 1, w / 2, h / 4)))
         blocks = sum(parts[1:], parts[0])
-        count = jnp.where(sampling == 0, 3.0, jnp.where(sampling == 1, 2.0, 1.5))
-        per_pixel = jnp.repeat(jnp.repeat(blocks, 8, axis=0), 8, axis=1)[:, :, None] / count
+        per_pixel = jnp.repeat(jnp.repeat(blocks, 8, axis=0), 8, axis=1)[:, :, None]
+        per_pixel = per_pixel / samples_per_pixel(header)
         per_pixel = off_grid(per_pixel, jnp.asarray(header.phase), size)[:, :, 0]
         if cache.side is None:
             return jnp.mean(per_pixel), per_pixel
@@ -150,6 +150,12 @@ def steps_of(header: JpegHeader) -> tuple[Float[Array, "1 1 8 8"], ...]:
     """The step of every coefficient in each plane of `coefficients_of`; 1 where it is unknown."""
     luma, chroma = jnp.maximum(header.tables.astype(jnp.float32), 1.0)[:, None, None]
     return (luma, *[chroma] * (len(SAMPLED) - 1))
+
+
+def samples_per_pixel(header: JpegHeader) -> Float[Array, ""]:
+    """Samples of luma and both chromas for each pixel: 3, 2 or 1.5."""
+    sampling = header.subsampling
+    return jnp.where(sampling == 0, 3.0, jnp.where(sampling == 1, 2.0, 1.5))
 
 
 def _spread(blocks: Float[Array, "r s"], rows: int, columns: int) -> Float[Array, "r2 s2"]:

@@ -33,6 +33,8 @@ from perceptual_jax.types import JpegHeader
 
 _SCALES = tuple(2.0 ** np.arange(-4, 5))
 """Standard deviations s of the errors, in steps: from none that shows to none that tells."""
+_LAST = np.eye(len(_SCALES), dtype=np.float32)[-1].reshape(-1, 1, 1, 1, 1)
+"""1 for the widest of them."""
 _ROUNDS = 20
 """Rounds of EM."""
 _TINY = 1e-30
@@ -108,9 +110,6 @@ def _fit(mass: Float[Array, "n r s 8 8"], counted: Float[Array, "r s"]) -> Float
 
     n = len(_SCALES)
     return jax.lax.fori_loop(0, _ROUNDS, round_of_em, jnp.full((n, 8, 8), 1 / n))
-
-
-_LAST = np.eye(len(_SCALES), dtype=np.float32)[-1].reshape(-1, 1, 1, 1, 1)
 
 
 def _inside(

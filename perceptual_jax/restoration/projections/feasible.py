@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from perceptual_jax.degradation.canvas import canvas_matrix
 from perceptual_jax.degradation.resampling import Filter, resample, resample_matrix
-from perceptual_jax.restoration.data_terms.dct_box import DctBox
+from perceptual_jax.restoration.data_terms.dct_box import DctBox, samples_per_pixel
 from perceptual_jax.restoration.projections.dequantisation import posterior_coefficients
 from perceptual_jax.types import Given
 
@@ -120,12 +120,10 @@ def _dequantised(given: Given, shown: Float[Array, "h w 3"]) -> Float[Array, "h 
     point = DctBox(width=0.0)
     cache = point.prepare(given, max(height, width))._replace(matrix=None)
     cache = cache._replace(coefficients=posterior_coefficients(cache, shown))
-    count = jnp.where(given.header.subsampling == 0, 3.0, 1.5)
-    count = jnp.where(given.header.subsampling == 1, 2.0, count)
     pixels = height * width if given.side is None else given.side**2
     # Half the sum of squared distances has the gradient `distance`; the term is a mean of squares
     # of pictures in [0, 1].
-    rate = 2 * count * pixels / _CURVATURE
+    rate = 2 * samples_per_pixel(given.header) * pixels / _CURVATURE
 
     def step(_: Any, x: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
         return x - rate * jax.grad(lambda x: point.evaluate(cache, x)[0])(x)
