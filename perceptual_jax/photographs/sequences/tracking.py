@@ -89,8 +89,8 @@ def pairs(before: Sequence[Face], after: Sequence[Face]) -> list[tuple[int, int]
     overlap = np.stack([_overlap(face, after) for face in before])
     distance = np.array([[_distance(one, other) for other in after] for one in before])
     allowed = (overlap >= OVERLAP) & (distance <= DISTANCE)
-    # A pair that is not allowed is worse than any number of others could make up for.
-    gain = np.where(allowed, 1 + overlap - distance, -1.0 - len(before) * len(after))
+    # Pairs that are not allowed gain nothing and are left out; every other one gains something.
+    gain = np.where(allowed, 1 + overlap - distance, 0.0)
     rows, columns = scipy.optimize.linear_sum_assignment(gain, maximize=True)
     return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if allowed[i, j]]
 
